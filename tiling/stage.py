@@ -1,0 +1,185 @@
+"""A stage's output folder: what it was made from, whether it is complete, and how to go on with it.
+
+Every stage of the pipeline keeps a `stage.json` in its folder. It is written when the stage begins (status
+`running`) and again when it has ended (status `complete`), each time atomically, so that a killed stage is
+known to be half-made and the same command can go on with it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import platform
+import resource
+import sys
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tiling.errors import InputError
+from tiling.files import fingerprint, read_json, remove, sweep_partials, write_json
+
+RECORD = "stage.json"
+_VERSIONS_OF = ("hdgan", "numpy", "torch", "zarr", "openslide-python", "openslide-bin")
+
+
+@dataclass
+class Stage:
+    """One stage's folder while the stage runs; made by :meth:`begin`."""
+
+    folder: Path
+    record: dict[str, Any]
+    complete: bool
+    _started: float = field(default_factory=time.perf_counter)
+
+    @classmethod
+    def begin(
+        cls,
+        folder: Path,
+        *,
+        name: str,
+        config: Mapping[str, Any],
+        inputs: Mapping[str, Path],
+        grows: Collection[str] = (),
+        redo: bool = False,
+    ) -> Stage:
+        """Start, continue or recognise a stage.
+
+        Parameters
+        ----------
+        folder
+            Where the stage writes. Made if absent.
+        name
+            The command that makes it, for messages.
+        config
+            JSON-able settings that determine the output.
+        inputs
+            What the stage reads: folders of other stages (which must be complete), files, or plain folders.
+        grows
+            Settings of `config` that may change from call to call because the stage continues from where it was
+            (the number of pairs, the length of a training).
+        redo
+            Discard what is there.
+
+        Returns
+        -------
+        Stage
+            `complete` tells that there is nothing to do. Otherwise the folder holds nothing, or what an earlier
+            call with the same settings left: the stage keeps the whole items and makes the missing ones.
+
+        Raises
+        ------
+        InputError
+            When the folder was made with other settings or from other inputs, or holds files of somebody else.
+        """
+        wanted = {
+            "stage": name,
+            "config": json.loads(json.dumps(config)),
+            "inputs": {key: fingerprint_of(path) for key, path in inputs.items()},
+        }
+        if redo:
+            remove(folder)
+        previous = _previous(folder)
+        if previous is not None:
+            _refuse_other(folder, previous, wanted, grows)
+            if previous["status"] == "complete" and previous["config"] == wanted["config"]:
+                return cls(folder, previous, complete=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        sweep_partials(folder)
+        record = wanted | {
+            "status": "running",
+            "versions": versions(),
+            "licence": sorted({licence for path in inputs.values() for licence in _licence_of(path)}),
+            "seconds": previous["seconds"] if previous else 0.0,
+            "peak_rss_bytes": previous["peak_rss_bytes"] if previous else 0,
+        }
+        write_json(folder / RECORD, record)
+        return cls(folder, record, complete=False)
+
+    def finish(
+        self,
+        *,
+        principal: Sequence[Path] = (),
+        summary: Mapping[str, Any] | None = None,
+        licence: Sequence[str] = (),
+    ) -> None:
+        """Mark the folder complete.
+
+        `principal` are the files whose bytes identify the output (besides settings and inputs), `summary` is what
+        a report may show, `licence` names terms that hold for everything made from this output.
+        """
+        identity = [self.record["stage"], self.record["config"], self.record["inputs"]]
+        identity += [fingerprint(path) for path in principal]
+        usage = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        kib = 1 if sys.platform == "darwin" else 1024  # getrusage counts bytes on macOS and KiB elsewhere
+        self.record |= {
+            "status": "complete",
+            "fingerprint": hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest(),
+            "licence": sorted({*self.record["licence"], *licence}),
+            "seconds": self.record["seconds"] + time.perf_counter() - self._started,
+            "peak_rss_bytes": max(self.record["peak_rss_bytes"], max(usage) * kib),
+            "summary": dict(summary or {}),
+        }
+        write_json(self.folder / RECORD, self.record)
+        self.complete = True
+
+
+def completed(folder: Path, *, made_by: str) -> dict[str, Any]:
+    """The record of a complete stage; an :class:`InputError` that names the command to run if it is not."""
+    if not (folder / RECORD).exists():
+        raise InputError(f"{folder} does not exist yet: make it with `{made_by}`")
+    record = read_json(folder / RECORD)
+    if record["status"] != "complete":
+        raise InputError(f"{folder} is only half made: run `{made_by}` again to finish it")
+    return record
+
+
+def fingerprint_of(path: Path) -> str:
+    """Fingerprint of a stage's folder (from its record), or of any other file or folder (from its bytes)."""
+    if (path / RECORD).exists():
+        return str(completed(path, made_by=f"hdgan {read_json(path / RECORD)['stage']}")["fingerprint"])
+    if not path.exists():
+        raise InputError(f"no such file or folder: {path}")
+    return fingerprint(path)
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide about numbers, those that are installed."""
+    found = {"python": platform.python_version()}
+    for package in _VERSIONS_OF:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _licence_of(path: Path) -> list[str]:
+    return list(read_json(path / RECORD).get("licence", [])) if (path / RECORD).exists() else []
+
+
+def _previous(folder: Path) -> dict[str, Any] | None:
+    if (folder / RECORD).exists():
+        return read_json(folder / RECORD)
+    if folder.exists() and any(not entry.name.startswith(".") for entry in folder.iterdir()):
+        raise InputError(f"{folder} holds files that no stage made; choose another folder or move them away")
+    return None
+
+
+def _refuse_other(folder: Path, previous: Mapping[str, Any], wanted: Mapping[str, Any], grows: Collection[str]) -> None:
+    """Refuse to go on with a folder of another stage, of other settings or from other inputs."""
+    if previous["stage"] != wanted["stage"]:
+        raise InputError(f"{folder} was made by `{previous['stage']}`, not by `{wanted['stage']}`; choose another folder")
+    for key in sorted({*previous["config"], *wanted["config"]} - set(grows)):
+        before, now = previous["config"].get(key), wanted["config"].get(key)
+        if before != now:
+            raise InputError(
+                f"{folder} was made with {key} = {before!r}, and now {now!r} is asked for; "
+                "repeat the first setting, add --redo to replace it, or use another study"
+            )
+    for key in sorted({*previous["inputs"], *wanted["inputs"]}):
+        if previous["inputs"].get(key) != wanted["inputs"].get(key):
+            raise InputError(f"{folder} was made from other {key}; add --redo to make it again from the present ones")

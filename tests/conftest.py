@@ -1,0 +1,31 @@
+"""What tests share: where the real data is, and small things that several tests need."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+def _shared() -> Path:
+    beside = Path(__file__).resolve().parents[2] / "shared"
+    return Path(os.environ.get("HDGAN_SHARED", beside))
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    """Folder of the reference numbers for StyleGAN2-ADA."""
+    folder = _shared() / "golden"
+    if not folder.is_dir():
+        pytest.skip(f"reference numbers are not at {folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """Folder of real slides and images."""
+    folder = _shared() / "data"
+    if not folder.is_dir():
+        pytest.skip(f"real data is not at {folder}")
+    return folder

@@ -1,0 +1,84 @@
+"""Scanners' formats through OpenSlide."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar, Self
+
+import numpy as np
+import openslide
+import tifffile
+
+from tiling.backends.base import BackendError, Colour, Image, Level, credible_mpp, refuse_deep_pixels
+
+
+class OpenSlideBackend:
+    """Whatever OpenSlide opens."""
+
+    name: ClassVar[str] = "openslide"
+
+    def __init__(self, path: Path, handle: openslide.OpenSlide) -> None:
+        self._path = path
+        self._handle = handle
+        self.properties: Mapping[str, str] = dict(handle.properties)
+        self.levels = tuple(
+            Level(width, height, downsample)
+            for (width, height), downsample in zip(handle.level_dimensions, handle.level_downsamples, strict=True)
+        )
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Open a slide with OpenSlide."""
+        try:
+            backend = cls(path, openslide.OpenSlide(path))
+        except openslide.OpenSlideError as error:
+            raise BackendError(str(error)) from error
+        if backend.properties.get(openslide.PROPERTY_NAME_VENDOR) == "generic-tiff":
+            _refuse_deep_tiff(path)
+        return backend
+
+    @property
+    def mpp(self) -> float | None:
+        """Micrometres per level-0 pixel."""
+        return credible_mpp(self._number(openslide.PROPERTY_NAME_MPP_X), self._number(openslide.PROPERTY_NAME_MPP_Y))
+
+    @property
+    def objective_power(self) -> float | None:
+        """Magnification of the objective."""
+        return self._number(openslide.PROPERTY_NAME_OBJECTIVE_POWER)
+
+    @property
+    def background(self) -> Colour | None:
+        """The colour of areas that were not scanned."""
+        colour = self.properties.get(openslide.PROPERTY_NAME_BACKGROUND_COLOR)
+        if colour is None:
+            return None
+        red, green, blue = bytes.fromhex(colour)
+        return red, green, blue
+
+    def read(self, *, x: int, y: int, width: int, height: int, level: int) -> Image:
+        """Read a region as RGBA."""
+        try:
+            return np.asarray(self._handle.read_region((x, y), level, (width, height)))
+        except openslide.OpenSlideError as error:
+            # After one unreadable cell an OpenSlide handle fails on every further region, the good ones included.
+            self._handle.close()
+            self._handle = openslide.OpenSlide(self._path)
+            raise BackendError(str(error)) from error
+
+    def close(self) -> None:
+        """Release the file."""
+        self._handle.close()
+
+    def _number(self, name: str) -> float | None:
+        try:
+            return float(self.properties[name])
+        except (KeyError, ValueError):
+            return None
+
+
+def _refuse_deep_tiff(path: Path) -> None:
+    """Refuse TIFFs of 16-bit pixels, which OpenSlide reads by dropping the lower 8 bits."""
+    with tifffile.TiffFile(path) as file:
+        refuse_deep_pixels(np.dtype(file.pages[0].dtype))

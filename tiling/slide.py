@@ -1,0 +1,232 @@
+"""One slide, whatever its format."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import operator
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import Self
+
+import numpy as np
+
+from tiling.backends import BACKENDS
+from tiling.backends.base import Backend, BackendError, Colour, Image, Level
+from tiling.errors import InputError
+from tiling.resample import area_resample
+from tiling.tissue import has_dark_background
+
+# What is looked at to tell bright field from fluorescence: the coarsest level, or patches of it if that is large.
+_WHOLE, _PATCHES, _PATCH = 1 << 20, 8, 64
+_END = 1 << 16  # bytes of either end of a file that its fingerprint covers
+_WHITE, _BLACK = (255, 255, 255), (0, 0, 0)
+
+
+def open_slide(path: str | os.PathLike[str]) -> Slide:
+    """Open a slide of any format that a backend knows (see :mod:`tiling.backends`).
+
+    Parameters
+    ----------
+    path
+        A scanner's file, or a PNG, JPEG or TIFF picture.
+
+    Returns
+    -------
+    Slide
+        Use it as a context manager, or close it.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, or no backend can open it; the message holds each backend's reason.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"no such slide: {path}")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; name one slide in it")
+    refused_by: dict[str, list[str]] = {}
+    for backend in BACKENDS:
+        try:
+            return Slide(path, backend.open(path))
+        except BackendError as error:
+            refused_by.setdefault(str(error), []).append(backend.name)
+    reasons = "; ".join(f"{reason} ({', '.join(names)})" for reason, names in refused_by.items())
+    raise InputError(f"cannot open {path} as a slide: {reasons}")
+
+
+def slide_fingerprint(path: Path) -> str:
+    """Tell whether a slide's file is still the same, at the price of reading 128 KiB of it: 32 hex digits.
+
+    SHA-256 of the size and of both ends, where formats keep their directories; the pixels of an archive are too
+    many to hash. An :class:`InputError` if the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(_END)
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - _END))
+            return hashlib.sha256(b"%d:" % size + head + file.read(_END)).hexdigest()[:32]
+    except FileNotFoundError as error:
+        raise InputError(f"no such slide: {path}") from error
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
+
+
+class Slide:
+    """An open slide; made by :func:`open_slide`. Its label and macro images are never read."""
+
+    def __init__(self, path: Path, backend: Backend) -> None:
+        self.path = path
+        self._backend = backend
+        self._closed = False
+
+    @property
+    def backend(self) -> str:
+        """Name of the backend that reads it."""
+        return self._backend.name
+
+    @property
+    def dimensions(self) -> tuple[int, int]:
+        """Width and height, level-0 px."""
+        return self._backend.levels[0][:2]
+
+    @property
+    def levels(self) -> list[Level]:
+        """(width, height, downsample) of every level, finest first: px of the level, level-0 px per pixel."""
+        return list(self._backend.levels)
+
+    @property
+    def mpp(self) -> float | None:
+        """Micrometres per level-0 pixel; None where the file says nothing, or nothing a microscope could give."""
+        return self._backend.mpp
+
+    @property
+    def objective_power(self) -> float | None:
+        """Magnification of the objective, if known."""
+        return self._backend.objective_power
+
+    @property
+    def properties(self) -> Mapping[str, str]:
+        """What the file says about itself, under the backend's names."""
+        return MappingProxyType(dict(self._backend.properties))
+
+    @functools.cached_property
+    def dark_background(self) -> bool:
+        """Whether empty areas are dark (fluorescence) and not bright (bright field), by the look of the slide."""
+        level = len(self.levels) - 1
+        width, height, downsample = self.levels[level]
+        if width * height <= _WHOLE:
+            return has_dark_background(_opaque(self._region(0, 0, width, height, level)))
+        patches = [
+            _opaque(self._region(int(x * downsample), int(y * downsample), _PATCH, _PATCH, level))
+            for y in np.linspace(0, max(0, height - _PATCH), _PATCHES, dtype=int)
+            for x in np.linspace(0, max(0, width - _PATCH), _PATCHES, dtype=int)
+        ]
+        return has_dark_background(np.concatenate(patches))
+
+    @functools.cached_property
+    def background(self) -> Colour:
+        """The colour given to areas without pixels: the file's own, else white or black by the kind of slide."""
+        if self._backend.background is not None:
+            return self._backend.background
+        return _BLACK if self.dark_background else _WHITE
+
+    def read(self, *, x: int, y: int, width: int, height: int, level: int = 0) -> Image:
+        """Read a region.
+
+        Parameters
+        ----------
+        x, y
+            Upper left corner, level-0 px. May lie outside the slide.
+        width, height
+            Size, px of `level`.
+        level
+            Index into :attr:`levels`.
+
+        Returns
+        -------
+        (height, width, 3) uint8
+            Areas that lie outside the slide or were not scanned have the colour :attr:`background`.
+
+        Raises
+        ------
+        InputError
+            If the level does not exist, the size is not positive, or the region cannot be decoded. Other regions
+            can still be read then.
+        ValueError
+            If the slide is closed.
+        """
+        if not 0 <= level < len(self._backend.levels):
+            raise InputError(f"{self.path} has levels 0 to {len(self._backend.levels) - 1}, not {level}")
+        if width < 1 or height < 1:
+            raise InputError(f"a region has at least 1 x 1 px, not {width} x {height}")
+        x, y, width, height, level = map(operator.index, (x, y, width, height, level))
+        region = self._region(x, y, width, height, level)
+        if region.shape[2] == 3:
+            return region
+        if (region[..., 3] == 255).all():
+            return np.ascontiguousarray(region[..., :3])
+        return _composited(region, self.background)
+
+    def thumbnail(self, max_size: int) -> Image:
+        """The whole slide at most `max_size` px wide and high, never enlarged: (height, width, 3) uint8.
+
+        Averaged down from the next finer level, in bands, so that memory stays bounded also without a pyramid.
+        """
+        if max_size < 1:
+            raise InputError(f"a thumbnail has at least 1 px, not {max_size}")
+        width, height = self.dimensions
+        scale = max(1.0, max(width, height) / max_size)
+        size = max(1, round(height / scale)), max(1, round(width / scale))
+        fitting = [i for i, level in enumerate(self.levels) if level.height >= size[0] and level.width >= size[1]]
+        source = self.levels[fitting[-1]]
+
+        def read_rows(start: int, stop: int) -> Image:
+            y = round(start * source.downsample)
+            return self.read(x=0, y=y, width=source.width, height=stop - start, level=fitting[-1])
+
+        return area_resample(read_rows, (source.height, source.width), size)
+
+    def close(self) -> None:
+        """Close the slide; reading from it afterwards is an error, closing again is not."""
+        self._closed = True
+        self._backend.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        width, height = self.dimensions
+        state = ", closed" if self._closed else ""
+        return f"Slide({str(self.path)!r}, {width} x {height}, {self.backend}{state})"
+
+    def _region(self, x: int, y: int, width: int, height: int, level: int) -> Image:
+        """A region as the backend gives it, RGB or RGBA."""
+        if self._closed:
+            raise ValueError(f"{self.path} is closed; read it inside its `with open_slide(...)` block")
+        try:
+            return self._backend.read(x=x, y=y, width=width, height=height, level=level)
+        except BackendError as error:
+            where = f"{width} x {height} px at x={x}, y={y} of level {level}"
+            raise InputError(f"cannot read {where} from {self.path}: {error}") from error
+
+
+def _opaque(region: Image) -> Image:
+    """The pixels of a region that were scanned, (n, 3)."""
+    return region[..., :3][region[..., 3] == 255] if region.shape[2] == 4 else region.reshape(-1, 3)
+
+
+def _composited(region: Image, colour: Colour) -> Image:
+    """Lay a region with straight alpha over a colour."""
+    alpha = region[..., 3:].astype(np.uint16)
+    over = region[..., :3] * alpha + np.asarray(colour, np.uint16) * (255 - alpha)
+    return ((over + 127) // 255).astype(np.uint8)

@@ -172,7 +172,9 @@ def _previous(folder: Path) -> dict[str, Any] | None:
 def _refuse_other(folder: Path, previous: Mapping[str, Any], wanted: Mapping[str, Any], grows: Collection[str]) -> None:
     """Refuse to go on with a folder of another stage, of other settings or from other inputs."""
     if previous["stage"] != wanted["stage"]:
-        raise InputError(f"{folder} was made by `{previous['stage']}`, not by `{wanted['stage']}`; choose another folder")
+        raise InputError(
+            f"{folder} was made by `{previous['stage']}`, not by `{wanted['stage']}`; choose another folder"
+        )
     for key in sorted({*previous["config"], *wanted["config"]} - set(grows)):
         before, now = previous["config"].get(key), wanted["config"].get(key)
         if before != now:

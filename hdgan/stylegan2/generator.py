@@ -164,7 +164,7 @@ class SynthesisBlock(nn.Module):
         super().__init__()
         self.resolution, self.architecture = resolution, config.architecture
         channels = layout.channels(resolution)
-        settings = {"w_dim": config.w_dim, "resolution": resolution, "clamp": config.conv_clamp}
+        settings: dict[str, Any] = {"w_dim": config.w_dim, "resolution": resolution, "clamp": config.conv_clamp}
         self.first = resolution == 4
         self.low_precision = layout.low_precision(resolution, config.fp16_resolutions)
         if self.first:
@@ -194,7 +194,7 @@ class SynthesisBlock(nn.Module):
         noise: NoiseMode,
         generator: torch.Generator | None,
     ) -> tuple[Tensor, Tensor | None, Features]:
-        """Run the block on ws (N, layers + 1, w_dim); give features, the float32 image so far, and each layer's output."""
+        """Run on ws (N, layers + 1, w_dim); give features, the float32 image so far, and each layer's output."""
         outputs: Features = {}
         draws: dict[str, Any] = {"noise": noise, "generator": generator}
         if self.first:

@@ -25,7 +25,8 @@ class Layout:
             raise InputError(f"resolution must be a power of two of at least 8, not {self.resolution}")
         if self.channel_base < self.resolution:
             raise InputError(
-                f"channel_base {self.channel_base} leaves no channel at {self.resolution} px; use {self.resolution} or more"
+                f"channel_base {self.channel_base} leaves no channel at {self.resolution} px; "
+                f"use at least {self.resolution}"
             )
         if self.channel_max < 1:
             raise InputError(f"channel_max must be at least 1, not {self.channel_max}")

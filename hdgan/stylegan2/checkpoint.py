@@ -1,0 +1,58 @@
+"""Network files: weights in safetensors, shape and origin as JSON in the header."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from hdgan.stylegan2.discriminator import Discriminator
+from hdgan.stylegan2.generator import Generator, GeneratorConfig
+from tiling.errors import InputError
+from training.checkpoint import load_strictly, load_weights, save_weights
+
+GENERATOR_KIND = "generator"
+DISCRIMINATOR_KIND = "discriminator"
+
+
+def save_generator(generator: Generator, path: Path | str, *, about: Mapping[str, Any] | None = None) -> None:
+    """Write a generator atomically; `about` is JSON that travels with it (images seen, licence, ...)."""
+    header = {"config": asdict(generator.config), **(about or {})}
+    save_weights(Path(path), generator.state_dict(), kind=GENERATOR_KIND, about=header)
+
+
+def load_generator(path: Path | str) -> Generator:
+    """Read a generator that :func:`save_generator` wrote, in evaluation mode, on the CPU.
+
+    Raises
+    ------
+    InputError
+        When the file is no generator of ours, or its tensors do not fit its configuration.
+    """
+    path = Path(path)
+    tensors, about = load_weights(path, kind=GENERATOR_KIND)
+    config = about.get("config")
+    names = {field.name for field in fields(GeneratorConfig)}
+    if not isinstance(config, dict) or not set(config) <= names or "resolution" not in config:
+        raise InputError(f"{path} has no configuration of a generator in its header")
+    generator = Generator.from_config(GeneratorConfig(**config))
+    load_strictly(generator, tensors, path)
+    return generator.eval().requires_grad_(False)
+
+
+def read_about(path: Path | str) -> dict[str, Any]:
+    """The JSON in a generator file's header."""
+    return load_weights(Path(path), kind=GENERATOR_KIND)[1]
+
+
+def save_discriminator(discriminator: Discriminator, path: Path | str, *, about: Mapping[str, Any]) -> None:
+    """Write a discriminator, with which a training can start again."""
+    header = {"config": asdict(discriminator.config), **about}
+    save_weights(Path(path), discriminator.state_dict(), kind=DISCRIMINATOR_KIND, about=header)
+
+
+def load_discriminator_into(discriminator: Discriminator, path: Path | str) -> None:
+    """Give a discriminator the weights of a file; an :class:`InputError` if the shapes differ."""
+    tensors, _ = load_weights(Path(path), kind=DISCRIMINATOR_KIND)
+    load_strictly(discriminator, tensors, Path(path))

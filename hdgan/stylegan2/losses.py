@@ -1,0 +1,40 @@
+"""Losses of StyleGAN2: non-saturating logistic, R1, path length."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F  # noqa: N812  (PyTorch's own convention)
+from torch import Tensor
+
+
+def generator_loss(fake_logits: Tensor) -> Tensor:
+    """-log D(G(z)), averaged: Goodfellow et al. 2014, section 3, non-saturating form. (N, 1) -> ()."""
+    return F.softplus(-fake_logits).mean()
+
+
+def real_loss(real_logits: Tensor) -> Tensor:
+    """-log D(x), averaged. (N, 1) -> ()."""
+    return F.softplus(-real_logits).mean()
+
+
+def fake_loss(fake_logits: Tensor) -> Tensor:
+    """-log (1 - D(G(z))), averaged. (N, 1) -> ()."""
+    return F.softplus(fake_logits).mean()
+
+
+def r1_penalty(real_logits: Tensor, real_images: Tensor) -> Tensor:
+    """Squared norm of the gradient at each real image: Mescheder et al. 2018, equation 9. -> (N,).
+
+    `real_images` (N, 3, R, R) are the images before augmentation.
+    """
+    (gradient,) = torch.autograd.grad(real_logits.sum(), real_images, create_graph=True)
+    return gradient.float().square().sum(dim=(1, 2, 3))
+
+
+def path_lengths(images: Tensor, w: Tensor, noise: Tensor) -> Tensor:
+    """How far an image moves per step in w: Karras et al. 2020a, section 3.2. -> (N,).
+
+    `noise` is (N, 3, R, R) of deviation 1/R; `w` is (N, num_ws, w_dim), of which `images` were made.
+    """
+    (gradient,) = torch.autograd.grad((images * noise).sum(), w, create_graph=True)
+    return gradient.square().sum(dim=2).mean(dim=1).sqrt()

@@ -1,0 +1,111 @@
+"""What to train: the settings, and named sets of them as plain data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from tiling.errors import InputError
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that determines a training, besides the tiles.
+
+    Lengths are in thousands of images (kimg) shown to the discriminator. None means: the value that the automatic
+    rule of StyleGAN2-ADA gives for the resolution and batch (see :func:`train_config`).
+    """
+
+    resolution: int
+    kimg: float
+    batch: int
+    learning_rate: float
+    gamma: float
+    ema_kimg: float
+    channel_base: int
+    mbstd_group: int
+    z_dim: int = 512
+    w_dim: int = 512
+    channel_max: int = 512
+    mapping_layers: int = 2
+    conv_clamp: float | None = 256
+    ema_rampup: float | None = 0.05
+    path_length_weight: float = 2.0
+    style_mixing: float = 0.9
+    r1_interval: int = 16
+    path_length_interval: int = 4
+    augment: str = "histology"
+    ada_target: float = 0.6
+    ada_kimg: float = 500
+    turn: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("kimg", "batch", "learning_rate", "ada_kimg", "r1_interval", "path_length_interval"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"{name} must be above 0, not {getattr(self, name)}")
+        for name in ("gamma", "ema_kimg", "path_length_weight"):
+            if not getattr(self, name) >= 0:
+                raise InputError(f"{name} must not be negative: {getattr(self, name)}")
+        for name in ("style_mixing", "ada_target"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"{name} must be between 0 and 1, not {getattr(self, name)}")
+        if self.batch < 2:
+            raise InputError(f"batch must be at least 2 (path length takes half of it), not {self.batch}")
+        group = min(self.mbstd_group, self.batch)
+        if group > 1 and self.batch % group:
+            raise InputError(f"batch {self.batch} is not a multiple of mbstd_group {group}")
+
+    @property
+    def steps(self) -> int:
+        """Training iterations."""
+        return math.ceil(self.kimg * 1000 / self.batch)
+
+
+PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        "auto": {},
+        # For CPUs: narrow networks that a few hours of two cores can train at 64 to 128 px.
+        "small": {
+            "batch": 16,
+            "z_dim": 128,
+            "w_dim": 128,
+            "channel_base": 2048,
+            "channel_max": 128,
+            "conv_clamp": None,
+            "ada_kimg": 100,
+        },
+        # For tests: minutes become seconds.
+        "tiny": {
+            "batch": 4,
+            "z_dim": 32,
+            "w_dim": 32,
+            "channel_base": 512,
+            "channel_max": 32,
+            "conv_clamp": None,
+            "ada_kimg": 100,
+        },
+    }
+)
+"""What each preset sets; everything else follows the automatic rule."""
+
+
+def train_config(preset: str, *, resolution: int, kimg: float, **settings: Any) -> TrainConfig:
+    """Settings of a preset, completed by the automatic rule of StyleGAN2-ADA, overridden by `settings`.
+
+    The rule (Karras et al. 2020b, published configuration `auto`, for one GPU): batch = min(4096 / res, 32),
+    gamma = 0.0002 res^2 / batch, and so on. Settings that are None are taken as not given.
+    """
+    if preset not in PRESETS:
+        raise InputError(f"unknown preset {preset!r}; there are: {', '.join(PRESETS)}")
+    chosen = dict(PRESETS[preset]) | {name: value for name, value in settings.items() if value is not None}
+    batch = chosen.setdefault("batch", max(min(4096 // resolution, 32), 2))
+    chosen.setdefault("mbstd_group", min(batch, 4))
+    chosen.setdefault("channel_base", 16384 if resolution < 512 else 32768)
+    chosen.setdefault("learning_rate", 0.002 if resolution >= 1024 else 0.0025)
+    chosen.setdefault("gamma", 0.0002 * resolution**2 / batch)
+    chosen.setdefault("ema_kimg", batch * 10 / 32)
+    return TrainConfig(resolution=resolution, kimg=kimg, **chosen)

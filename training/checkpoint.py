@@ -1,0 +1,128 @@
+"""States and weights in safetensors files: nothing in them is ever executed.
+
+A file holds named tensors, and in its header one JSON document that says what it is.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from tiling.errors import InputError
+from tiling.files import remove, replacing
+
+_HEADER = "hdgan"
+_TENSOR = "__tensor__"
+_PAIRS = "__pairs__"
+
+
+def save_weights(path: Path, tensors: Mapping[str, Tensor], *, kind: str, about: Mapping[str, Any]) -> None:
+    """Write named tensors and a JSON document about them, atomically."""
+    contiguous = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
+    with replacing(path) as partial:
+        header = {_HEADER: json.dumps({"kind": kind, **about}, sort_keys=True)}
+        safetensors.torch.save_file(contiguous, partial, metadata=header)
+        partial.chmod(0o644)  # safetensors makes files that only their owner can read
+
+
+def load_weights(path: Path, *, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what :func:`save_weights` wrote; anything else is an :class:`InputError` that says what it is not."""
+    if not path.is_file():
+        raise InputError(f"no such file: {path}")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            about = json.loads(header.get(_HEADER, "null"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
+    except (safetensors.SafetensorError, ValueError) as error:
+        raise InputError(f"{path} is not a safetensors file ({error}); give a {kind} file made by hdgan") from error
+    if not isinstance(about, dict) or about.get("kind") != kind:
+        found = about.get("kind") if isinstance(about, dict) else "safetensors without hdgan's header"
+        raise InputError(f"{path} is not a {kind} file but: {found}")
+    return tensors, about
+
+
+def load_strictly(module: torch.nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Put tensors into a module; every name and shape must fit, else an :class:`InputError` names those that do not."""
+    own = module.state_dict()
+    missing = sorted(own.keys() - tensors.keys())
+    unknown = sorted(tensors.keys() - own.keys())
+    shapes = [name for name in own.keys() & tensors.keys() if own[name].shape != tensors[name].shape]
+    for what, names in (("lacks", missing), ("has unknown", unknown), ("has other shapes of", sorted(shapes))):
+        if names:
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            raise InputError(f"{path} {what} {', '.join(names[:3])}{more}")
+    module.load_state_dict(dict(tensors))
+
+
+def save_state(path: Path, state: Mapping[str, Any]) -> None:
+    """Write a nested state of dicts, lists, tensors and JSON values (an optimiser's, say), atomically."""
+    tensors: dict[str, Tensor] = {}
+    save_weights(path, tensors, kind="training state", about={"state": _pack(state, tensors)})
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """Read what :func:`save_state` wrote."""
+    tensors, about = load_weights(path, kind="training state")
+    state: dict[str, Any] = _unpack(about["state"], tensors)
+    return state
+
+
+def _pack(value: Any, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(value, Tensor):
+        name = f"t{len(tensors)}"
+        tensors[name] = value
+        return {_TENSOR: name}
+    if isinstance(value, Mapping):
+        if all(isinstance(key, str) for key in value):
+            return {key: _pack(item, tensors) for key, item in value.items()}
+        return {_PAIRS: [[key, _pack(item, tensors)] for key, item in value.items()]}
+    if isinstance(value, list | tuple):
+        return [_pack(item, tensors) for item in value]
+    return value
+
+
+def _unpack(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+    if isinstance(value, dict):
+        if _TENSOR in value:
+            return tensors[value[_TENSOR]]
+        if _PAIRS in value:
+            return {key: _unpack(item, tensors) for key, item in value[_PAIRS]}
+        return {key: _unpack(item, tensors) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_unpack(item, tensors) for item in value]
+    return value
+
+
+class Checkpoints:
+    """The numbered states of a run, in one folder; the last `keep` are kept."""
+
+    def __init__(self, folder: Path, *, keep: int = 2) -> None:
+        self.folder, self.keep = folder, keep
+
+    def steps(self) -> list[int]:
+        """Steps of which a state is there, in order."""
+        found = [re.fullmatch(r"step-(\d+)\.safetensors", path.name) for path in self.folder.glob("step-*.safetensors")]
+        return sorted(int(match[1]) for match in found if match)
+
+    def save(self, step: int, state: Mapping[str, Any]) -> None:
+        """Write the state of a step and drop the oldest beyond `keep`."""
+        save_state(self._path(step), state)
+        for old in self.steps()[: -self.keep]:
+            remove(self._path(old))
+
+    def latest(self) -> tuple[int, dict[str, Any]] | None:
+        """The newest step and its state, or None."""
+        steps = self.steps()
+        return (steps[-1], load_state(self._path(steps[-1]))) if steps else None
+
+    def _path(self, step: int) -> Path:
+        return self.folder / f"step-{step:08d}.safetensors"

@@ -1,0 +1,26 @@
+"""Random draws that depend on what they are for, not on what was drawn before.
+
+A draw keyed by (seed, purpose, step) is the same after a resume, and the same in one process as in many, each of
+which takes its rows of the global batch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import torch
+
+
+def _key(seed: int, purpose: str, step: int) -> bytes:
+    return hashlib.sha256(f"{seed}/{purpose}/{step}".encode()).digest()
+
+
+def torch_draws(seed: int, purpose: str, step: int = 0) -> torch.Generator:
+    """A CPU generator for one purpose of one step."""
+    return torch.Generator().manual_seed(int.from_bytes(_key(seed, purpose, step)[:8], "little", signed=True))
+
+
+def numpy_draws(seed: int, purpose: str, step: int = 0) -> np.random.Generator:
+    """The same for numpy."""
+    return np.random.default_rng(list(_key(seed, purpose, step)))

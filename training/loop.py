@@ -1,0 +1,149 @@
+"""The one training loop: steps, metrics, checkpoints, resume, a clean stop."""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol
+
+from tiling.errors import InputError
+from tiling.files import write_bytes
+from tiling.progress import bar
+from training.checkpoint import Checkpoints
+
+METRICS = "metrics.jsonl"
+CHECKPOINTS = "checkpoints"
+
+
+class Trainer(Protocol):
+    """What the loop drives. A step must depend only on the state and on the step's index."""
+
+    def step(self, index: int) -> Mapping[str, float]:
+        """Do step `index` (counted from 0) and return its metrics."""
+
+    def state(self) -> Mapping[str, Any]:
+        """All that later steps depend on: nested dicts and lists of tensors and JSON values."""
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over a state that :meth:`state` gave."""
+
+
+@dataclass(frozen=True)
+class LoopConfig:
+    """How long to train and how often to write. Counts are steps; `checkpoint_seconds` is time."""
+
+    steps: int
+    log_every: int = 10
+    checkpoint_seconds: float = 120.0
+    keep: int = 2
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "log_every", "keep"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1, not {getattr(self, name)}")
+
+
+class DivergedError(RuntimeError):
+    """A metric of training was NaN or infinite."""
+
+
+def run_loop(trainer: Trainer, folder: Path, config: LoopConfig, description: str) -> None:
+    """Train to `config.steps`, continuing from the newest checkpoint in `folder`.
+
+    Writes `folder/metrics.jsonl` (one line per logged step) and `folder/checkpoints/`. After kill -9 the same call
+    loses what came after the last checkpoint and then does the same steps again. Ctrl-C finishes the step, writes a
+    checkpoint, and raises KeyboardInterrupt.
+
+    Raises
+    ------
+    DivergedError
+        When a metric is not finite; the last checkpoint stays as it was.
+    """
+    checkpoints = Checkpoints(folder / CHECKPOINTS, keep=config.keep)
+    start, means = 0, _Means({})
+    if latest := checkpoints.latest():
+        start, state = latest
+        trainer.restore(state["trainer"])
+        means = _Means(state["pending"])
+    metrics_file = folder / METRICS
+    _cut_metrics(metrics_file, start)
+    saved_at = time.monotonic()
+    with _interruptible() as interrupted, bar() as progress, metrics_file.open("a", encoding="utf-8") as log:
+        task = progress.add_task(description, total=config.steps, completed=start, detail="")
+        for index in range(start, config.steps):
+            done = index + 1
+            means.add(trainer.step(index), done)
+            if done % config.log_every == 0 or done == config.steps:
+                metrics = means.take()
+                log.write(json.dumps({"step": done, **metrics}) + "\n")
+                log.flush()
+                progress.update(task, detail=" ".join(f"{name} {value:.3g}" for name, value in metrics.items()))
+            progress.update(task, completed=done)
+            due = time.monotonic() - saved_at > config.checkpoint_seconds
+            if due or done == config.steps or interrupted.is_set():
+                checkpoints.save(done, {"trainer": trainer.state(), "pending": means.sums})
+                saved_at = time.monotonic()
+            if interrupted.is_set():
+                raise KeyboardInterrupt(f"stopped after step {done}; the same command continues from there")
+
+
+class _Means:
+    """Means of metrics over the steps since they were last taken; a metric need not be there in every step."""
+
+    def __init__(self, sums: dict[str, list[float]]) -> None:
+        self.sums = sums
+
+    def add(self, metrics: Mapping[str, float], step: int) -> None:
+        for name, value in metrics.items():
+            if not math.isfinite(value):
+                raise DivergedError(f"step {step}: {name} is {value}; lower the learning rate or raise gamma")
+            total, count = self.sums.get(name, [0.0, 0.0])
+            self.sums[name] = [total + value, count + 1]
+
+    def take(self) -> dict[str, float]:
+        means = {name: total / count for name, (total, count) in self.sums.items()}
+        self.sums.clear()
+        return means
+
+
+def read_metrics(folder: Path) -> list[dict[str, float]]:
+    """The logged metrics of a run, in order of steps."""
+    path = folder / METRICS
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
+def _cut_metrics(path: Path, step: int) -> None:
+    """Drop what was logged after the checkpoint, and a last line that a killed process left unfinished."""
+    if not path.exists():
+        return
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    kept = [line for line in lines if line.endswith("}\n") and json.loads(line)["step"] <= step]
+    write_bytes(path, "".join(kept).encode())
+
+
+@contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """While inside, the first Ctrl-C sets the event; a second one interrupts at once."""
+    interrupted = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield interrupted
+        return
+    previous = signal.getsignal(signal.SIGINT)
+
+    def note(_signal: int, _frame: FrameType | None) -> None:
+        interrupted.set()
+        signal.signal(signal.SIGINT, previous)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield interrupted
+    finally:
+        signal.signal(signal.SIGINT, previous)

@@ -1,0 +1,116 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import interpolate
+
+from hdgan.features import FeatureStore, extract
+from hdgan.latents import Latents
+from hdgan.stylegan2.generator import Generator
+from tiling.errors import InputError
+from tiling.files import fingerprint
+
+
+@pytest.fixture(scope="module")
+def made(small_generator, tmp_path_factory):
+    latents = Latents.sample(small_generator, [10, 11, 12], psi=1.0)
+    out = tmp_path_factory.mktemp("study") / "features"
+    return small_generator, latents, extract(small_generator, latents, out, blocks=4)
+
+
+def whole_map(generator: Generator, w: np.ndarray) -> np.ndarray:
+    features = generator.features(torch.as_tensor(w), blocks=4)
+    maps = [v.half().float() for v in features.values()]
+    return torch.cat([interpolate(m, size=(32, 32), mode="bilinear", align_corners=False) for m in maps], 1)[0].numpy()
+
+
+def test_windows_and_pixels_equal_the_whole_upsampled_map(made):
+    generator, latents, store = made
+    for i in range(3):
+        expected = whole_map(generator, latents.w[i : i + 1])
+        np.testing.assert_allclose(store.window(i, y=0, x=0, h=32, w=32), expected, atol=1e-5)
+        np.testing.assert_allclose(store.window(i, y=7, x=20, h=9, w=12), expected[:, 7:16, 20:], atol=1e-5)
+        ys, xs = np.random.default_rng(i).integers(0, 32, (2, 50))
+        pixels = store.pixels(i, ys, xs)
+        assert pixels.dtype == np.float32
+        np.testing.assert_allclose(pixels, expected[:, ys, xs].T, atol=1e-5)
+
+
+def test_a_store_knows_its_layers_in_order(made):
+    _, _, store = made
+    assert list(store.layers.items()) == [
+        ("b4.conv1", 32), ("b8.conv0", 32), ("b8.conv1", 32), ("b16.conv0", 32), ("b16.conv1", 32), ("b32.conv0", 16),
+        ("b32.conv1", 16),
+    ]  # fmt: skip
+    assert store.shape == (32, 32)
+    assert len(store) == 3
+    assert store.seeds.tolist() == [10, 11, 12]
+    assert store.native(0, "b8.conv0").shape == (32, 8, 8)
+    assert store.native(0, "b8.conv0").dtype == np.float16
+
+
+def test_reading_features_needs_no_torch(made):
+    code = f"""
+import sys
+from hdgan.features import FeatureStore
+assert FeatureStore.open({str(made[2].path)!r}).window(0, y=0, x=0, h=8, w=8).shape == (192, 8, 8)
+sys.exit('torch' in sys.modules)
+"""
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_an_extraction_that_lost_a_latent_makes_only_that_one_again(made, tmp_path):
+    generator, latents, store = made
+    out = tmp_path / "features"
+    extract(generator, latents, out, blocks=4)
+    record = json.loads((out / "stage.json").read_text())
+    (out / "stage.json").write_text(json.dumps(record | {"status": "running"}))
+    (out / "features.zarr" / "000001").rename(out / "features.zarr" / ".partial-0-000001")
+    kept = (out / "features.zarr" / "000000").stat().st_mtime_ns
+    with pytest.raises(InputError, match="only half made"):
+        FeatureStore.open(out)
+    extract(generator, latents, out, blocks=4)
+    assert (out / "features.zarr" / "000000").stat().st_mtime_ns == kept
+    assert fingerprint(out / "features.zarr") == fingerprint(store.path / "features.zarr")
+    assert not list((out / "features.zarr").glob(".partial*"))
+
+
+def test_other_weights_other_latents_and_bad_requests_are_refused(made):
+    generator, latents, store = made
+    with pytest.raises(InputError, match="blocks = 4, and now 3"):
+        extract(generator, latents, store.path, blocks=3)
+    with pytest.raises(InputError, match="was made with latents"):
+        extract(generator, latents.subset([0, 1]), store.path, blocks=4)
+    with pytest.raises(InputError, match="float16 or float32, not 'int4'"):
+        extract(generator, latents, store.path, dtype="int4")
+    with pytest.raises(InputError, match="latent 3 is not in"):
+        store.window(3, y=0, x=0, h=8, w=8)
+    with pytest.raises(InputError, match="not within the image"):
+        store.pixels(0, [0, 32], [0, 0])
+
+
+@pytest.mark.slow
+def test_an_extraction_killed_anywhere_ends_with_the_same_store(made, tmp_path):
+    script = tmp_path / "run.py"
+    script.write_text(
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "from test_feature_store import small_generator, some_latents\n"
+        "from hdgan.features import extract\n"
+        "g = make_small_generator()\n"
+        f"extract(g, make_latents(g, 3), {str(tmp_path / 'features')!r}, blocks=4)\n"
+    )
+    root = tmp_path / "features" / "features.zarr"
+    for latent in range(3):
+        process = subprocess.Popen([sys.executable, str(script)])
+        while process.poll() is None and not (root / f"{latent:06d}").exists():
+            pass
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    subprocess.run([sys.executable, str(script)], check=True)
+    assert fingerprint(root) == fingerprint(made[2].path / "features.zarr")

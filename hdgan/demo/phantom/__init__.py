@@ -1,0 +1,5 @@
+"""A procedural whole-slide image of a kidney biopsy, with exact truth: free to publish, and to learn the product with."""
+
+from hdgan.demo.phantom.slide import make_phantom
+
+__all__ = ["make_phantom"]

@@ -1,6 +1,4 @@
 import json
-import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -98,19 +96,20 @@ def test_other_weights_other_latents_and_bad_requests_are_refused(made):
 @pytest.mark.slow
 def test_an_extraction_killed_anywhere_ends_with_the_same_store(made, tmp_path):
     script = tmp_path / "run.py"
-    script.write_text(
-        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        "from test_feature_store import small_generator, some_latents\n"
-        "from hdgan.features import extract\n"
-        "g = make_small_generator()\n"
-        f"extract(g, make_latents(g, 3), {str(tmp_path / 'features')!r}, blocks=4)\n"
-    )
+    script.write_text(f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+from conftest import make_latents, make_small_generator
+from hdgan.features import extract
+generator = make_small_generator()
+extract(generator, make_latents(generator, 3), {str(tmp_path / "features")!r}, blocks=4)
+""")
     root = tmp_path / "features" / "features.zarr"
     for latent in range(3):
         process = subprocess.Popen([sys.executable, str(script)])
         while process.poll() is None and not (root / f"{latent:06d}").exists():
             pass
-        os.kill(process.pid, signal.SIGKILL)
+        process.kill()
         process.wait()
     subprocess.run([sys.executable, str(script)], check=True)
     assert fingerprint(root) == fingerprint(made[2].path / "features.zarr")

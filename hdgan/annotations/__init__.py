@@ -1,0 +1,26 @@
+"""What an expert drew, whatever tool it was drawn with: read into label maps, written for the next stages.
+
+No torch here: annotating needs a light installation only.
+"""
+
+from hdgan.annotations.exchange import export_images, import_masks, load_masks
+from hdgan.annotations.geojson import read_geojson, to_geojson, write_geojson
+from hdgan.annotations.indexed_png import encode_indexed_png, read_indexed_png
+from hdgan.annotations.pick import contact_sheet, pick
+from hdgan.annotations.registry import FORMATS, AnnotationFormat, read_mask
+
+__all__ = [
+    "FORMATS",
+    "AnnotationFormat",
+    "contact_sheet",
+    "encode_indexed_png",
+    "export_images",
+    "import_masks",
+    "load_masks",
+    "pick",
+    "read_geojson",
+    "read_indexed_png",
+    "read_mask",
+    "to_geojson",
+    "write_geojson",
+]

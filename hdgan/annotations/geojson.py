@@ -1,0 +1,154 @@
+"""QuPath's GeoJSON, in and out (https://qupath.readthedocs.io/en/stable/docs/advanced/exporting_annotations.html)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hdgan.annotations.polygons import Polygon, Ring, outline, paint
+from hdgan.labels import UNLABELLED, ClassList, LabelMap
+from tiling.errors import InputError
+from tiling.files import write_bytes
+
+
+def read_geojson(path: Path, /, *, shape: tuple[int, int], classes: ClassList) -> LabelMap:
+    """Rasterise a file of polygons: a FeatureCollection, a list of Features, or one Feature.
+
+    Parameters
+    ----------
+    path
+        The GeoJSON file; coordinates are px of the annotated image, (0, 0) at its upper left corner.
+    shape
+        (height, width) of the annotated image, px. What reaches past it is cut off.
+    classes
+        The study's classes. Overlaps are painted in their order: a later class covers an earlier one.
+
+    Returns
+    -------
+    LabelMap
+        (height, width) uint8: the class of the polygon that a pixel's centre lies in, 255 where none is.
+
+    Raises
+    ------
+    InputError
+        When the file is no GeoJSON, or a feature has no class, an unknown one, a geometry without an area, or
+        lies wholly outside the image.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise InputError(f"{path} is not JSON ({error}); export it from QuPath again as GeoJSON") from error
+    annotations: list[tuple[int, Polygon]] = []
+    for number, feature in enumerate(_features(content, path), start=1):
+        where = f"{path}, feature {number}"
+        value = _class_index(feature, classes, where)
+        polygons = _polygons(feature.get("geometry"), where)
+        _refuse_outside(polygons, shape, where)
+        annotations += [(value, polygon) for polygon in polygons]
+    labels = np.full(shape, UNLABELLED, np.uint8)
+    for value, polygon in sorted(annotations, key=lambda annotation: annotation[0]):
+        paint(labels, polygon, value)
+    return labels
+
+
+def to_geojson(labels: LabelMap, classes: ClassList) -> dict[str, Any]:
+    """A label map (H, W) uint8 as a FeatureCollection for QuPath.
+
+    Every 4-connected region of a class is one annotation along pixel edges; unlabelled pixels are in none.
+    :func:`read_geojson` gives the same label map back.
+    """
+    features = [
+        {
+            "type": "Feature",
+            "geometry": {"type": "Polygon", "coordinates": [_closed(ring) for ring in polygon]},
+            "properties": {
+                "objectType": "annotation",
+                "classification": {"name": label_class.name, "color": list(label_class.colour)},
+                "isLocked": False,
+            },
+        }
+        for value, label_class in enumerate(classes)
+        for polygon in outline(labels == value)
+    ]
+    return {"type": "FeatureCollection", "features": features}
+
+
+def write_geojson(path: Path, labels: LabelMap, classes: ClassList) -> None:
+    """Write a label map (H, W) uint8 as a GeoJSON file that QuPath opens."""
+    write_bytes(path, json.dumps(to_geojson(labels, classes)).encode())
+
+
+def _features(content: Any, path: Path) -> list[dict[str, Any]]:
+    kind = content.get("type") if isinstance(content, dict) else None
+    features = content
+    if kind == "FeatureCollection":
+        features = content.get("features")
+    elif kind == "Feature":
+        features = [content]
+    if not isinstance(features, list) or not all(
+        isinstance(feature, dict) and feature.get("type") == "Feature" for feature in features
+    ):
+        received = f"type {kind!r}" if kind else f"a JSON {type(content).__name__}"
+        raise InputError(f"{path} holds {received}; expected a FeatureCollection, a list of Features or one Feature")
+    return features
+
+
+def _class_index(feature: dict[str, Any], classes: ClassList, where: str) -> int:
+    """The class of a feature; of a derived QuPath class (`Artery: Sclerotic`), that or the class it derives from."""
+    classification = (feature.get("properties") or {}).get("classification")
+    if isinstance(classification, str):
+        classification = {"name": classification}
+    given = classification if isinstance(classification, dict) else {}
+    parts = given.get("names") or str(given.get("name") or "").split(": ")
+    if not isinstance(parts, list) or not all(isinstance(part, str) and part for part in parts):
+        raise InputError(
+            f"{where} has no class (classification {classification!r}); set it in QuPath or delete the annotation; "
+            f"the classes are: {', '.join(classes.names)}"
+        )
+    by_name = {name.casefold(): index for index, name in enumerate(classes.names)}
+    full = ": ".join(parts)
+    for name in (full, *reversed(parts)):
+        if name.casefold() in by_name:
+            return by_name[name.casefold()]
+    raise InputError(f"{where} has the unknown class {full!r}; this study's classes are: {', '.join(classes.names)}")
+
+
+def _polygons(geometry: Any, where: str) -> list[Polygon]:
+    kind = geometry.get("type") if isinstance(geometry, dict) else None
+    if kind not in ("Polygon", "MultiPolygon"):
+        raise InputError(f"{where} is a {kind}, which has no area; expected a Polygon or a MultiPolygon")
+    coordinates = geometry.get("coordinates")
+    polygons = [coordinates] if kind == "Polygon" else coordinates
+    if not isinstance(polygons, list) or not polygons or not all(isinstance(p, list) and p for p in polygons):
+        raise InputError(f"{where} is a {kind} without rings; draw it again or delete it")
+    return [[_ring(ring, where) for ring in polygon] for polygon in polygons]
+
+
+def _ring(points: Any, where: str) -> Ring:
+    try:
+        ring = np.array([[float(point[0]), float(point[1])] for point in points])
+    except (TypeError, ValueError, IndexError, KeyError) as error:
+        raise InputError(f"{where} has a ring that is not a list of [x, y] pairs ({error})") from error
+    if len(ring) < 3 or not np.isfinite(ring).all():
+        raise InputError(f"{where} has a ring of {len(ring)} points; expected at least 3, all of finite numbers")
+    return ring
+
+
+def _refuse_outside(polygons: list[Polygon], shape: tuple[int, int], where: str) -> None:
+    points = np.concatenate([ring for polygon in polygons for ring in polygon])
+    (left, top), (right, bottom) = points.min(axis=0), points.max(axis=0)
+    if right <= 0 or bottom <= 0 or left >= shape[1] or top >= shape[0]:
+        raise InputError(
+            f"{where} lies at x {left:g} to {right:g}, y {top:g} to {bottom:g}, outside the image of {shape[1]} x "
+            f"{shape[0]} px; was it drawn on another image?"
+        )
+
+
+def _closed(ring: Ring) -> list[list[int]]:
+    points: list[list[int]] = ring.astype(int).tolist()
+    return [*points, points[0]]

@@ -1,0 +1,142 @@
+"""Masks as PNG: class indices (grey or palette), or a picture in exactly the classes' colours."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image as PillowImage
+from PIL.PngImagePlugin import PngImageFile
+
+from hdgan.labels import UNLABELLED, ClassList, Image, LabelMap
+from tiling.errors import InputError
+
+_IHDR_BIT_DEPTH = 24  # offset of the bit depth in a PNG file
+_EXPECTED = "expected an 8-bit grey or palette PNG of class indices, or an RGB(A) PNG in the classes' colours"
+
+
+def read_indexed_png(path: Path, /, *, shape: tuple[int, int] | None, classes: ClassList) -> LabelMap:
+    """Read a mask PNG.
+
+    A grey PNG holds class indices, 255 for unlabelled. So does a palette PNG, unless its palette is the classes'
+    colours in another order, as image editors leave them behind: then the colours count. In an RGB(A) PNG every
+    pixel has exactly the colour of a class, or is unlabelled: black (where no class is), or fully transparent.
+
+    Parameters
+    ----------
+    path
+        The PNG file.
+    shape
+        (height, width) that the mask must have, px; None for any.
+    classes
+        The study's classes.
+
+    Returns
+    -------
+    LabelMap
+        (height, width) uint8, 255 where unlabelled.
+
+    Raises
+    ------
+    InputError
+        When the file cannot be read as a PNG, has another size or kind, or holds an unknown index or colour.
+    """
+    try:
+        content = path.read_bytes()
+        # Not through Image.open, whose limit against decompression bombs is below a 16384 px mask: the size is
+        # compared with the expected one here, before anything is decoded.
+        with PngImageFile(io.BytesIO(content)) as picture:
+            if shape is not None and picture.size != shape[::-1]:
+                raise InputError(
+                    f"{path} is {picture.width} x {picture.height} px (width x height), and the image it labels is "
+                    f"{shape[1]} x {shape[0]} px; export the mask at the image's full size"
+                )
+            picture.load()
+            return _labels(picture, content[_IHDR_BIT_DEPTH], path, classes)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}; {_EXPECTED}") from error
+    except SyntaxError as error:  # what Pillow raises for a broken header
+        raise InputError(f"{path} is not a readable PNG ({error}); {_EXPECTED}") from error
+
+
+def _labels(picture: PngImageFile, bit_depth: int, path: Path, classes: ClassList) -> LabelMap:
+    if picture.mode == "P":
+        return _from_palette(picture, path, classes)
+    if picture.mode == "L" and bit_depth == 8:  # Pillow stretches 2- and 4-bit greys to 0..255
+        return _checked(np.array(picture), path, classes)
+    if picture.mode in ("RGB", "RGBA"):
+        return _from_colours(np.array(picture.convert("RGBA")), path, classes)
+    raise InputError(f"{path} is a {bit_depth}-bit PNG of mode {picture.mode}; {_EXPECTED}")
+
+
+def _from_palette(picture: PngImageFile, path: Path, classes: ClassList) -> LabelMap:
+    indices = np.array(picture)
+    palette = np.zeros((256, 3), np.uint8)
+    stored = np.array(picture.getpalette("RGB"), np.uint8).reshape(-1, 3)
+    palette[: len(stored)] = stored
+    used = np.unique(indices)
+    by_colour = _value_of_colour(classes)
+    colours = [(int(red), int(green), int(blue)) for red, green, blue in palette[used]]
+    as_indices = np.array_equal(palette[used], classes.colour_table()[used])
+    if as_indices or len(by_colour) <= len(classes) or not all(colour in by_colour for colour in colours):
+        return _checked(indices, path, classes)
+    values = np.zeros(256, np.uint8)
+    values[used] = [by_colour[colour] for colour in colours]
+    labels: LabelMap = values[indices]
+    return labels
+
+
+def _from_colours(rgba: npt.NDArray[np.uint8], path: Path, classes: ClassList) -> LabelMap:
+    opaque = rgba[..., 3] > 0
+    packed = rgba[..., :3].astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
+    colours, inverse = np.unique(packed, return_inverse=True)
+    inverse = inverse.reshape(packed.shape)
+    seen = np.bincount(inverse[opaque], minlength=len(colours)) > 0
+    by_colour = _value_of_colour(classes)
+    if len({c.colour for c in classes}) < len(classes):
+        raise InputError(f"{path} is in colour, and two classes share one; give the classes different colours")
+    values = np.full(len(colours), UNLABELLED, np.uint8)
+    for row in np.flatnonzero(seen):
+        colour = (int(colours[row]) >> 16, int(colours[row]) >> 8 & 255, int(colours[row]) & 255)
+        if colour not in by_colour:
+            known = ", ".join(f"{c.name} {c.colour}" for c in classes)
+            raise InputError(f"{path} has the colour {colour}, which is no class's; the classes' are: {known}")
+        values[row] = by_colour[colour]
+    labels: LabelMap = np.where(opaque, values[inverse], np.uint8(UNLABELLED))
+    return labels
+
+
+def _value_of_colour(classes: ClassList) -> dict[tuple[int, int, int], int]:
+    """Label value of each colour; shorter than classes and unlabelled together where two share a colour."""
+    return {(0, 0, 0): UNLABELLED} | {c.colour: index for index, c in enumerate(classes)}
+
+
+def _checked(indices: LabelMap, path: Path, classes: ClassList) -> LabelMap:
+    unknown = [int(value) for value in np.unique(indices) if len(classes) <= value < UNLABELLED]
+    if unknown:
+        raise InputError(
+            f"{path} holds the class indices {unknown}; this study's are 0 to {len(classes) - 1} "
+            f"({', '.join(classes.names)}), and {UNLABELLED} for unlabelled"
+        )
+    return indices
+
+
+def encode_indexed_png(labels: LabelMap, classes: ClassList) -> bytes:
+    """A label map (H, W) uint8 as the bytes of a palette PNG: indices for programs, the classes' colours for eyes."""
+    picture = PillowImage.fromarray(labels)
+    picture.putpalette(classes.colour_table().tobytes())
+    return encode_png(picture)
+
+
+def encode_image(image: Image) -> bytes:
+    """An RGB image (H, W, 3) uint8 as the bytes of a PNG."""
+    return encode_png(PillowImage.fromarray(image))
+
+
+def encode_png(picture: PillowImage.Image) -> bytes:
+    """A Pillow image as the bytes of a PNG."""
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG")
+    return buffer.getvalue()

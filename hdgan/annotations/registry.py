@@ -1,0 +1,69 @@
+"""The annotation formats that can be read: to add one, write its reader in its own file and add a line here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from hdgan.annotations.geojson import read_geojson
+from hdgan.annotations.indexed_png import read_indexed_png
+from hdgan.labels import ClassList, LabelMap
+from tiling.errors import InputError
+
+
+class Reader(Protocol):
+    """Reads one file into a label map of `shape` (height, width); refuses anything else with an InputError."""
+
+    def __call__(self, path: Path, /, *, shape: tuple[int, int], classes: ClassList) -> LabelMap:
+        """Read `path`."""
+
+
+@dataclass(frozen=True)
+class AnnotationFormat:
+    """A format of annotation files, known by their suffix."""
+
+    name: str
+    suffix: str
+    read: Reader
+
+
+FORMATS: tuple[AnnotationFormat, ...] = (
+    AnnotationFormat("indexed or class-coloured PNG", ".png", read_indexed_png),
+    AnnotationFormat("QuPath GeoJSON", ".geojson", read_geojson),
+)
+
+
+def format_of(path: Path) -> AnnotationFormat | None:
+    """The format that a file's suffix, in any case, stands for; None when it is no annotation format."""
+    return next((known for known in FORMATS if known.suffix == path.suffix.lower()), None)
+
+
+def read_mask(path: Path, *, shape: tuple[int, int], classes: ClassList) -> LabelMap:
+    """Read an annotation file of any known format.
+
+    Parameters
+    ----------
+    path
+        The file; its suffix tells the format.
+    shape
+        (height, width) of the annotated image, px.
+    classes
+        The study's classes; where annotations overlap, a later class covers an earlier one.
+
+    Returns
+    -------
+    LabelMap
+        (height, width) uint8 class indices, 255 where nothing is annotated.
+
+    Raises
+    ------
+    InputError
+        For an unknown suffix, and for whatever the format's reader refuses: an unreadable file, another size,
+        an unknown class.
+    """
+    known = format_of(path)
+    if known is None:
+        formats = ", ".join(f"{each.suffix} ({each.name})" for each in FORMATS)
+        raise InputError(f"{path} is no annotation file that can be read; readable are: {formats}")
+    return known.read(path, shape=shape, classes=classes)

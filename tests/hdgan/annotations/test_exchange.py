@@ -1,0 +1,114 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from hdgan.annotations import encode_indexed_png, export_images, import_masks, load_masks, write_geojson
+from hdgan.labels import KIDNEY, ClassList, LabelClass
+from tiling.errors import InputError
+
+SHAPE = (24, 32)
+
+
+def mask(seed):
+    return np.kron(np.random.default_rng(seed).integers(0, 5, (6, 8)), np.ones((4, 4))).astype(np.uint8)
+
+
+def take(source, out, *, classes=KIDNEY, known=range(20)):
+    return import_masks(source, out, shape=SHAPE, classes=classes, known=known)
+
+
+@pytest.fixture
+def source(tmp_path):
+    folder = tmp_path / "from the expert 🔬"
+    folder.mkdir()
+    write_geojson(folder / "image_0007.geojson", mask(7), KIDNEY)
+    (folder / "image_3.png").write_bytes(encode_indexed_png(mask(3), KIDNEY))
+    (folder / "README.txt").write_text("passed over")
+    (folder / "._image_3.png").write_bytes(b"what macOS leaves")
+    return folder
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_images_leave_with_classes_and_directions(tmp_path):
+    images = {4: np.full((8, 8, 3), 90, np.uint8), 11: np.full((8, 8, 3), 200, np.uint8)}
+    export_images(images, tmp_path / "annotations", KIDNEY)
+    written = Image.open(tmp_path / "annotations" / "images" / "image_0011.png")
+    np.testing.assert_array_equal(np.array(written), images[11])
+    assert (tmp_path / "annotations" / "images" / "image_0004.png").exists()
+    assert ClassList.load(tmp_path / "annotations" / "classes.json") == KIDNEY
+    readme = (tmp_path / "annotations" / "README.txt").read_text()
+    assert "GeoJSON" in readme
+    assert all(name in readme for name in KIDNEY.names)
+
+
+def test_masks_of_any_format_come_in_and_are_loaded_again(tmp_path, source):
+    assert take(source, tmp_path / "out") == [3, 7]
+    labels, classes = load_masks(tmp_path / "out")
+    assert list(labels) == [3, 7]
+    np.testing.assert_array_equal(labels[3], mask(3))
+    np.testing.assert_array_equal(labels[7], mask(7))
+    assert classes == KIDNEY
+
+
+def test_a_second_import_replaces_its_own_indices_and_keeps_the_others(tmp_path, source):
+    take(source, tmp_path / "out")
+    single = tmp_path / "image_12.png.geojson"
+    write_geojson(single, mask(12), KIDNEY)
+    assert take(single, tmp_path / "out") == [12]
+    (source / "image_3.png").write_bytes(encode_indexed_png(mask(99), KIDNEY))
+    take(source / "image_3.png", tmp_path / "out")
+    labels, _ = load_masks(tmp_path / "out")
+    assert list(labels) == [3, 7, 12]
+    np.testing.assert_array_equal(labels[3], mask(99))
+
+
+def test_imported_masks_can_be_imported_elsewhere(tmp_path, source):
+    take(source, tmp_path / "out")
+    assert take(tmp_path / "out" / "masks", tmp_path / "copy") == [3, 7]
+    assert contents(tmp_path / "copy") == contents(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("image_5.png", encode_indexed_png(np.zeros((9, 9), np.uint8), KIDNEY), "image_5.png is 9 x 9"),
+        ("image_5.geojson", b"{", "not JSON"),
+        ("image_21.png", encode_indexed_png(mask(1), KIDNEY), "labels image 21, which does not exist.*0 to 19"),
+        ("image_03.png", encode_indexed_png(mask(1), KIDNEY), "both label image 3"),
+        ("kidney.png", encode_indexed_png(mask(1), KIDNEY), "does not say which image"),
+    ],
+)
+def test_one_bad_file_changes_nothing(tmp_path, source, name, content, message):
+    take(source, tmp_path / "out")
+    before = contents(tmp_path / "out")
+    (source / "image_1.png").write_bytes(encode_indexed_png(mask(1), KIDNEY))
+    (source / name).write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        take(source, tmp_path / "out")
+    assert contents(tmp_path / "out") == before
+    with pytest.raises(InputError, match=message):
+        take(source, tmp_path / "fresh")
+    assert not (tmp_path / "fresh").exists()
+
+
+def test_masks_of_other_classes_are_not_mixed_in(tmp_path, source):
+    take(source, tmp_path / "out")
+    other = ClassList((LabelClass("tumour", (200, 0, 0)), LabelClass("stroma", (0, 200, 0))))
+    with pytest.raises(InputError, match="holds masks of the classes whitespace"):
+        take(source, tmp_path / "out", classes=other)
+    with pytest.raises(InputError, match="another folder"):
+        export_images({}, tmp_path / "out", other)
+    assert load_masks(tmp_path / "out")[1] == KIDNEY
+
+
+def test_nothing_to_import_and_nothing_to_load_are_said(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=r"no annotation files.*image_0007\.png"):
+        take(tmp_path / "empty", tmp_path / "out")
+    with pytest.raises(InputError, match="no such file or folder"):
+        take(tmp_path / "absent", tmp_path / "out")
+    with pytest.raises(InputError, match="no masks yet"):
+        load_masks(tmp_path / "out")

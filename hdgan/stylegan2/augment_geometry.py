@@ -1,0 +1,198 @@
+"""Pixel blitting and geometric transforms of the augmentation pipe: one affine resampling per sample.
+
+Karras et al. 2020b, "Training Generative Adversarial Networks with Limited Data", appendix B.2. Coordinates are pixels
+with the origin at the image's centre, x to the right and y down: pixel i lies at i - (size - 1) / 2.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hdgan.stylegan2.augment_draws import AugmentSet, Draws
+
+# The 12-tap decomposition low-pass filter of the wavelet sym6 (Daubechies 1992), divided by its sum.
+SYM6 = (
+    0.015404109327027373, 0.0034907120842174702, -0.11799011114819057, -0.048311742585633, 0.4910559419267466,
+    0.787641141030194, 0.3379294217276218, -0.07263752278646252, -0.021060292512300564, 0.04472490177066578,
+    0.0017677118642428036, -0.007800708325034148,
+)  # fmt: skip
+
+TRANSLATION = 0.125  # of the size; the largest whole-pixel shift and the standard deviation of the fractional one
+LOG2_SCALE = 0.2  # standard deviation
+
+# The up-sampling filter reaches 3 px to either side; one more is for the bilinear sampling.
+_REACH = 4
+# Samples resampled together, as pixels of the images: the group is padded as its worst sample needs, so large groups
+# waste arithmetic (they are cache-hungry too), while small ones cost kernel launches.
+_GROUP_PIXELS = {"cpu": 2**16, "cuda": 2**20}
+
+
+def draw_affine(draws: Draws, chances: AugmentSet, *, width: int, height: int) -> Tensor:
+    """(N, 3, 3) float64 matrices that move the image's content; the identity where no transform was drawn."""
+    mirror = 1 - 2 * draws.gate(chances.xflip) * draws.choice(2)
+    quarter_turns = draws.gate(chances.rotate90) * draws.choice(4)
+    shift = draws.gate(chances.xint) * TRANSLATION
+    shift_x, shift_y = torch.round(shift * draws.signed() * width), torch.round(shift * draws.signed() * height)
+
+    scale = torch.exp2(LOG2_SCALE * draws.gate(chances.scale) * draws.normal())
+    angle_before = math.pi * draws.gate_of_two(chances.rotate) * draws.signed()
+    stretch = torch.exp2(LOG2_SCALE * draws.gate(chances.aniso) * draws.normal())
+    angle_after = math.pi * draws.gate_of_two(chances.rotate) * draws.signed()
+    if draws.at_percentile:  # one rotation shows the angle; two would show their sum
+        angle_after = torch.zeros_like(angle_after)
+    drift = draws.gate(chances.xfrac) * TRANSLATION
+    drift_x, drift_y = drift * draws.normal() * width, drift * draws.normal() * height
+
+    one = torch.ones_like(mirror)
+    return (
+        _translation(drift_x, drift_y)
+        @ _rotation(angle_after.cos(), angle_after.sin())
+        @ _scaling(stretch, 1 / stretch)
+        @ _rotation(angle_before.cos(), angle_before.sin())
+        @ _scaling(scale, scale)
+        @ _translation(shift_x, shift_y)
+        # Rounded, so that four quarter turns and no turn are one and the same matrix.
+        @ _rotation((quarter_turns * math.pi / 2).cos().round(), (quarter_turns * math.pi / 2).sin().round())
+        @ _scaling(mirror, one)
+    )
+
+
+def apply_affine(images: Tensor, affine: Tensor) -> Tensor:
+    """Move the content of each image by its matrix; the outside shows the image's reflection.
+
+    Images whose matrix is the identity are left as they are, where filtering them up and down would change
+    them by about 1e-5.
+
+    Parameters
+    ----------
+    images
+        (N, C, H, W) float.
+    affine
+        (N, 3, 3) float64 on the CPU.
+
+    """
+    height, width = images.shape[2:]
+    moved = (affine != torch.eye(3, dtype=affine.dtype)).flatten(1).any(1).nonzero().squeeze(1)
+    if not len(moved):
+        return images
+    sampling = affine[moved].inverse()
+    margins = _margins(sampling, width=width, height=height)
+    area = (margins[:, 0] + margins[:, 1] + width) * (margins[:, 2] + margins[:, 3] + height)
+    per_group = max(1, _GROUP_PIXELS.get(images.device.type, 2**20) // (height * width))
+    groups = area.argsort().split(per_group)
+    resampled = [
+        _resample(images[moved[group].to(images.device)], sampling[group], margins[group].amax(0).tolist())
+        for group in groups
+    ]
+    order = moved[torch.cat(groups)].to(images.device)
+    return images.index_copy(0, order, torch.cat(resampled))
+
+
+def reflect_pad(images: Tensor, left: int, right: int, top: int, bottom: int) -> Tensor:
+    """Pad by reflection without repeating the edge, with zeros beyond size - 1 px; negative padding crops."""
+    height, width = images.shape[2:]
+    asked = (left, right, top, bottom)
+    reflected = [min(max(pad, 0), size - 1) for pad, size in zip(asked, (width, width, height, height), strict=True)]
+    rest = [pad - done for pad, done in zip(asked, reflected, strict=True)]
+    return F.pad(F.pad(images, reflected, mode="reflect"), rest)
+
+
+def _resample(images: Tensor, sampling: Tensor, margins: list[int]) -> Tensor:
+    """Pad, double with sym6, sample bilinearly where `sampling` says, halve with sym6.
+
+    `margins` (left, right, top, bottom) is the padding in pixels that holds everything sampled.
+    """
+    height, width = images.shape[2:]
+    filter_ = torch.tensor(SYM6, dtype=torch.float64)
+    filter_ = (filter_ / filter_.sum()).to(images)
+    left, _, top, _ = margins
+    # channels_last: several times faster filtering on the CPU.
+    padded = reflect_pad(images, *margins).contiguous(memory_format=torch.channels_last)
+    source = _double(padded, filter_)
+    # Halving reads the doubled output from index -5 to 2 * size + 4.
+    shape = (len(images), images.shape[1], 2 * height + 10, 2 * width + 10)
+    wanted = _pixels_from_grid(shape[3], shape[2], origin_x=-5 - (width - 1), origin_y=-5 - (height - 1))
+    found = _pixels_from_grid(
+        source.shape[3], source.shape[2], origin_x=-2 * left - (width - 1), origin_y=-2 * top - (height - 1)
+    )
+    theta = (found.inverse() @ sampling @ wanted)[:, :2].to(images)
+    grid = F.affine_grid(theta, list(shape), align_corners=False)
+    sampled = F.grid_sample(source, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    return _halve(sampled.contiguous(memory_format=torch.channels_last), filter_)
+
+
+def _pixels_from_grid(width: int, height: int, *, origin_x: int, origin_y: int) -> Tensor:
+    """Matrix from `grid_sample`'s coordinates of a doubled image to pixels about the centre.
+
+    `origin_x`, `origin_y` are twice the pixel coordinates of the doubled image's first sample. With `align_corners`
+    off, sample j of n has the grid coordinate (2 * j + 1) / n - 1.
+    """
+    return torch.tensor(
+        [
+            [width / 4, 0, (width - 1) / 4 + origin_x / 2],
+            [0, height / 4, (height - 1) / 4 + origin_y / 2],
+            [0, 0, 1],
+        ],
+        dtype=torch.float64,
+    )
+
+
+def _margins(sampling: Tensor, *, width: int, height: int) -> Tensor:
+    """(N, 4) int64: how far each sample reads past the left, right, top and bottom edge (negative: not up to it)."""
+    # The doubled output reaches 2.5 px past the first pixel and 3 px past the last.
+    centre_x, centre_y = (width - 1) / 2, (height - 1) / 2
+    corners = torch.tensor(
+        [[x, y, 1] for x in (-centre_x - 2.5, centre_x + 3) for y in (-centre_y - 2.5, centre_y + 3)],
+        dtype=torch.float64,
+    )
+    reached = sampling[:, :2] @ corners.T  # (N, 2, 4)
+    before = -reached.amin(2) - torch.tensor([centre_x, centre_y], dtype=torch.float64)
+    after = reached.amax(2) - torch.tensor([centre_x, centre_y], dtype=torch.float64)
+    margins = torch.stack([before, after], dim=2).flatten(1)  # left, right, top, bottom
+    return margins.ceil().long() + _REACH
+
+
+def _double(images: Tensor, filter_: Tensor) -> Tensor:
+    """Up-sample by 2 along both axes; pixel i stays at index 2i."""
+    channels = images.shape[1]
+    across, down = _kernels(2 * filter_, channels)
+    images = F.conv_transpose2d(images, across, stride=(1, 2), padding=(0, 5), groups=channels)
+    return F.conv_transpose2d(images, down, stride=(2, 1), padding=(5, 0), groups=channels)
+
+
+def _halve(images: Tensor, filter_: Tensor) -> Tensor:
+    """Down-sample by 2 along both axes; pixel i reads from index 2i to 2i + 11."""
+    channels = images.shape[1]
+    across, down = _kernels(filter_, channels)
+    images = F.conv2d(images, down, stride=(2, 1), groups=channels)
+    return F.conv2d(images, across, stride=(1, 2), groups=channels)
+
+
+def _kernels(filter_: Tensor, channels: int) -> tuple[Tensor, Tensor]:
+    across = filter_.expand(channels, 1, 1, -1)
+    return across, across.transpose(2, 3)
+
+
+def _matrix(rows: list[list[Tensor]]) -> Tensor:
+    return torch.stack([torch.stack(row, dim=1) for row in rows], dim=1)
+
+
+def _translation(x: Tensor, y: Tensor) -> Tensor:
+    """Right and down."""
+    zero, one = torch.zeros_like(x), torch.ones_like(x)
+    return _matrix([[one, zero, x], [zero, one, y], [zero, zero, one]])
+
+
+def _scaling(x: Tensor, y: Tensor) -> Tensor:
+    zero, one = torch.zeros_like(x), torch.ones_like(x)
+    return _matrix([[x, zero, zero], [zero, y, zero], [zero, zero, one]])
+
+
+def _rotation(cos: Tensor, sin: Tensor) -> Tensor:
+    """Anticlockwise as seen on screen."""
+    zero, one = torch.zeros_like(cos), torch.ones_like(cos)
+    return _matrix([[cos, sin, zero], [-sin, cos, zero], [zero, zero, one]])

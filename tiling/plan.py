@@ -23,16 +23,16 @@ _MASK_SIZES = 1024, 4096
 def default_tissue(size: int) -> float:
     """The least tissue fraction of a tile that suits its size.
 
-    A threshold made for small tiles loses the tissue of large ones: a needle core is 0.5 to 1 mm wide, and of a
-    4096 px tile of 0.5 micrometres per pixel (2 mm) it fills a quarter at best. So: half of a tile up to 512 px,
-    less in proportion to the edge above that, and a tenth from 2560 px on.
+    A threshold made for small tiles loses the tissue of large ones: a needle core is 0.5 to 1 mm wide, and fills a
+    quarter to a half of a 4096 px tile of 0.5 micrometres per pixel (2 mm) where it lies well. So: a quarter of a
+    tile up to 1024 px, less in proportion to the edge above that, and a tenth from 2560 px on.
 
     Examples
     --------
-    >>> [default_tissue(size) for size in (256, 1024, 4096)]
-    [0.5, 0.25, 0.1]
+    >>> [default_tissue(size) for size in (256, 2048, 4096)]
+    [0.25, 0.125, 0.1]
     """
-    return min(0.5, max(0.1, 0.5 * 512 / size))
+    return min(0.25, max(0.1, 0.25 * 1024 / size))
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,8 @@ class TileSettings:
             raise InputError(f"give mpp or level, not both (mpp {self.mpp}, level {self.level})")
         if self.level < 0:
             raise InputError(f"level counts from 0, not {self.level}")
+        if self.seed < 0:
+            raise InputError(f"seed is 0 or more, not {self.seed}")
         if self.limit is not None and self.limit < 1:
             raise InputError(f"limit is at least 1 tile per slide, not {self.limit}")
 

@@ -1,0 +1,336 @@
+"""A whole archive of slides to one tile set, slide by slide, so that a killed run continues where it was."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tiling.backends import SUFFIXES
+from tiling.errors import InputError
+from tiling.files import remove, replacing, sweep_partials
+from tiling.folds import assign_folds, compile_pattern, patient_of
+from tiling.grid import Edge
+from tiling.labels import Labels, LabelsOfSlides, labels_of
+from tiling.plan import TileSettings, plan_slide
+from tiling.progress import track
+from tiling.slide import open_slide, slide_fingerprint
+from tiling.stage import Stage
+from tiling.tileset import COLUMNS, MANIFEST, TileSet, write_manifest
+
+LEDGER = "ledger.parquet"
+_PARTS = "parts"  # one Parquet file per slide that was looked at: its tiles, and its ledger row as metadata
+_PART_KEY = b"hdgan.slide"
+_NAMED_IN_ERROR = 3
+
+_LEDGER_COLUMNS = pa.schema(
+    [
+        ("slide", pa.string()),
+        ("status", pa.string()),
+        ("reason", pa.string()),
+        ("tiles", pa.int64()),
+        ("candidates", pa.int64()),
+        ("below_tissue", pa.int64()),
+        ("over_limit", pa.int64()),
+        ("width", pa.int64()),
+        ("height", pa.int64()),
+        ("mpp", pa.float64()),
+        ("backend", pa.string()),
+        ("fingerprint", pa.string()),
+        ("patient", pa.string()),
+        ("fold", pa.int16()),
+    ]
+)
+
+Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+
+
+@dataclass(frozen=True)
+class _Archive:
+    """The slides of one call: paths relative to a root, in order, with what tells whether they changed."""
+
+    root: Path
+    fingerprints: Mapping[str, str]  # empty where the file cannot be read
+
+    @property
+    def names(self) -> list[str]:
+        return list(self.fingerprints)
+
+    def digest(self) -> str:
+        return hashlib.sha256(json.dumps(dict(self.fingerprints)).encode()).hexdigest()[:16]
+
+
+def tile_archive(
+    slides: Paths,
+    out: str | os.PathLike[str],
+    *,
+    size: int = 4096,
+    mpp: float | None = None,
+    level: int = 0,
+    overlap: int = 0,
+    edge: Edge | str = Edge.WITHIN,
+    tissue: float | None = None,
+    limit: int | None = None,
+    folds: int = 5,
+    patient: str | None = None,
+    labels: Labels | None = None,
+    mpp_of: float | Mapping[str, float] | None = None,
+    seed: int = 0,
+    redo: bool = False,
+) -> TileSet:
+    """Find the tiles with tissue of all slides.
+
+    The tiles stay in the slides: what is written is a manifest of where they are, and a ledger of every slide with
+    what was dropped and why. A slide that cannot be tiled does not stop the others. The same call continues a
+    killed one, and takes up slides that were added, changed, removed or given an mpp since; folds are shared out
+    anew then.
+
+    Parameters
+    ----------
+    slides
+        A slide, a folder that is searched for slides with all its subfolders, or a list of both.
+    out
+        The tile folder to make.
+    size, mpp, level, overlap, edge, tissue, limit
+        Which tiles, see :class:`tiling.plan.TileSettings`. With `mpp`, every tile is read from the next finer
+        level and averaged down; a level within 1 % of it is taken as it is. `tissue` is the least tissue fraction;
+        its default depends on the size, see :func:`tiling.plan.default_tissue`.
+    folds
+        How many cross-validation folds; see :func:`tiling.folds.assign_folds`.
+    patient
+        Regular expression that finds the patient in a file name, see :func:`tiling.folds.patient_of`.
+    labels
+        Stain, diagnosis and the like of slides, see :func:`tiling.labels.labels_of`.
+    mpp_of
+        Micrometres per level-0 px: a number for all slides that say none, or numbers by slide (path below the
+        folder, or file name), which go before what a slide says.
+    seed
+        Of the draw for `limit` and of the folds.
+    redo
+        Discard what is in `out`.
+
+    Returns
+    -------
+    TileSet
+
+    Raises
+    ------
+    InputError
+        If a setting is wrong, if `out` holds something else, or if no slide gives a tile: the line says why.
+    """
+    settings = TileSettings(
+        size=size, mpp=mpp, level=level, overlap=overlap, edge=edge, tissue=tissue, limit=limit, seed=seed
+    )
+    out = Path(out)
+    archive = _find_slides(slides, out)
+    pattern = None if patient is None else compile_pattern(patient, option="patient")
+    patients = {name: patient_of(name, pattern) for name in archive.names}
+    slide_labels = labels_of(archive.names, labels, reserved=COLUMNS.names)
+    mpps = _given_mpp(mpp_of, archive.names)
+    assign_folds({}, folds=folds, seed=seed)  # raises for a wrong number before any work
+    stage = Stage.begin(
+        out,
+        name="tile",
+        config={
+            **settings.to_dict(),
+            "folds": folds,
+            "patient": patient,
+            "labels": dict(labels) if isinstance(labels, Mapping) else None,
+            "mpp_of": dict(mpp_of) if isinstance(mpp_of, Mapping) else mpp_of,
+            "slides": archive.digest(),
+        },
+        inputs={} if labels is None or isinstance(labels, Mapping) else {"labels": Path(labels)},
+        grows=("slides", "mpp_of"),
+        redo=redo,
+    )
+    if not stage.complete:
+        entries = _tile_slides(archive, settings, mpps, out / _PARTS)
+        _write_results(out, archive, entries, patients, slide_labels, folds=folds, seed=seed)
+        counts = {status: sum(e.row["status"] == status for e in entries) for status in ("done", "empty", "failed")}
+        stage.finish(
+            principal=[out / MANIFEST], summary={"slides": counts, "tiles": sum(e.row["tiles"] for e in entries)}
+        )
+    return TileSet.open(out, root=archive.root)
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """What became of one slide: its tiles, and its row of the ledger."""
+
+    tiles: pa.Table
+    row: dict[str, Any]
+
+
+def _find_slides(slides: Paths, out: Path) -> _Archive:
+    """Search folders for slides, and fingerprint them."""
+    given = [slides] if isinstance(slides, str | os.PathLike) else list(slides)
+    if not given:
+        raise InputError("no slides given: name a slide, a folder of slides, or several")
+    if not any(Path(place).exists() for place in given):
+        raise InputError(f"no such slide: {', '.join(map(str, given))}")
+    places = [Path(os.path.normpath(Path(place).absolute())) for place in given]
+    out = Path(os.path.normpath(out.absolute()))
+    for place in places:
+        if place == out or out in place.parents:
+            raise InputError(f"{place} lies in the output folder {out}; choose another output folder")
+    found = sorted({slide for place in places for slide in _slides_in(place, out)})
+    if not found:
+        raise InputError(f"no slides in {', '.join(map(str, places))}; looked for {' '.join(sorted(SUFFIXES))}")
+    root = Path(os.path.commonpath([place if place.is_dir() else place.parent for place in places]))
+    fingerprints = {}
+    for slide in found:
+        try:
+            fingerprints[slide.relative_to(root).as_posix()] = slide_fingerprint(slide)
+        except InputError:  # told by the ledger, when opening it fails as well
+            fingerprints[slide.relative_to(root).as_posix()] = ""
+    return _Archive(root, fingerprints)
+
+
+def _slides_in(place: Path, out: Path) -> Iterable[Path]:
+    """A file itself; of a folder, all slides in it that are not hidden and no output of ours."""
+    if not place.is_dir():
+        return [place]
+    return [
+        path
+        for path in place.rglob("*")
+        if path.suffix.lower() in SUFFIXES
+        and path.is_file()
+        and out not in path.parents
+        and not any(part.startswith(".") for part in path.relative_to(place).parts)
+    ]
+
+
+def _given_mpp(mpp_of: float | Mapping[str, float] | None, names: Sequence[str]) -> dict[str, tuple[float, bool]]:
+    """For every slide of which the user knows it: micrometres per pixel, and whether it goes before the slide's own."""
+    given = mpp_of if isinstance(mpp_of, Mapping) else {} if mpp_of is None else {"every slide": mpp_of}
+    for name, value in given.items():
+        if not value > 0:
+            raise InputError(f"mpp_of {name} is a positive number of micrometres per pixel, not {value}")
+    if not isinstance(mpp_of, Mapping):
+        return {} if mpp_of is None else dict.fromkeys(names, (mpp_of, False))
+    known = {name: (mpp_of[key], True) for name in names for key in (PurePosixPath(name).name, name) if key in mpp_of}
+    for key in mpp_of:
+        if not any(key in (name, PurePosixPath(name).name) for name in names):
+            raise InputError(f"mpp_of names {key!r}, which is none of the {len(names)} slides")
+    return known
+
+
+def _tile_slides(
+    archive: _Archive, settings: TileSettings, mpps: Mapping[str, tuple[float, bool]], parts: Path
+) -> list[_Entry]:
+    """Tile the slides that no part of an earlier call covers, and drop the parts of slides that are gone."""
+    sweep_partials(parts)
+    parts.mkdir(exist_ok=True)
+    part_of = {
+        name: parts / f"{hashlib.sha256(repr((name, fingerprint, mpps.get(name))).encode()).hexdigest()[:32]}.parquet"
+        for name, fingerprint in archive.fingerprints.items()
+    }
+    for stale in set(parts.iterdir()) - set(part_of.values()):
+        remove(stale)
+    entries = []
+    for name in track(archive.names, "tiling slides"):
+        if part_of[name].exists():
+            entries.append(_read_part(part_of[name]))
+            continue
+        entry = _tile_slide(archive, name, settings, mpps.get(name))
+        if entry.row["status"] != "failed":  # what failed is tried again by the next call
+            _write_part(part_of[name], entry)
+        entries.append(entry)
+    return entries
+
+
+def _tile_slide(archive: _Archive, name: str, settings: TileSettings, given_mpp: tuple[float, bool] | None) -> _Entry:
+    """Tile one slide; what is wrong with it becomes its row of the ledger."""
+    row: dict[str, Any] = {"slide": name, "fingerprint": archive.fingerprints[name], "tiles": 0}
+    try:
+        with open_slide(archive.root / name) as slide:
+            width, height = slide.dimensions
+            mpp = slide.mpp
+            if given_mpp is not None and (given_mpp[1] or mpp is None):
+                mpp = given_mpp[0]
+            row |= {"width": width, "height": height, "mpp": mpp, "backend": slide.backend}
+            plan = plan_slide(slide, settings, name=name, mpp=mpp)
+    except InputError as error:
+        reason = str(error).replace(f"{archive.root}{os.sep}", "")  # the ledger may travel: no places of this machine
+        return _Entry(COLUMNS.empty_table(), row | {"status": "failed", "reason": reason})
+    count = len(plan.grid)
+    row |= {"status": "empty" if plan.reason else "done", "reason": plan.reason, "tiles": count}
+    row |= {"candidates": plan.candidates, "below_tissue": plan.below_tissue, "over_limit": plan.over_limit}
+    constant = {
+        "slide": name,
+        "fingerprint": row["fingerprint"],
+        "size": settings.size,
+        "level": plan.level,
+        "scale": plan.grid.scale,
+        "mpp": plan.mpp,
+        "patient": None,  # who it is, and the fold, depend on the other slides
+        "fold": None,
+    }
+    columns: dict[str, Any] = {key: [value] * count for key, value in constant.items()}
+    columns |= {"x": plan.grid.x, "y": plan.grid.y, "tissue": plan.tissue}
+    return _Entry(pa.table(columns, schema=COLUMNS), row)
+
+
+def _write_part(path: Path, entry: _Entry) -> None:
+    with replacing(path) as partial:
+        pq.write_table(entry.tiles.replace_schema_metadata({_PART_KEY: json.dumps(entry.row).encode()}), partial)
+
+
+def _read_part(path: Path) -> _Entry:
+    table = pq.read_table(path)
+    return _Entry(table.replace_schema_metadata(None), json.loads(table.schema.metadata[_PART_KEY]))
+
+
+def _write_results(
+    out: Path,
+    archive: _Archive,
+    entries: Sequence[_Entry],
+    patients: Mapping[str, str],
+    labels: LabelsOfSlides,
+    *,
+    folds: int,
+    seed: int,
+) -> None:
+    """Put the parts together: the manifest and the ledger. No tile at all is an error that leaves no new folder."""
+    if not any(entry.row["tiles"] for entry in entries):
+        if not (out / MANIFEST).exists():
+            remove(out)
+        raise InputError(_why_nothing([entry.row for entry in entries]))
+    tiles_of: dict[str, int] = {}
+    for entry in entries:
+        if entry.row["tiles"]:
+            patient = patients[entry.row["slide"]]
+            tiles_of[patient] = tiles_of.get(patient, 0) + entry.row["tiles"]
+    fold_of = assign_folds(tiles_of, folds=folds, seed=seed)
+    table = pa.concat_tables([entry.tiles for entry in entries])
+    names = table["slide"].to_pylist()
+    known = {"patient": [patients[name] for name in names], "fold": [fold_of[patients[name]] for name in names]}
+    for column, values in known.items():
+        index = COLUMNS.get_field_index(column)
+        table = table.set_column(index, COLUMNS.field(column), pa.array(values, COLUMNS.field(column).type))
+    for label, value_of in labels.items():
+        table = table.append_column(label, pa.array([value_of[name] for name in names], pa.string()))
+    rows = [
+        entry.row | {"patient": patients[entry.row["slide"]], "fold": fold_of.get(patients[entry.row["slide"]])}
+        for entry in entries
+    ]
+    with replacing(out / LEDGER) as partial:
+        pq.write_table(pa.Table.from_pylist(rows, schema=_LEDGER_COLUMNS), partial)
+    write_manifest(out / MANIFEST, table, root=archive.root)
+
+
+def _why_nothing(rows: Sequence[Mapping[str, Any]]) -> str:
+    """One line that names the slides and what is wrong with each."""
+    reasons = [row["reason"] if row["status"] == "failed" else f"{row['slide']}: {row['reason']}" for row in rows]
+    if len(reasons) == 1:
+        return str(reasons[0])
+    shown = " | ".join(reasons[:_NAMED_IN_ERROR])
+    more = f" | and {len(reasons) - _NAMED_IN_ERROR} more" if len(reasons) > _NAMED_IN_ERROR else ""
+    return f"no tile in any of {len(reasons)} slides: {shown}{more}"

@@ -1,0 +1,228 @@
+"""A tile set: a list of where tiles lie in slides, whose pixels are read when they are needed."""
+
+from __future__ import annotations
+
+import json
+import math
+import operator
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tiling.backends.base import Image
+from tiling.errors import InputError
+from tiling.files import replacing
+from tiling.resample import area_resample
+from tiling.slide import Slide, open_slide, slide_fingerprint
+from tiling.stage import RECORD, completed
+
+MANIFEST = "manifest.parquet"
+COLUMNS = pa.schema(
+    [
+        ("slide", pa.string()),
+        ("fingerprint", pa.string()),
+        ("x", pa.int64()),
+        ("y", pa.int64()),
+        ("size", pa.int32()),
+        ("level", pa.int16()),
+        ("scale", pa.float64()),
+        ("mpp", pa.float64()),
+        ("tissue", pa.float64()),
+        ("patient", pa.string()),
+        ("fold", pa.int16()),
+    ]
+)
+"""The manifest's columns; those of labels (text, may be null) follow them."""
+
+_KEY = b"hdgan.tiles"
+_FORMAT = 1
+_OPEN_SLIDES = 8
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A square of a slide.
+
+    Attributes
+    ----------
+    slide
+        Path relative to the root of the archive.
+    x, y
+        Upper left corner, level-0 px.
+    size
+        Edge, px of the tile.
+    level
+        Level of the slide that it is read from.
+    scale
+        Level-0 px per tile px.
+    mpp
+        Micrometres per tile px, if known.
+    tissue
+        Fraction of its area that is tissue.
+    fold
+        Cross-validation fold; all tiles of a patient are in one.
+    patient
+        Whose it is.
+    labels
+        What else is known about the slide: stain, diagnosis, ...
+    """
+
+    slide: str
+    x: int
+    y: int
+    size: int
+    level: int
+    scale: float
+    mpp: float | None
+    tissue: float
+    fold: int
+    patient: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+class TileSet:
+    """Tiles by number: `tiles[i]` tells where one lies, `tiles.read(i)` reads it; made by :meth:`open`.
+
+    May be handed to other processes and used from several threads: each process opens the slides itself.
+    """
+
+    def __init__(self, path: Path, table: pa.Table, root: Path) -> None:
+        self.path = path
+        self.root = root
+        self._table = table
+        self._label_names = [name for name in table.column_names if name not in COLUMNS.names]
+        self._forget_slides()
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str], *, root: str | os.PathLike[str] | None = None) -> TileSet:
+        """Open what :func:`tiling.tile_archive` made.
+
+        Parameters
+        ----------
+        path
+            The tile folder, or a manifest.
+        root
+            Where the slides are now, if they were moved since.
+
+        Raises
+        ------
+        InputError
+            If it is absent, half made, or no manifest of tiles.
+        """
+        path = Path(path)
+        if path.is_dir():
+            if (path / RECORD).exists():
+                completed(path, made_by="hdgan tile")
+            path = path / MANIFEST
+        if not path.exists():
+            raise InputError(f"no tile set at {path}: make it with `hdgan tile`")
+        try:
+            table = pq.read_table(path)
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(f"{path} is no tile set: {' '.join(str(error).split())}") from error
+        about = (table.schema.metadata or {}).get(_KEY)
+        if about is None or not set(COLUMNS.names) <= set(table.column_names):
+            raise InputError(f"{path} is a Parquet file but no tile set; make one with `hdgan tile`")
+        about = json.loads(about)
+        if about["format"] != _FORMAT:
+            raise InputError(f"{path} has format {about['format']}, and this version reads {_FORMAT}; make it again")
+        return cls(path, table, Path(about["root"] if root is None else root))
+
+    def __len__(self) -> int:
+        return int(self._table.num_rows)
+
+    def __getitem__(self, index: int) -> Tile:
+        row = self._row(index)
+        labels = {name: row.pop(name) for name in self._label_names}
+        del row["fingerprint"]
+        return Tile(**row, labels={name: value for name, value in labels.items() if value is not None})
+
+    def __iter__(self) -> Iterator[Tile]:
+        return (self[index] for index in range(len(self)))
+
+    def __repr__(self) -> str:
+        return f"TileSet({str(self.path)!r}, {len(self)} tiles of {len(self.slides)} slides)"
+
+    @property
+    def slides(self) -> list[str]:
+        """The slides that have tiles, relative to :attr:`root`, in order."""
+        return sorted(self._table["slide"].unique().to_pylist())
+
+    def table(self) -> pa.Table:
+        """The manifest: a row per tile, the fields of :class:`Tile` and the slide's fingerprint as columns."""
+        return self._table
+
+    def read(self, index: int) -> Image:
+        """Read a tile's pixels from its slide.
+
+        A tile coarser than the level it is read from is averaged down by area. Parts of it outside the slide have
+        the slide's background colour.
+
+        Returns
+        -------
+        (size, size, 3) uint8
+
+        Raises
+        ------
+        InputError
+            If the slide is missing, is no longer the file that was tiled, or cannot be decoded there.
+        """
+        row = self._row(index)
+        slide = self._slide(row["slide"], row["fingerprint"])
+        x, y, size, level = (row[name] for name in ("x", "y", "size", "level"))
+        extent = size * row["scale"] / slide.levels[level].downsample
+        if abs(extent - size) < 0.5:
+            return slide.read(x=x, y=y, width=size, height=size, level=level)
+        side = math.ceil(extent - 1e-6)
+        source = slide.read(x=x, y=y, width=side, height=side, level=level)
+        return area_resample(lambda start, stop: source[start:stop], (extent, extent), (size, size))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return TileSet, (self.path, self._table, self.root)
+
+    def _row(self, index: int) -> dict[str, Any]:
+        index = operator.index(index)
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"tile {index} of {len(self)}")
+        row: dict[str, Any] = self._table.slice(index % len(self), 1).to_pylist()[0]
+        return row
+
+    def _slide(self, name: str, fingerprint: str) -> Slide:
+        """An open slide, of which the last few used are kept."""
+        if os.getpid() != self._process:
+            self._forget_slides()  # a forked child shares its parent's file positions: it must open its own
+        with self._lock:
+            slide = self._slides.pop(name, None) or self._opened(name, fingerprint)
+            self._slides[name] = slide
+            if len(self._slides) > _OPEN_SLIDES:
+                self._slides.popitem(last=False)  # not closed: another thread may be reading it; its last user frees it
+        return slide
+
+    def _opened(self, name: str, fingerprint: str) -> Slide:
+        path = self.root / name
+        if not path.exists():
+            raise InputError(
+                f"slide {name} is not in {self.root}; if the archive was moved, say where it is with root (--root)"
+            )
+        if slide_fingerprint(path) != fingerprint:
+            raise InputError(f"slide {path} is not the file that was tiled; restore it, or tile the archive again")
+        return open_slide(path)
+
+    def _forget_slides(self) -> None:
+        self._slides: OrderedDict[str, Slide] = OrderedDict()
+        self._lock = threading.Lock()
+        self._process = os.getpid()
+
+
+def write_manifest(path: Path, table: pa.Table, *, root: Path) -> None:
+    """Write a manifest: a table with :data:`COLUMNS` and columns of labels, its slides relative to `root`."""
+    about = {"format": _FORMAT, "root": str(root)}
+    with replacing(path) as partial:
+        pq.write_table(table.replace_schema_metadata({_KEY: json.dumps(about).encode()}), partial)

@@ -1,0 +1,125 @@
+"""`hdgan annotate pick | export | import`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hdgan.cli.options import DEFAULT_STUDY, QuietOption, SeedOption, StudyOption, say
+from hdgan.labels import ClassList
+from hdgan.study import Study
+
+app = typer.Typer(help="The expert's part: choose samples, hand them out, take masks back.", no_args_is_help=True)
+_PICKED = "picked.json"
+
+
+@app.command()
+def pick(
+    study: StudyOption = DEFAULT_STUDY,
+    n: Annotated[int, typer.Option("-n", help="How many to choose.", min=1)] = 36,
+    seed: SeedOption = 0,
+    quiet: QuietOption = False,
+) -> None:
+    """Propose a diverse subset of the samples, as a contact sheet to look at.
+
+    Example: hdgan annotate pick --study kidney -n 36
+    """
+    from hdgan.annotations import contact_sheet
+    from hdgan.annotations import pick as choose
+    from hdgan.pictures import read_image, write_png
+    from hdgan.sampling import load_samples
+    from tiling.files import write_json
+
+    place = Study(study)
+    place.require("sample")
+    images = [read_image(path) for path in load_samples(place.latents)[1]]
+    chosen = choose(images, n, seed=seed)
+    sheet = place.annotations / "contact-sheet.png"
+    write_png(sheet, contact_sheet([images[i] for i in chosen], captions=[f"image_{i:04d}" for i in chosen]))
+    write_json(place.annotations / _PICKED, {"indices": chosen, "seed": seed})
+    say(f"{sheet}: {n} of {len(images)} samples. Next: hdgan annotate export --study {study}", quiet)
+
+
+@app.command()
+def export(
+    study: StudyOption = DEFAULT_STUDY,
+    out: Annotated[Path | None, typer.Option(help="Folder to write; default: annotations/export.")] = None,
+    classes: Annotated[Path | None, typer.Option(help="classes.json; default: the kidney's five.")] = None,
+    indices: Annotated[str | None, typer.Option(help="Samples, like 3,17,20-25; default: those picked.")] = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Write the chosen images for the expert, with instructions for QuPath.
+
+    Example: hdgan annotate export --study kidney --out for-the-expert
+    """
+    from hdgan.annotations import export_images
+    from hdgan.pictures import read_image
+    from hdgan.sampling import load_samples
+
+    place = Study(study)
+    place.require("sample")
+    paths = load_samples(place.latents)[1]
+    chosen = _picked(place) if indices is None else _parse_indices(indices)
+    _refuse_unknown(chosen, len(paths))
+    out = out or place.annotations / "export"
+    listed = ClassList.load(classes) if classes else place.classes()
+    export_images({index: read_image(paths[index]) for index in chosen}, out, listed)
+    say(f"{out}: {len(chosen)} images. Next: hdgan annotate import MASKS --study {study}", quiet)
+
+
+@app.command("import")
+def import_(
+    source: Annotated[Path, typer.Argument(help="Folder of masks (or one): indexed PNG or QuPath GeoJSON.")],
+    study: StudyOption = DEFAULT_STUDY,
+    classes: Annotated[Path | None, typer.Option(help="classes.json; default: the kidney's five.")] = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Read the expert's masks, named like their images: image_0007.geojson or image_0007.png.
+
+    Example: hdgan annotate import from-the-expert --study kidney
+    """
+    from hdgan.annotations import import_masks
+    from hdgan.pictures import read_image
+    from hdgan.sampling import load_samples
+
+    place = Study(study)
+    place.require("sample")
+    paths = load_samples(place.latents)[1]
+    height, width = read_image(paths[0]).shape[:2]
+    listed = ClassList.load(classes) if classes else place.classes()
+    imported = import_masks(
+        source, place.annotations, shape=(height, width), classes=listed, known=range(len(paths))
+    )
+    say(f"{place.annotations}: {len(imported)} masks. Next: hdgan features --study {study}", quiet)
+
+
+def _picked(place: Study) -> list[int]:
+    from tiling.errors import InputError
+    from tiling.files import read_json
+
+    if not (place.annotations / _PICKED).exists():
+        raise InputError(f"no samples were chosen yet: run `hdgan annotate pick --study {place.root}` or give --indices")
+    return [int(index) for index in read_json(place.annotations / _PICKED)["indices"]]
+
+
+def _parse_indices(text: str) -> list[int]:
+    """Numbers and ranges: "3,17,20-25"."""
+    from tiling.errors import InputError
+
+    found: list[int] = []
+    for part in text.split(","):
+        first, _, last = part.strip().partition("-")
+        if not first.isdigit() or (last and not last.isdigit()):
+            raise InputError(f"--indices takes numbers and ranges like 3,17,20-25, not {text!r}")
+        found += range(int(first), int(last or first) + 1)
+    return sorted(set(found))
+
+
+def _refuse_unknown(indices: list[int], count: int) -> None:
+    from tiling.errors import InputError
+
+    unknown = [index for index in indices if index >= count]
+    if unknown:
+        raise InputError(f"there are samples 0 to {count - 1}, no {unknown[0]}")

@@ -1,0 +1,58 @@
+"""`hdgan tile`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hdgan.cli.options import DEFAULT_STUDY, QuietOption, RedoOption, SeedOption, StudyOption, say
+from hdgan.study import Study
+from tiling.grid import Edge
+
+
+def tile(
+    slides: Annotated[list[Path], typer.Argument(help="Slides, images, or folders of them.")],
+    study: StudyOption = DEFAULT_STUDY,
+    size: Annotated[int, typer.Option(help="Edge of a tile, px.", min=1)] = 4096,
+    mpp: Annotated[float | None, typer.Option(help="Micrometres per pixel of the tiles; else --level.")] = None,
+    level: Annotated[int, typer.Option(help="Level of the slide's pyramid, 0 the finest.", min=0)] = 0,
+    overlap: Annotated[int, typer.Option(help="Pixels that neighbouring tiles share.", min=0)] = 0,
+    edge: Annotated[Edge, typer.Option(help="What to do with tiles that stick out of the slide.")] = Edge.WITHIN,
+    tissue: Annotated[float | None, typer.Option(help="Least fraction of tissue; default by tile size.")] = None,
+    limit: Annotated[int | None, typer.Option(help="At most so many tiles per slide, drawn at random.")] = None,
+    folds: Annotated[int, typer.Option(help="Folds for cross-validation, by patient.", min=1)] = 5,
+    patient: Annotated[
+        str | None, typer.Option(help="Regular expression that finds the patient in a file name.")
+    ] = None,
+    mpp_of: Annotated[
+        float | None, typer.Option(help="Micrometres per pixel of level 0, for slides that do not say.")
+    ] = None,
+    seed: SeedOption = 0,
+    redo: RedoOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Find the tiles with tissue on slides.
+
+    Example: hdgan tile archive/ --size 4096 --mpp 0.5 --study kidney
+    """
+    from tiling import tile_archive
+
+    tiles = tile_archive(
+        list(slides),
+        Study(study).tiles,
+        size=size,
+        mpp=mpp,
+        level=level,
+        overlap=overlap,
+        edge=edge,
+        tissue=tissue,
+        limit=limit,
+        folds=folds,
+        patient=patient,
+        mpp_of=mpp_of,
+        seed=seed,
+        redo=redo,
+    )
+    say(f"{Study(study).tiles}: {len(tiles)} tiles of {size} px. Next: hdgan train --study {study}", quiet)

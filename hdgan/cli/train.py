@@ -1,0 +1,85 @@
+"""`hdgan train` and `hdgan sample`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hdgan.cli.options import DEFAULT_STUDY, DeviceOption, QuietOption, RedoOption, SeedOption, StudyOption, say
+from hdgan.study import Study
+
+
+def train(
+    study: StudyOption = DEFAULT_STUDY,
+    kimg: Annotated[float, typer.Option(help="Length, in thousands of images shown.")] = 25000,
+    preset: Annotated[str, typer.Option(help="auto, small (CPUs) or tiny (tests).")] = "auto",
+    batch: Annotated[int | None, typer.Option(help="Images per step; default by preset.")] = None,
+    gamma: Annotated[float | None, typer.Option(help="Weight of the R1 penalty; default by resolution.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Of Adam; default by resolution.")] = None,
+    ema_kimg: Annotated[float | None, typer.Option(help="Half-life of the averaged generator.")] = None,
+    ada_kimg: Annotated[float | None, typer.Option(help="Images it takes p to go from 0 to 1.")] = None,
+    augment: Annotated[str | None, typer.Option(help="Augmentation set: histology, bgc, ...")] = None,
+    hold_out: Annotated[int | None, typer.Option(help="Fold to leave out of the training.")] = None,
+    start_from: Annotated[
+        Path | None, typer.Option("--from", help="Folder of an earlier run, to begin with its networks.")
+    ] = None,
+    seed: SeedOption = 0,
+    device: DeviceOption = "auto",
+    redo: RedoOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Train the generator on the tiles; stopped, or asked for more kimg, it goes on where it was.
+
+    Example: hdgan train --study kidney --kimg 2600
+    """
+    from hdgan.stylegan2 import train_config
+    from hdgan.stylegan2 import train as train_generator
+    from tiling import TileSet
+    from tiling.errors import InputError
+
+    place = Study(study)
+    tiles = TileSet.open(place.require("tile"))
+    indices = [i for i in range(len(tiles)) if tiles[i].fold != hold_out]
+    if not indices:
+        raise InputError(f"every tile is in fold {hold_out}, which is held out; choose another fold")
+    config = train_config(
+        preset,
+        resolution=tiles[0].size,
+        kimg=kimg,
+        batch=batch,
+        gamma=gamma,
+        learning_rate=learning_rate,
+        ema_kimg=ema_kimg,
+        ada_kimg=ada_kimg,
+        augment=augment,
+        seed=seed,
+    )
+    made = train_generator(
+        tiles, place.tiles, place.generator, config, indices=indices, start_from=start_from, device=device, redo=redo
+    )
+    say(f"{made}: {config.resolution} px, {kimg:g} kimg. Next: hdgan sample --study {study}", quiet)
+
+
+def sample(
+    study: StudyOption = DEFAULT_STUDY,
+    n: Annotated[int, typer.Option("-n", help="How many images.", min=1)] = 500,
+    psi: Annotated[float, typer.Option(help="Truncation.")] = 0.7,
+    first_seed: Annotated[int, typer.Option(help="Seeds count up from here.", min=0)] = 0,
+    mean: Annotated[bool, typer.Option(help="Put the image of the mean w first, as HDGAN does.")] = False,
+    redo: RedoOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Draw images and keep their latents.
+
+    Example: hdgan sample --study kidney -n 500 --psi 0.7
+    """
+    from hdgan.latents import MEAN_SEED
+    from hdgan.sampling import sample as draw
+    from hdgan.stylegan2.run import GENERATOR
+
+    place = Study(study)
+    seeds = [MEAN_SEED] * mean + list(range(first_seed, first_seed + n - mean))
+    draw(place.require("train") / GENERATOR, place.latents, seeds=seeds, psi=psi, redo=redo)
+    say(f"{place.latents}: {n} images. Next: hdgan annotate pick --study {study}", quiet)

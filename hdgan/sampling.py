@@ -1,0 +1,92 @@
+"""Samples of a generator: latents, images, a contact sheet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+
+from hdgan.labels import Image
+from hdgan.latents import Latents
+from hdgan.annotations import contact_sheet
+from hdgan.pictures import write_png
+from hdgan.stylegan2 import Generator, load_generator, to_uint8
+from tiling.errors import InputError
+from tiling.progress import track
+from tiling.stage import Stage, completed
+
+LATENTS = "latents.npz"
+_SHEET_IMAGES = 96
+
+
+@torch.no_grad()
+def render(generator: Generator, latents: Latents) -> Iterator[Image]:
+    """Images (R, R, 3) uint8 of latents, one at a time, with the noise that the generator stores."""
+    for w in latents.w:
+        yield to_uint8(generator.synthesis(torch.from_numpy(w[None]), noise="const"))[0]
+
+
+def sample(
+    generator_file: Path, out: Path, *, seeds: Sequence[int], psi: float = 0.7, redo: bool = False
+) -> Latents:
+    """Draw images of a generator and keep what they were made from.
+
+    Parameters
+    ----------
+    generator_file
+        What a training left, in its run folder or elsewhere.
+    out
+        Folder for `latents.npz`, `images/image_0000.png` (number = place in the latents), `contact-sheet.png`.
+    seeds
+        One image each; -1 is the mean w.
+    psi
+        Truncation (Karras et al. 2019, appendix B); HDGAN samples at 0.7.
+    """
+    if not 0 <= psi <= 2:
+        raise InputError(f"truncation psi is usually between 0 and 1, and at most 2; not {psi}")
+    if not seeds:
+        raise InputError("no seed was given; ask for at least one sample")
+    config = {"seeds": _ranges(seeds), "psi": psi}
+    stage = Stage.begin(out, name="sample", config=config, inputs={"generator": _made(generator_file)}, redo=redo)
+    if stage.complete:
+        return Latents.load(out / LATENTS)
+    generator = load_generator(generator_file)
+    latents = Latents.sample(generator, seeds, psi=psi)
+    shown: list[Image] = []
+    for index, image in enumerate(track(render(generator, latents), "sample", total=len(latents))):
+        write_png(image_path(out, index), image)
+        if index < _SHEET_IMAGES:
+            shown.append(image)
+    write_png(out / "contact-sheet.png", contact_sheet(shown, columns=12))
+    latents.save(out / LATENTS)
+    stage.finish(principal=[out / LATENTS], summary={"images": len(latents)})
+    return latents
+
+
+def image_path(folder: Path, index: int) -> Path:
+    """Where the image of a sample is."""
+    return folder / "images" / f"image_{index:04d}.png"
+
+
+def load_samples(folder: Path) -> tuple[Latents, list[Path]]:
+    """Latents of a finished sampling and the files of their images, in the same order."""
+    completed(folder, made_by="hdgan sample")
+    latents = Latents.load(folder / LATENTS)
+    return latents, [image_path(folder, index) for index in range(len(latents))]
+
+
+def _made(generator_file: Path) -> Path:
+    """The stage folder of a generator file if it lies in one, else the file."""
+    return generator_file.parent if (generator_file.parent / "stage.json").exists() else generator_file
+
+
+def _ranges(seeds: Sequence[int]) -> str:
+    """Seeds in short: "-1,0-499"."""
+    parts: list[list[int]] = []
+    for seed in seeds:
+        if parts and seed == parts[-1][1] + 1 and parts[-1][0] >= 0:
+            parts[-1][1] = seed
+        else:
+            parts.append([seed, seed])
+    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in parts)

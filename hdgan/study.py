@@ -1,0 +1,91 @@
+"""The study: one folder in which every stage finds what the stage before it left."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hdgan.labels import KIDNEY, ClassList
+from tiling.errors import InputError
+from tiling.stage import completed
+
+SETTINGS = "study.toml"
+
+
+@dataclass(frozen=True)
+class Study:
+    """Where things are in a study folder. Nothing needs to exist yet."""
+
+    root: Path
+
+    @property
+    def tiles(self) -> Path:
+        """Tile set: manifest and ledger, made by `hdgan tile`."""
+        return self.root / "tiles"
+
+    @property
+    def generator(self) -> Path:
+        """Run folder of the generator, made by `hdgan train`."""
+        return self.root / "generator"
+
+    @property
+    def latents(self) -> Path:
+        """Samples with their latents, made by `hdgan sample`."""
+        return self.root / "latents"
+
+    @property
+    def annotations(self) -> Path:
+        """The expert's selection and masks, made by `hdgan annotate`."""
+        return self.root / "annotations"
+
+    @property
+    def features(self) -> Path:
+        """Features of the annotated samples, made by `hdgan features`."""
+        return self.root / "features"
+
+    @property
+    def classifiers(self) -> Path:
+        """The ensemble of pixel classifiers, made by `hdgan fit`."""
+        return self.root / "classifiers"
+
+    @property
+    def pairs(self) -> Path:
+        """Image-mask pairs, made by `hdgan synthesize`."""
+        return self.root / "pairs"
+
+    def stages(self) -> dict[str, Path]:
+        """Every stage's command and folder, in order."""
+        return {
+            "tile": self.tiles,
+            "train": self.generator,
+            "sample": self.latents,
+            "annotate": self.annotations,
+            "features": self.features,
+            "fit": self.classifiers,
+            "synthesize": self.pairs,
+        }
+
+    def require(self, command: str) -> Path:
+        """The folder of a stage; an :class:`InputError` naming the command if it is not complete."""
+        folder = self.stages()[command]
+        completed(folder, made_by=f"hdgan {command} --study {self.root}")
+        return folder
+
+    def settings(self) -> dict[str, Any]:
+        """What `study.toml` says: a table per command, whose keys are the command's options."""
+        path = self.root / SETTINGS
+        if not path.exists():
+            return {}
+        try:
+            return tomllib.loads(path.read_text(encoding="utf-8"))
+        except tomllib.TOMLDecodeError as error:
+            raise InputError(f"{path} is not TOML: {error}") from error
+
+    def classes(self) -> ClassList:
+        """The study's classes: `classes.json` in the annotations, or in the study, else the kidney's five."""
+        for path in (self.annotations / "classes.json", self.root / "classes.json"):
+            if path.exists():
+                return ClassList.load(path)
+        return KIDNEY

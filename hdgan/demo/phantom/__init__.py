@@ -1,4 +1,4 @@
-"""A procedural whole-slide image of a kidney biopsy, with exact truth: free to publish, and to learn the product with."""
+"""A procedural whole-slide image of a kidney biopsy, with exact truth: free to publish and to learn with."""
 
 from hdgan.demo.phantom.slide import make_phantom
 

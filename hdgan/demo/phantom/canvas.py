@@ -46,10 +46,9 @@ class Canvas:
     @classmethod
     def blank(cls, ys: Points, xs: Points, y: Field, x: Field) -> Canvas:
         """An empty canvas over the pixel centres `ys`, `xs` (um)."""
-        zeros = (np.zeros(y.shape, np.float32) for _ in range(5))
-        labels = (np.zeros(y.shape, np.uint8) for _ in range(2))
-        h, e, p, density, line = zeros
-        return cls(ys, xs, y, x, h, e, p, next(labels), next(labels), density, line)
+        h, e, p, density, line = (np.zeros(y.shape, np.float32) for _ in range(5))
+        label, cell = (np.zeros(y.shape, np.uint8) for _ in range(2))
+        return cls(ys, xs, y, x, h, e, p, label, cell, density, line)
 
     def window(self, y: float, x: float, reach: float) -> tuple[slice, slice] | None:
         """The part of the canvas within `reach` um of a point; None when that is nothing."""
@@ -59,8 +58,10 @@ class Canvas:
 
     def part(self, window: tuple[slice, slice]) -> Canvas:
         """A window of the canvas; drawing in it draws in the canvas."""
-        arrays = (self.y, self.x, self.h, self.e, self.p, self.label, self.cell, self.density, self.line)
-        y, x, h, e, p, label, cell, density, line = (a[window] for a in arrays)
+        y, x, h, e, p, density, line = (
+            field[window] for field in (self.y, self.x, self.h, self.e, self.p, self.density, self.line)
+        )
+        label, cell = self.label[window], self.cell[window]
         return Canvas(self.ys[window[0]], self.xs[window[1]], y, x, h, e, p, label, cell, density, line)
 
     def around(self, blob: Blob, margin: float) -> Canvas | None:

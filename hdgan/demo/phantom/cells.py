@@ -1,4 +1,4 @@
-"""Nuclei and red cells: a jittered lattice of candidates over the slide, of which the canvas takes what it has room for."""
+"""Nuclei and red cells: a jittered lattice of candidates, of which the canvas takes what it has room for."""
 
 from __future__ import annotations
 

@@ -6,59 +6,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 from scipy.ndimage import distance_transform_edt
 from scipy.spatial import Delaunay, cKDTree
 
-from hdgan.demo.phantom.shapes import Blob, Field, Points, Waves
+from hdgan.demo.phantom.shapes import Blob, Points, Waves
+from hdgan.demo.phantom.tissue import Tissue, draw_tissue
 from hdgan.labels import KIDNEY
 
 GLOMERULUS, ARTERIOLE, ARTERY = (KIDNEY.index(name) for name in ("glomerulus", "arteriole", "artery"))
 TUBULE_SPACING = 53.0
 _COARSE = 8.0
-_BLANK_MARGIN = 45.0
-
-
-@dataclass(frozen=True)
-class Tissue:
-    """Cores across the slide, detached fragments, and tears; :meth:`depth` tells how deep inside a point lies."""
-
-    middles: tuple[float, ...]
-    half_widths: tuple[float, ...]
-    ends: tuple[tuple[float, float], ...]
-    bends: tuple[Waves, ...]
-    swells: tuple[Waves, ...]
-    fragments: tuple[Blob, ...]
-    tears: tuple[Blob, ...]
-    ragged: Waves
-
-    def depth(self, ys: Points, xs: Points) -> Field:
-        """Depth below the tissue's edge on a grid: (h, w), negative on the glass."""
-        zero = np.zeros(1)
-        depth = np.full((len(ys), len(xs)), -1e3, np.float32)
-        for middle, half, (left, right), bend, swell in zip(
-            self.middles, self.half_widths, self.ends, self.bends, self.swells, strict=True
-        ):
-            line = middle + bend.grid(zero, xs)
-            across = half + swell.grid(zero, xs) - np.abs(ys.astype(np.float32)[:, None] - line)
-            along = np.minimum(xs - left, right - xs).astype(np.float32)[None]
-            # An end is rounded off: the corner is cut by a circle of half the core's width.
-            corner = np.float32(half) - np.hypot(
-                np.maximum(np.float32(half) - across, 0), np.maximum(np.float32(half) - along, 0)
-            )
-            depth = np.maximum(depth, np.minimum(across, corner))
-        y, x = (a.astype(np.float32) for a in np.meshgrid(ys, xs, indexing="ij", sparse=True))
-        for blob in self.fragments:
-            if _near(blob, ys, xs):
-                depth = np.maximum(depth, blob.depth(y, x)[0])
-        for blob in self.tears:
-            if _near(blob, ys, xs):
-                depth = np.minimum(depth, -blob.depth(y, x)[0])
-        return depth + self.ragged.grid(ys, xs)
-
-
-def _near(blob: Blob, ys: Points, xs: Points) -> bool:
-    margin = blob.reach + _BLANK_MARGIN
-    return bool(ys[0] - margin < blob.y < ys[-1] + margin and xs[0] - margin < blob.x < xs[-1] + margin)
 
 
 @dataclass(frozen=True)
@@ -104,7 +62,7 @@ class Layout:
 def plan(extent: float, seed: int) -> Layout:
     """Lay out a slide of `extent` by `extent` um."""
     rng = np.random.default_rng([seed, 1])
-    tissue = _tissue(extent, rng)
+    tissue = draw_tissue(extent, rng)
     centres = np.arange(_COARSE / 2, extent, _COARSE)
     inside = tissue.depth(centres, centres) > 0
     structures = _structures(inside, rng)
@@ -115,45 +73,10 @@ def plan(extent: float, seed: int) -> Layout:
     return Layout(extent, tissue, structures, tubules, (warp[0], warp[1]), fibrosis, inflammation)
 
 
-def _tissue(extent: float, rng: np.random.Generator) -> Tissue:
-    """Two cores on a slide of 4 mm, 1.2 to 1.35 mm wide, more or fewer on others."""
-    cores = max(1, round(extent / 2048))
-    pitch = extent / cores
-    half_widths, middles, ends = [], [], []
-    for index in range(cores):
-        half_widths.append(float(pitch * rng.uniform(0.305, 0.335)))
-        middles.append(float(pitch * (index + 0.5 + rng.uniform(-0.03, 0.03))))
-        left, right = rng.uniform(-0.1, 0.05, 2) * extent
-        ends.append((float(left), float(extent - right)))
-    fragments = []
-    for index in range(cores + 1):
-        for _ in range(int(rng.integers(1, 3))):
-            y = pitch * index + rng.uniform(-0.05, 0.05) * pitch
-            x = rng.uniform(0.05, 0.95) * extent
-            radius = rng.uniform(0.012, 0.035) * pitch
-            fragments.append(Blob.draw(rng, y, x, radius=radius, half_length=radius * rng.uniform(0, 2), roughness=0.2))
-    tears = []
-    for _ in range(2 * cores):
-        y = middles[int(rng.integers(cores))] + rng.uniform(-0.25, 0.25) * pitch
-        x = rng.uniform(0.08, 0.92) * extent
-        width, length = rng.uniform(0.003, 0.009) * pitch, rng.uniform(0.02, 0.07) * pitch
-        tears.append(Blob.draw(rng, y, x, radius=width, half_length=length, roughness=0.3))
-    return Tissue(
-        tuple(middles),
-        tuple(half_widths),
-        tuple(ends),
-        tuple(Waves.draw(rng, shortest=extent / 2, longest=2 * extent, amplitude=0.03 * pitch) for _ in range(cores)),
-        tuple(Waves.draw(rng, shortest=extent / 8, longest=extent, amplitude=0.014 * pitch) for _ in range(cores)),
-        tuple(fragments),
-        tuple(tears),
-        Waves.draw(rng, shortest=30, longest=260, amplitude=5.5, count=64),
-    )
-
-
 class _Darts:
     """Throws blobs into the tissue so that none touches another nor the edge."""
 
-    def __init__(self, inside: np.ndarray, rng: np.random.Generator) -> None:
+    def __init__(self, inside: npt.NDArray[np.bool_], rng: np.random.Generator) -> None:
         self.room = distance_transform_edt(np.pad(inside, 1))[1:-1, 1:-1] * _COARSE
         self.rng = rng
         self.placed: list[Blob] = []
@@ -186,7 +109,7 @@ class _Darts:
 _SHARES = {ARTERY: 0.052, GLOMERULUS: 0.108, ARTERIOLE: 0.027}
 
 
-def _structures(inside: np.ndarray, rng: np.random.Generator) -> tuple[Structure, ...]:
+def _structures(inside: npt.NDArray[np.bool_], rng: np.random.Generator) -> tuple[Structure, ...]:
     darts = _Darts(inside, rng)
     area = float(inside.sum()) * _COARSE**2
     structures: list[Structure] = []
@@ -220,7 +143,7 @@ def _structures(inside: np.ndarray, rng: np.random.Generator) -> tuple[Structure
 def _artery(rng: np.random.Generator) -> Structure:
     radius = float(np.clip(rng.lognormal(np.log(82), 0.25), 60, 125))
     blob = Blob.draw(rng, 0, 0, radius=radius, half_length=radius * rng.uniform(0, 0.35), roughness=0.07)
-    return Structure(ARTERY, blob, wall=radius * float(rng.uniform(0.46, 0.6)))
+    return Structure(ARTERY, blob, wall=radius * float(rng.uniform(0.38, 0.54)))
 
 
 def _arteriole(rng: np.random.Generator) -> Structure:
@@ -239,11 +162,11 @@ def _glomerulus(rng: np.random.Generator) -> Structure:
     # The tuft hangs from the vascular pole, so the urinary space is a crescent on the other side.
     pole, tuft = rng.uniform(0, 2 * np.pi), radius - space
     shift = np.array([np.sin(pole), np.cos(pole)]) * space * 0.75
-    count = int(rng.integers(7, 10))
-    angles = np.arange(count) * 2 * np.pi / count + rng.normal(0, 0.12, count) + pole
-    lobe = tuft * rng.uniform(0.3, 0.38, count)
+    count = int(rng.integers(8, 12))
+    angles = np.arange(count) * 2 * np.pi / count + rng.normal(0, 0.16, count) + pole
+    lobe = tuft * rng.uniform(0.25, 0.42, count)
     ring = (tuft - lobe)[:, None] * np.stack([np.sin(angles), np.cos(angles)], 1) * rng.uniform(0.93, 1.03, (count, 1))
-    lobules = np.concatenate([[[0, 0, tuft * 0.6]], np.concatenate([ring, lobe[:, None]], 1)])
+    lobules = np.concatenate([[[0, 0, tuft * 0.74]], np.concatenate([ring, lobe[:, None]], 1)])
     lobules[:, :2] += shift
     seeds = _lattice(tuft + 12, 11.5, 0.36, rng) + shift
     return Structure(GLOMERULUS, blob, space, solid, lobules, tuple(_chains(seeds, 20, (0.35, 0.3, 0.2, 0.15), rng)))
@@ -255,11 +178,21 @@ def _lattice(radius: float, spacing: float, jitter: float, rng: np.random.Genera
     rows, columns = np.mgrid[-count : count + 1, -count : count + 1]
     points = np.stack([rows * 0.866, columns + 0.5 * (rows % 2)], -1).reshape(-1, 2) * spacing
     points += rng.uniform(-jitter, jitter, points.shape) * spacing
-    return points[np.hypot(*points.T) < radius]
+    inside: Points = points[np.hypot(*points.T) < radius]
+    return inside
 
 
-def _chains(seeds: Points, longest_step: float, lengths: tuple[float, ...], rng: np.random.Generator) -> list[Points]:
-    """Join neighbouring seeds into polylines; `lengths` are the shares of chains of 1, 2, 3 ... seeds."""
+def _chains(
+    seeds: Points,
+    longest_step: float,
+    lengths: tuple[float, ...],
+    rng: np.random.Generator,
+    passable: Callable[[Points], npt.NDArray[np.bool_]] | None = None,
+) -> list[Points]:
+    """Join neighbouring seeds into polylines; `lengths` are the shares of chains of 1, 2, 3 ... seeds.
+
+    A link is made only where its middle is `passable`.
+    """
     if len(seeds) < 4:
         return [seed[None] for seed in seeds]
     start, neighbours = Delaunay(seeds).vertex_neighbor_vertices
@@ -274,6 +207,8 @@ def _chains(seeds: Points, longest_step: float, lengths: tuple[float, ...], rng:
             last = chain[-1]
             near = neighbours[start[last] : start[last + 1]]
             near = near[free[near] & (np.hypot(*(seeds[near] - seeds[last]).T) < longest_step)]
+            if passable is not None:
+                near = near[passable((seeds[near] + seeds[last]) / 2)]
             if not len(near):
                 break
             chain.append(int(rng.choice(near)))
@@ -282,35 +217,58 @@ def _chains(seeds: Points, longest_step: float, lengths: tuple[float, ...], rng:
     return chains
 
 
+def _rounded(path: Points) -> Points:
+    """Cut the corners of a polyline twice (Chaikin 1974, "An algorithm for high-speed curve generation")."""
+    for _ in range(2 if len(path) > 2 else 0):
+        cut = np.stack([0.75 * path[:-1] + 0.25 * path[1:], 0.25 * path[:-1] + 0.75 * path[1:]], 1)
+        path = np.concatenate([path[:1], cut.reshape(-1, 2), path[-1:]])
+    return path
+
+
 def _tubules(
-    inside: np.ndarray, structures: tuple[Structure, ...], fibrosis: Waves, rng: np.random.Generator
+    inside: npt.NDArray[np.bool_], structures: tuple[Structure, ...], fibrosis: Waves, rng: np.random.Generator
 ) -> tuple[Tubule, ...]:
-    """Pack tubules into the tissue that the structures leave free (Lloyd's relaxation of random seeds)."""
+    """Pack tubules into the tissue that the structures leave free."""
+    free = _without(inside, structures)
+
+    def passable(points: Points) -> npt.NDArray[np.bool_]:
+        ground: npt.NDArray[np.bool_] = free[tuple((points / _COARSE).astype(int).T)]
+        return ground
+
+    # A vessel too small to fill a cell of the packing keeps its place in it, lest a tubule close around it.
+    fixed = np.array([[s.blob.y, s.blob.x] for s in structures if s.label == ARTERIOLE]).reshape(-1, 2)
+    seeds = _relaxed(np.argwhere(free).astype(np.float64) * _COARSE + _COARSE / 2, fixed, rng)
+    tubules = []
+    for chain in _chains(seeds, 1.35 * TUBULE_SPACING, (0.46, 0.27, 0.16, 0.11), rng, passable):
+        path = _rounded(chain)
+        scarred = float(fibrosis.at(path[:1, 0], path[:1, 1])[0]) > 1.35
+        distal = bool(rng.uniform() < 0.34)
+        wall = float(rng.uniform(8.5, 12) if distal else rng.uniform(14, 20)) * (0.8 if scarred else 1)
+        weight = float(rng.normal(-3 if distal else 1, 2))
+        tubules.append(Tubule(path, weight, wall, distal, tint=float(rng.normal())))
+    return tuple(tubules)
+
+
+def _without(inside: npt.NDArray[np.bool_], structures: tuple[Structure, ...]) -> npt.NDArray[np.bool_]:
+    """The coarse map of tissue less the structures."""
     free = inside.copy()
     rows, columns = (np.arange(n) * _COARSE + _COARSE / 2 for n in inside.shape)
-    for structure in structures:
-        blob = structure.blob
+    for blob in (structure.blob for structure in structures):
         y, x = (
-            slice(*np.searchsorted(axis, [c - blob.reach, c + blob.reach]))
-            for axis, c in ((rows, blob.y), (columns, blob.x))
+            slice(*np.searchsorted(axis, [centre - blob.reach, centre + blob.reach]))
+            for axis, centre in ((rows, blob.y), (columns, blob.x))
         )
-        grid = (rows[y, None].astype(np.float32), columns[None, x].astype(np.float32))
-        free[y, x] &= blob.depth(*grid)[0] < 0
-    points = np.stack(np.nonzero(free), 1) * _COARSE + _COARSE / 2
-    count = max(4, int(len(points) * _COARSE**2 / (0.866 * TUBULE_SPACING**2)))
-    seeds = points[rng.choice(len(points), count, replace=False)] + rng.uniform(-3, 3, (count, 2))
+        free[y, x] &= blob.depth(rows[y, None].astype(np.float32), columns[None, x].astype(np.float32))[0] < 0
+    return free
+
+
+def _relaxed(ground: Points, fixed: Points, rng: np.random.Generator) -> Points:
+    """Seeds that share `ground` (n, 2) evenly among themselves and the `fixed` ones, by Lloyd's relaxation."""
+    count = max(4, int(len(ground) * _COARSE**2 / (0.866 * TUBULE_SPACING**2)) - len(fixed))
+    seeds = ground[rng.choice(len(ground), count, replace=False)] + rng.uniform(-3, 3, (count, 2))
     for _ in range(6):
-        owner = cKDTree(seeds).query(points)[1]
-        size = np.maximum(np.bincount(owner, minlength=count), 1)
-        seeds = np.stack([np.bincount(owner, points[:, axis], count) / size for axis in range(2)], 1)
-    tubules = []
-    for path in _chains(seeds, 1.35 * TUBULE_SPACING, (0.46, 0.27, 0.16, 0.11), rng):
-        middle = path.mean(axis=0, keepdims=True)
-        scarred = float(fibrosis.at(middle[:, 0], middle[:, 1])[0]) > 1.35
-        distal = bool(rng.uniform() < 0.34)
-        wall = rng.uniform(8.5, 12) if distal else rng.uniform(14, 20)
-        tubules.append(
-            Tubule(path, float(rng.normal(-3 if distal else 1, 2)), float(wall * (0.8 if scarred else 1)), distal,
-                   float(rng.normal()))
-        )  # fmt: skip
-    return tuple(tubules)
+        owner = cKDTree(np.concatenate([seeds, fixed])).query(ground)[1]
+        size = np.bincount(owner, minlength=count)[:count]
+        sums = np.stack([np.bincount(owner, ground[:, axis], count)[:count] for axis in range(2)], 1)
+        seeds = np.where(size[:, None] > 0, sums / np.maximum(size, 1)[:, None], seeds)
+    return seeds

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -41,8 +42,7 @@ class Waves:
         b = self.kx[:, None] * xs
         left = np.concatenate([np.cos(a), np.sin(a)]).astype(np.float32)
         right = np.concatenate([np.cos(b), -np.sin(b)]).astype(np.float32)
-        field: Field = (left * np.float32(self._scale)).T @ right
-        return field
+        return np.asarray((left * np.float32(self._scale)).T @ right, np.float32)
 
     def at(self, y: Points, x: Points) -> Points:
         """Values at single points: (n,)."""
@@ -101,7 +101,7 @@ class Blob:
 
 def path_distance(path: Points, y: Field, x: Field) -> Field:
     """Distance of every point from a polyline (n, 2) of (y, x); one vertex alone is a point."""
-    segments = zip(path, path[1:], strict=False) if len(path) > 1 else [(path[0], path[0])]
+    segments = list(pairwise(path)) or [(path[0], path[0])]
     nearest: Field | None = None
     for start, end in segments:
         dy, dx = y - np.float32(start[0]), x - np.float32(start[1])

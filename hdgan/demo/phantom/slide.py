@@ -16,7 +16,7 @@ from scipy.ndimage import gaussian_filter
 from hdgan.demo.phantom.canvas import Canvas
 from hdgan.demo.phantom.cells import MARGIN, Candidates, draw_cells
 from hdgan.demo.phantom.layout import Layout, plan
-from hdgan.demo.phantom.shapes import TEXTURE_SIZE, Field, Waves, draw_textures, soft
+from hdgan.demo.phantom.shapes import TEXTURE_SIZE, Field, Points, Waves, draw_textures, soft
 from hdgan.demo.phantom.structures import draw_structure
 from hdgan.demo.phantom.tubules import draw_tubulointerstitium
 from hdgan.labels import KIDNEY, Image, LabelMap
@@ -59,7 +59,7 @@ def make_phantom(slide: Path, truth: Path, *, size: int = 8192, mpp: float = 0.5
     Parameters
     ----------
     slide
-        TIFF to write: (size, size, 3) uint8 in JPEG cells of 256 px with a pyramid in steps of 4, which OpenSlide opens.
+        TIFF to write: (size, size, 3) uint8 in JPEG cells of 256 px, a pyramid in steps of 4; OpenSlide opens it.
     truth
         TIFF to write: (size, size) uint8 class indices of :data:`hdgan.labels.KIDNEY`, losslessly deflated cells.
     size
@@ -127,11 +127,11 @@ def _image_cells(phantom: _Phantom, level: Image, truth_cells: list[bytes]) -> I
     starts = range(0, phantom.size, REGION)
     with ThreadPoolExecutor(_THREADS) as pool:
         for top in track(starts, "drawing the phantom"):
-            drawn = list(pool.map(lambda left, top=top: _draw(phantom, top, left), starts))  # type: ignore[misc]
+            drawn = list(pool.map(lambda left, top=top: _draw(phantom, top, left), starts))
             image = np.concatenate([region[0] for region in drawn], axis=1)
             labels = np.concatenate([region[1] for region in drawn], axis=1)
             level[top // _STEP : (top + len(image)) // _STEP] = _reduced(image)
-            truth_cells += [zlib.compress(np.ascontiguousarray(cell)) for cell in _cut(labels)]
+            truth_cells += [zlib.compress(cell.tobytes()) for cell in _cut(labels)]
             yield from _cut(image)
 
 
@@ -139,10 +139,8 @@ def _draw(phantom: _Phantom, top: int, left: int) -> tuple[Image, LabelMap]:
     """Draw one region, at most REGION px wide and high."""
     height, width = (min(REGION, phantom.size - start) for start in (top, left))
     margin = int(np.ceil(MARGIN / phantom.mpp))
-    ys, xs = (
-        (np.arange(start - margin, start + length + margin) + 0.5) * phantom.mpp
-        for start, length in ((top, height), (left, width))
-    )
+    ys: Points = (np.arange(top - margin, top + height + margin, dtype=np.float64) + 0.5) * phantom.mpp
+    xs: Points = (np.arange(left - margin, left + width + margin, dtype=np.float64) + 0.5) * phantom.mpp
     layout = phantom.layout
     y, x = (
         wave.grid(ys, xs) + axis.astype(np.float32)
@@ -153,7 +151,7 @@ def _draw(phantom: _Phantom, top: int, left: int) -> tuple[Image, LabelMap]:
     granules, fibres, chromatin, noise = (_region(t, top - margin, left - margin, y.shape) for t in phantom.textures)
     if edge.max() > 0:
         canvas.label[edge > 0] = KIDNEY.index("cortical tubulointerstitium")
-        draw_tubulointerstitium(canvas, layout, (granules, fibres))
+        draw_tubulointerstitium(canvas, layout, edge, (granules, fibres))
         for structure in layout.structures:
             draw_structure(canvas, structure, phantom.textures[2])
         draw_cells(canvas, phantom.candidates, chromatin)

@@ -46,9 +46,11 @@ def _glomerulus(part: Canvas, glomerulus: Structure, depth: Field, noise: Field)
     tuft = np.minimum(tuft, depth - 4)
     if glomerulus.solid:
         scar = soft(np.minimum(tuft + glomerulus.wall, depth - 3))
-        part.e += scar * (0.36 + 0.04 * noise)
-        part.p += scar * (0.26 + 0.03 * noise)
-        part.seat(scar > 0.9, Cell.TUFT, 0.14, depth)
+        # The collapsed tuft shows as folds of wrinkled membrane.
+        folds = np.sin(np.hypot(y, x) / 3.5 + 2.5 * np.sin(y / 11) + 2.5 * np.sin(x / 13)) ** 4
+        part.e += scar * (0.24 + 0.03 * noise)
+        part.p += scar * (0.17 + 0.1 * folds)
+        part.seat(scar > 0.9, Cell.TUFT, 0.2, depth)
         return
     _tuft(part, glomerulus, tuft)
 
@@ -65,8 +67,8 @@ def _tuft(part: Canvas, glomerulus: Structure, tuft: Field) -> None:
     lumen = soft(loop - 1.9, 1.2)
     membrane = band(loop, 0.4, 2.0)
     mesangium = inside * soft(0.4 - loop)
-    part.e += inside * (1 - lumen) * 0.25 + inside * lumen * 0.07
-    part.p += inside * (0.30 * membrane + 0.16 * mesangium) + 0.12 * band(tuft, -0.3, 1.4)
+    part.e += inside * (1 - lumen) * 0.2 + inside * lumen * 0.05
+    part.p += inside * (0.30 * membrane + 0.16 * mesangium) + 0.14 * band(tuft, -0.3, 1.4)
     part.h += inside * (1 - lumen) * 0.07
     part.seat((tuft > 0.5) & (loop < 2.6), Cell.TUFT, 0.66, loop)
     part.seat((tuft > 3) & (loop > 3.4), Cell.RED, 0.16, loop)
@@ -77,16 +79,16 @@ def _vessel(part: Canvas, vessel: Structure, depth: Field, theta: Field, texture
     noise = _polar(texture, depth, theta, 2 if artery else 1, 6 if artery else 8)
     adventitia = 0.2 * vessel.wall if artery else 1.5
     # The elastic lamina of a contracted artery is thrown into folds, and the lumen's outline follows it.
-    folds = round(2 * np.pi * vessel.blob.radius / 17)
-    amplitude = np.float32(2.2 if artery else 0.7)
-    wave = amplitude * np.sin(folds * theta + np.float32(1.3) * np.sin(3 * theta))
+    folds = round(2 * np.pi * (vessel.blob.radius - vessel.wall) / 13)
+    amplitude = (1.4 if artery else 0.5) * (1 + 0.6 * np.sin(2 * theta + np.float32(vessel.blob.x)))
+    wave = amplitude * np.sin(folds * theta + 2 * np.sin(2 * theta) + np.sin(5 * theta))
     lumen_depth = depth - np.float32(vessel.wall) + wave
     inside, lumen = soft(depth), soft(lumen_depth)
     wall = inside * (1 - lumen)
     media = wall * soft(depth - adventitia, 2)
     outer = wall - media
-    part.e += outer * (0.2 + 0.07 * noise) + media * (0.45 + 0.075 * noise) + inside * lumen * 0.012
-    part.p += outer * (0.1 + 0.04 * noise) + media * (0.1 - 0.03 * noise)
+    part.e += outer * (0.16 + 0.06 * noise) + media * (0.35 + 0.07 * noise) + inside * lumen * 0.012
+    part.p += outer * (0.1 + 0.04 * noise) + media * (0.08 - 0.03 * noise)
     part.h += media * 0.045
     part.p += band(depth, 0, 1.2) * 0.1
     in_media = (depth > adventitia + 2) & (lumen_depth < -3)

@@ -16,7 +16,7 @@ _FAR = np.float32(1e3)
 def nearest_two(
     canvas: Canvas, paths: Sequence[Points], weights: Sequence[float], reach: float
 ) -> tuple[Field, Field, np.ndarray]:
-    """Distance from each pixel to the nearest path and to the second nearest, less their weights, and the nearest's index.
+    """Distances from each pixel to the nearest and the second nearest path, less their weights; the nearest's index.
 
     Half the difference of the two is the depth below the border between neighbours, as in a Voronoi diagram. Distances
     above `reach` count as infinite.
@@ -39,8 +39,11 @@ def nearest_two(
     return first, second, owner
 
 
-def draw_tubulointerstitium(canvas: Canvas, layout: Layout, textures: Sequence[Field]) -> None:
-    """Fill the canvas with tubules and interstitium; structures are drawn over it afterwards."""
+def draw_tubulointerstitium(canvas: Canvas, layout: Layout, edge: Field, textures: Sequence[Field]) -> None:
+    """Fill the canvas with tubules and interstitium; structures are drawn over it afterwards.
+
+    `edge` is the depth below the tissue's edge, `textures` are noises for granules and fibres, all (h, w).
+    """
     granules, fibres = textures
     fibrosis = np.maximum(layout.fibrosis.grid(canvas.ys, canvas.xs) - 0.9, 0)
     inflamed = np.clip(layout.inflammation.grid(canvas.ys, canvas.xs) * 2.2 - 3.6, 0, 1)
@@ -52,10 +55,12 @@ def draw_tubulointerstitium(canvas: Canvas, layout: Layout, textures: Sequence[F
     # A tubule is as wide as its neighbours let it be, and round where they leave corners.
     half = np.float32(0.53 * TUBULE_SPACING)
     room, rounding = (second - first) / 2, half - first
+    # No lumen opens onto the glass: where white meets white nobody could see the outline that the truth holds.
     depth = np.minimum(room, rounding) - np.maximum(4 - np.abs(room - rounding), 0) ** 2 / 16
     depth -= np.float32(1.1) + 4.5 * fibrosis + 4 * inflamed
+    depth = np.minimum(depth, edge - 1)
     for structure in layout.structures:
-        if (part := canvas.around(structure.blob, 12)) is not None:
+        if (part := canvas.around(structure.blob, TUBULE_SPACING / 2)) is not None:
             rows = slice(*np.searchsorted(canvas.ys, [part.ys[0], part.ys[-1] + 1e-6]))
             columns = slice(*np.searchsorted(canvas.xs, [part.xs[0], part.xs[-1] + 1e-6]))
             outside = -structure.blob.depth(part.y, part.x)[0] - 2
@@ -69,8 +74,8 @@ def draw_tubulointerstitium(canvas: Canvas, layout: Layout, textures: Sequence[F
 
 def _interstitium(canvas: Canvas, fibres: Field, fibrosis: Field, inflamed: Field, depth: Field) -> None:
     strands = np.clip(0.5 + 0.35 * fibres, 0, 1)
-    canvas.e[:] = 0.16 + 0.2 * strands + 0.12 * np.minimum(fibrosis, 1) * strands
-    canvas.p[:] = 0.05 + 0.08 * strands
+    canvas.e[:] = 0.1 + 0.15 * strands + 0.1 * np.minimum(fibrosis, 1) * strands
+    canvas.p[:] = 0.03 + 0.06 * strands
     canvas.h[:] = 0.03 + 0.1 * inflamed
     between = depth < -1.2
     density = 0.16 + 0.8 * inflamed
@@ -80,21 +85,21 @@ def _interstitium(canvas: Canvas, fibres: Field, fibrosis: Field, inflamed: Fiel
 
 def _epithelium(canvas: Canvas, granules: Field, depth: Field, wall: Field, distal: Field, tint: Field) -> None:
     inside = soft(depth)
-    lumen_depth = depth - wall + (1.5 - 0.7 * distal) * granules
-    lumen = soft(lumen_depth, 2.5)
-    cytoplasm = (0.40 - 0.15 * distal + 0.035 * tint) * (1 + 0.13 * granules)
+    lumen_depth = depth - wall + (0.8 - 0.2 * distal) * granules
+    lumen = soft(lumen_depth, 3)
+    cytoplasm = (0.29 - 0.13 * distal + 0.03 * tint) * (1 + 0.13 * granules)
     # Proximal cells are darkest at their brush border; distal cells are pale and clear throughout.
     brush = (1 - distal) * band(lumen_depth, -3, 0.2, 2)
     body = inside * (1 - lumen)
     for stain, base, inner in (
         (canvas.e, cytoplasm, 0.015),
         (canvas.h, 0.05 + 0.03 * distal, 0.004),
-        (canvas.p, 0.045 * (1 - distal) + 0.16 * brush, 0.01),
+        (canvas.p, 0.03 * (1 - distal) + 0.15 * brush, 0.01),
     ):
         stain *= 1 - inside
         stain += body * base + (inside * lumen) * np.float32(inner)
     membrane = band(depth, -0.9, 0.6)
-    canvas.p += 0.34 * membrane
+    canvas.p += 0.36 * membrane
     line = depth - np.minimum(0.42 * wall, 6)
     canvas.seat((np.abs(line) < 3.8) & (depth > 0), Cell.TUBULAR, 0.72 - 0.12 * (1 - distal), line)
     canvas.density[(depth > 0) & (np.abs(line) >= 3.8)] = 0

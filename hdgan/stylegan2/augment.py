@@ -42,6 +42,7 @@ class AugmentPipe(nn.Module):
 
     Examples
     --------
+    >>> import torch
     >>> pipe = AugmentPipe("histology")
     >>> pipe(torch.zeros(4, 3, 64, 64), p=0.3, generator=torch.Generator().manual_seed(0)).shape
     torch.Size([4, 3, 64, 64])

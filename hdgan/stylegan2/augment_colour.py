@@ -61,7 +61,7 @@ def apply_stain(images: Tensor, jitter: Tensor) -> Tensor:
 
     By Lambert-Beer, optical density is proportional to the amount of each dye, so a linear map of it looks like another
     staining or scanner, whichever the stain; no dye's own spectrum is assumed. White (1) has density zero and
-    stays exactly white, and an image with zero jitter stays as it is.
+    stays white, and an image with zero jitter stays as it is.
 
     With transmitted light t = (x + 1) / 2 and the floor e, density is -log of s(t) / s(1), s(t) = (t + sqrt(t^2 +
     4e^2)) / 2, which is t well above e, positive everywhere and infinitely differentiable; log s(t) = log e + asinh(t /

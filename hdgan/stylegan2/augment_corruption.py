@@ -5,6 +5,8 @@ Karras et al. 2020b, appendices B.4 and B.5.
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -13,6 +15,7 @@ from torch import Tensor
 
 from hdgan.stylegan2.augment_draws import AugmentSet, Draws
 from hdgan.stylegan2.augment_geometry import reflect_pad
+from hdgan.stylegan2.augment_linear import apply_linear
 
 NOISE = 0.1  # standard deviation of the noise's standard deviation
 CUTOUT = 0.5  # of width and height
@@ -47,7 +50,7 @@ FILTER_BANK = _filter_bank()
 
 
 def draw_band_gains(draws: Draws, chances: AugmentSet) -> Tensor:
-    """(N, 4) float64 gains of the filter bank's bands, normalised to keep the expected power; 1 where none was drawn."""
+    """(N, 4) float64 gains of the bands, normalised to keep the expected power; 1 where none was drawn."""
     power = torch.tensor(BAND_POWER, dtype=torch.float64)
     gains = torch.ones(1, 4, dtype=torch.float64)
     for band, multiplier in enumerate(chances.imgfilter_bands):
@@ -55,6 +58,7 @@ def draw_band_gains(draws: Draws, chances: AugmentSet) -> Tensor:
         one_band = torch.ones(len(gain), 4, dtype=torch.float64)
         one_band[:, band] = gain
         scale = (power * one_band.square()).sum(1, keepdim=True).rsqrt()
+        # The gain 1 exactly where nothing was drawn: rounding would send the image through the filter.
         gains = gains * torch.where(gain[:, None] == 1, 1, one_band * scale)
     return gains
 
@@ -66,15 +70,19 @@ def apply_band_gains(images: Tensor, gains: Tensor) -> Tensor:
         return images
     index = filtered.to(images.device)
     kernels = (gains[filtered] @ torch.from_numpy(FILTER_BANK)).to(images)
-    chosen = images[index]
-    count, channels = chosen.shape[:2]
-    reach = FILTER_BANK.shape[1] // 2
-    padded = reflect_pad(chosen, reach, reach, reach, reach)
+    result = apply_linear(images[index], partial(_filter_separably, kernels=kernels))
+    return images.index_copy(0, index, result)
+
+
+def _filter_separably(images: Tensor, kernels: Tensor) -> Tensor:
+    """Filter each image, along both axes, by its own kernel of the (N, taps)."""
+    count, channels = images.shape[:2]
+    reach = kernels.shape[1] // 2
+    padded = reflect_pad(images, reach, reach, reach, reach)
     across = kernels.repeat_interleave(channels, dim=0)[:, None, None]
     # Each sample has its own kernel: samples and channels become the groups of one convolution.
     rows = F.conv2d(padded.flatten(0, 1)[None], across, groups=count * channels)
-    result = F.conv2d(rows, across.transpose(2, 3), groups=count * channels)
-    return images.index_copy(0, index, result.view_as(chosen))
+    return F.conv2d(rows, across.transpose(2, 3), groups=count * channels).view_as(images)
 
 
 def draw_noise(draws: Draws, chances: AugmentSet) -> tuple[Tensor, Tensor]:

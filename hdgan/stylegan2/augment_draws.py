@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from itertools import chain
 from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,7 +22,8 @@ class AugmentSet:
     """How likely each transform is, relative to the pipe's strength `p`.
 
     A transform is applied to a sample with probability `p` times its multiplier here, which lies in [0, 1]; flips are
-    a further toss of a coin. The first sixteen are those of Karras et al. 2020b (appendix B); `stain` is ours.
+    a further toss of a coin. All but `stain` are those of Karras et al. 2020b (appendix B); `imgfilter` is tried for
+    each of its four bands, lowest first, with a further multiplier of the band's own.
     """
 
     xflip: float = 0.0
@@ -43,7 +46,9 @@ class AugmentSet:
 
     def __post_init__(self) -> None:
         if len(self.imgfilter_bands) != 4:
-            raise InputError(f"imgfilter_bands has {len(self.imgfilter_bands)} values; give one for each of the 4 bands")
+            raise InputError(
+                f"imgfilter_bands has {len(self.imgfilter_bands)} values; give one for each of the 4 bands"
+            )
         for field in fields(self):
             received = getattr(self, field.name)
             for multiplier in received if field.name == "imgfilter_bands" else (received,):
@@ -51,31 +56,32 @@ class AugmentSet:
                     raise InputError(f"multiplier of {field.name} is {received}; it must be from 0 to 1")
 
 
-_BLIT = {"xflip": 1.0, "rotate90": 1.0, "xint": 1.0}
-_GEOM = {"scale": 1.0, "rotate": 1.0, "aniso": 1.0, "xfrac": 1.0}
-_COLOR = {"brightness": 1.0, "contrast": 1.0, "lumaflip": 1.0, "hue": 1.0, "saturation": 1.0}
-_FILTER = {"imgfilter": 1.0}
-_NOISE = {"noise": 1.0}
-_CUTOUT = {"cutout": 1.0}
+def _every(*groups: tuple[str, ...]) -> AugmentSet:
+    multipliers: dict[str, Any] = dict.fromkeys(chain(*groups), 1.0)
+    return AugmentSet(**multipliers)
+
+
+_BLIT = ("xflip", "rotate90", "xint")
+_GEOM = ("scale", "rotate", "aniso", "xfrac")
+_COLOR = ("brightness", "contrast", "lumaflip", "hue", "saturation")
+_FILTER, _NOISE, _CUTOUT = ("imgfilter",), ("noise",), ("cutout",)
 
 # The names of Karras et al. 2020b. `histology` leaves out what leaks into stained tissue (luma flip, full hue rotation,
 # saturation) and jitters the stain instead, whichever stain that is.
 PRESETS = MappingProxyType(
     {
-        "blit": AugmentSet(**_BLIT),
-        "geom": AugmentSet(**_GEOM),
-        "color": AugmentSet(**_COLOR),
-        "filter": AugmentSet(**_FILTER),
-        "noise": AugmentSet(**_NOISE),
-        "cutout": AugmentSet(**_CUTOUT),
-        "bg": AugmentSet(**_BLIT, **_GEOM),
-        "bgc": AugmentSet(**_BLIT, **_GEOM, **_COLOR),
-        "bgcf": AugmentSet(**_BLIT, **_GEOM, **_COLOR, **_FILTER),
-        "bgcfn": AugmentSet(**_BLIT, **_GEOM, **_COLOR, **_FILTER, **_NOISE),
-        "bgcfnc": AugmentSet(**_BLIT, **_GEOM, **_COLOR, **_FILTER, **_NOISE, **_CUTOUT),
-        "histology": AugmentSet(
-            xflip=1.0, rotate90=1.0, **_GEOM, brightness=1.0, contrast=1.0, stain=1.0
-        ),
+        "blit": _every(_BLIT),
+        "geom": _every(_GEOM),
+        "color": _every(_COLOR),
+        "filter": _every(_FILTER),
+        "noise": _every(_NOISE),
+        "cutout": _every(_CUTOUT),
+        "bg": _every(_BLIT, _GEOM),
+        "bgc": _every(_BLIT, _GEOM, _COLOR),
+        "bgcf": _every(_BLIT, _GEOM, _COLOR, _FILTER),
+        "bgcfn": _every(_BLIT, _GEOM, _COLOR, _FILTER, _NOISE),
+        "bgcfnc": _every(_BLIT, _GEOM, _COLOR, _FILTER, _NOISE, _CUTOUT),
+        "histology": _every(("xflip", "rotate90"), _GEOM, ("brightness", "contrast", "stain")),
     }
 )
 

@@ -7,14 +7,16 @@ with the origin at the image's centre, x to the right and y down: pixel i lies a
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from hdgan.stylegan2.augment_draws import AugmentSet, Draws
+from hdgan.stylegan2.augment_linear import apply_linear
 
-# The 12-tap decomposition low-pass filter of the wavelet sym6 (Daubechies 1992), divided by its sum.
+# The 12-tap decomposition low-pass filter of the wavelet sym6 (Daubechies 1992), of norm 1. It is not symmetric.
 SYM6 = (
     0.015404109327027373, 0.0034907120842174702, -0.11799011114819057, -0.048311742585633, 0.4910559419267466,
     0.787641141030194, 0.3379294217276218, -0.07263752278646252, -0.021060292512300564, 0.04472490177066578,
@@ -26,9 +28,10 @@ LOG2_SCALE = 0.2  # standard deviation
 
 # The up-sampling filter reaches 3 px to either side; one more is for the bilinear sampling.
 _REACH = 4
-# Samples resampled together, as pixels of the images: the group is padded as its worst sample needs, so large groups
-# waste arithmetic (they are cache-hungry too), while small ones cost kernel launches.
-_GROUP_PIXELS = {"cpu": 2**16, "cuda": 2**20}
+# Samples resampled together, counted in pixels of the images. A group is padded as its worst sample needs and outgrows
+# the CPU's cache, so large groups waste time; on an accelerator every group costs a dozen kernel launches.
+_GROUP_PIXELS_CPU = 2**16
+_GROUP_PIXELS_ACCELERATOR = 2**20
 
 
 def draw_affine(draws: Draws, chances: AugmentSet, *, width: int, height: int) -> Tensor:
@@ -64,8 +67,8 @@ def draw_affine(draws: Draws, chances: AugmentSet, *, width: int, height: int) -
 def apply_affine(images: Tensor, affine: Tensor) -> Tensor:
     """Move the content of each image by its matrix; the outside shows the image's reflection.
 
-    Images whose matrix is the identity are left as they are, where filtering them up and down would change
-    them by about 1e-5.
+    Images whose matrix is the identity are left as they are; the published reference filters them up and down, which
+    changes them by less than 1e-5 (relative L2).
 
     Parameters
     ----------
@@ -82,10 +85,13 @@ def apply_affine(images: Tensor, affine: Tensor) -> Tensor:
     sampling = affine[moved].inverse()
     margins = _margins(sampling, width=width, height=height)
     area = (margins[:, 0] + margins[:, 1] + width) * (margins[:, 2] + margins[:, 3] + height)
-    per_group = max(1, _GROUP_PIXELS.get(images.device.type, 2**20) // (height * width))
-    groups = area.argsort().split(per_group)
+    group_pixels = _GROUP_PIXELS_CPU if images.device.type == "cpu" else _GROUP_PIXELS_ACCELERATOR
+    groups = area.argsort().split(max(1, group_pixels // (height * width)))
     resampled = [
-        _resample(images[moved[group].to(images.device)], sampling[group], margins[group].amax(0).tolist())
+        apply_linear(
+            images[moved[group].to(images.device)],
+            partial(_resample, sampling=sampling[group], margins=margins[group].amax(0).tolist()),
+        )
         for group in groups
     ]
     order = moved[torch.cat(groups)].to(images.device)

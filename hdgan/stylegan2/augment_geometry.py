@@ -58,7 +58,7 @@ def draw_affine(draws: Draws, chances: AugmentSet, *, width: int, height: int) -
         @ _rotation(angle_before.cos(), angle_before.sin())
         @ _scaling(scale, scale)
         @ _translation(shift_x, shift_y)
-        # Rounded, so that four quarter turns and no turn are one and the same matrix.
+        # Rounded: the cosine of a quarter turn is 6e-17 in floating point.
         @ _rotation((quarter_turns * math.pi / 2).cos().round(), (quarter_turns * math.pi / 2).sin().round())
         @ _scaling(mirror, one)
     )

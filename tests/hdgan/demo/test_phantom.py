@@ -4,6 +4,7 @@ import numpy as np
 import openslide
 import pytest
 import tifffile
+import zarr
 from scipy.ndimage import binary_dilation, binary_erosion
 
 from hdgan.demo.phantom import make_phantom
@@ -54,7 +55,9 @@ def test_lower_levels_show_the_same_slide(phantom, image):
     with openslide.OpenSlide(phantom / "slide.tif") as slide:
         small = np.asarray(slide.read_region((0, 0), 1, (512, 512)))[..., :3].astype(float)
     mean = image.reshape(512, 4, 512, 4, 3).mean(axis=(1, 3))
-    assert np.abs(small - mean).mean() < 3
+    aside = np.abs(small - np.roll(mean, 1, axis=1)).mean()
+    assert np.abs(small - mean).mean() < aside / 2
+    assert abs(small.mean() - mean.mean()) < 0.5
 
 
 def test_the_truth_is_a_lossless_label_map_that_holds_every_class(truth):
@@ -66,8 +69,6 @@ def test_the_truth_is_a_lossless_label_map_that_holds_every_class(truth):
 
 
 def test_a_region_of_the_truth_can_be_read_alone(phantom, truth):
-    import zarr
-
     with tifffile.imread(phantom / "truth.tif", aszarr=True) as store:
         region = zarr.open(store, mode="r")[300:400, 500:900]
     np.testing.assert_array_equal(region, truth[300:400, 500:900])

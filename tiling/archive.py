@@ -22,7 +22,7 @@ from tiling.labels import Labels, LabelsOfSlides, labels_of
 from tiling.plan import TileSettings, plan_slide
 from tiling.progress import track
 from tiling.slide import open_slide, slide_fingerprint
-from tiling.stage import Stage
+from tiling.stage import RECORD, Stage
 from tiling.tileset import COLUMNS, MANIFEST, TileSet, write_manifest
 
 LEDGER = "ledger.parquet"
@@ -298,10 +298,13 @@ def _write_results(
     folds: int,
     seed: int,
 ) -> None:
-    """Put the parts together: the manifest and the ledger. No tile at all is an error that leaves no new folder."""
+    """Put the parts together: the manifest and the ledger. No tile at all is an error that leaves nothing behind."""
     if not any(entry.row["tiles"] for entry in entries):
         if not (out / MANIFEST).exists():
-            remove(out)
+            for ours in (out / _PARTS, out / RECORD):
+                remove(ours)
+            if not any(out.iterdir()):
+                out.rmdir()
         raise InputError(_why_nothing([entry.row for entry in entries]))
     tiles_of: dict[str, int] = {}
     for entry in entries:

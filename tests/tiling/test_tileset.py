@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tiling import InputError, TileSet, open_slide, tile_archive
+from tiling.stage import RECORD
+
+
+def test_tiles_say_where_they_are_and_read_what_the_slide_holds(data, tmp_path):
+    path = data / "slides" / "cmu-1-small-region.svs"
+    tiles = tile_archive(path, tmp_path / "tiles", size=512, labels={"scanner": "^cmu"})
+    assert len(tiles) == tiles.table().num_rows > 3
+    with open_slide(path) as slide:
+        for index, tile in enumerate(tiles):
+            assert (tile.slide, tile.size, tile.level, tile.scale, tile.fold) == (path.name, 512, 0, 1, 0)
+            assert (tile.mpp, tile.patient, tile.labels) == (0.499, path.stem, {"scanner": "cmu"})
+            assert 0.25 <= tile.tissue <= 1
+            pixels = tiles.read(index)
+            assert pixels.dtype == np.uint8
+            np.testing.assert_array_equal(pixels, slide.read(x=tile.x, y=tile.y, width=512, height=512))
+    assert tiles[-1] == tiles[len(tiles) - 1]
+    with pytest.raises(IndexError, match="tile 99 of"):
+        tiles.read(99)
+
+
+def test_a_tile_of_twice_the_mpp_is_the_mean_of_2_by_2_pixels(data, tmp_path):
+    path = data / "slides" / "cmu-1-small-region.svs"
+    tiles = tile_archive(path, tmp_path / "tiles", size=256, mpp=2 * 0.499)
+    with open_slide(path) as slide:
+        for index, tile in enumerate(tiles):
+            full = slide.read(x=tile.x, y=tile.y, width=512, height=512).astype(float)
+            np.testing.assert_array_equal(tiles.read(index), np.rint(full.reshape(256, 2, 256, 2, 3).mean((1, 3))))
+
+
+def test_a_tile_between_two_levels_is_averaged_from_the_finer_one(pyramid, tmp_path):
+    path, levels = pyramid
+    tiles = tile_archive(path, tmp_path / "tiles", size=64, mpp=1.5)
+    tile = tiles[0]
+    assert (tile.level, tile.scale, tile.mpp) == (1, pytest.approx(3), 1.5)
+    source = levels[1][tile.y // 2 :, tile.x // 2 :][:96, :96].astype(float)
+    thirds = source.repeat(2, axis=0).repeat(2, axis=1).reshape(64, 3, 64, 3, 3).mean((1, 3))
+    assert np.abs(tiles.read(0) - thirds).max() <= 0.5
+
+
+def test_padded_tiles_end_in_the_background_colour(png, tmp_path):
+    tiles = tile_archive(png(width=100, height=90), tmp_path / "tiles", size=128, edge="pad")
+    pixels = tiles.read(0)
+    assert (pixels[90:] == 255).all()
+    assert (pixels[:, 100:] == 255).all()
+    assert (pixels[45, 50] != 255).any()
+
+
+def test_a_missing_or_another_slide_is_told_and_a_moved_archive_found(png, tmp_path):
+    path = png("archive/a.png", seed=1)
+    tile_archive(path.parent, tmp_path / "tiles", size=128)
+    expected = TileSet.open(tmp_path / "tiles").read(0)
+    path.parent.rename(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match=r"slide a.png is not in .*archive; .*\(--root\)"):
+        TileSet.open(tmp_path / "tiles").read(0)
+    np.testing.assert_array_equal(TileSet.open(tmp_path / "tiles", root=tmp_path / "elsewhere").read(0), expected)
+    shutil.copy(png("other.png", seed=2), tmp_path / "elsewhere" / "a.png")
+    with pytest.raises(InputError, match="is not the file that was tiled"):
+        TileSet.open(tmp_path / "tiles", root=tmp_path / "elsewhere").read(0)
+
+
+def test_what_is_no_finished_tile_set_is_refused(png, tmp_path):
+    with pytest.raises(InputError, match=r"no tile set at .*absent: make it with `hdgan tile`"):
+        TileSet.open(tmp_path / "absent")
+    tiles = tile_archive(png(), tmp_path / "tiles", size=128)
+    record = tmp_path / "tiles" / RECORD
+    record.write_text(record.read_text().replace('"complete"', '"running"'))
+    with pytest.raises(InputError, match="only half made"):
+        TileSet.open(tmp_path / "tiles")
+    assert len(TileSet.open(tiles.path)) == len(tiles)  # a manifest alone is enough
+    pq.write_table(pa.table({"x": [1]}), tmp_path / "other.parquet")
+    with pytest.raises(InputError, match="is a Parquet file but no tile set"):
+        TileSet.open(tmp_path / "other.parquet")
+    content = tiles.path.read_bytes()
+    tiles.path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(InputError, match=r"manifest.parquet is no tile set"):
+        TileSet.open(tiles.path)
+
+
+def test_more_slides_than_are_kept_open_can_be_read_from_threads_in_any_order(png, tmp_path):
+    for i in range(12):
+        png(f"archive/{i}.png", width=200, height=200, seed=i)
+    tiles = tile_archive(tmp_path / "archive", tmp_path / "tiles", size=100)
+    order = np.random.default_rng(0).permutation(len(tiles)).tolist() * 2
+    expected = [tiles.read(i) for i in range(len(tiles))]
+    with ThreadPoolExecutor(8) as pool:
+        for index, pixels in zip(order, pool.map(tiles.read, order), strict=True):
+            np.testing.assert_array_equal(pixels, expected[index])
+
+
+def _sum_in_child(tiles, index, queue):
+    queue.put((os.getpid(), int(tiles.read(index).sum())))
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_tile_set_serves_other_processes(png, tmp_path, method):
+    tiles = tile_archive(png(), tmp_path / "tiles", size=128)
+    expected = int(tiles.read(0).sum())
+    context = multiprocessing.get_context(method)
+    queue = context.Queue()
+    child = context.Process(target=_sum_in_child, args=(tiles, 0, queue))
+    child.start()
+    process, found = queue.get(timeout=60)
+    child.join()
+    assert (process != os.getpid(), found) == (True, expected)
+    assert pickle.loads(pickle.dumps(tiles))[0] == tiles[0]

@@ -44,7 +44,7 @@ class _Phantom:
     layout: Layout
     candidates: Candidates
     textures: list[Field]
-    stain: tuple[Waves, Waves]
+    stain: tuple[Waves, ...]
     strength: npt.NDArray[np.float32]
     shading: Waves
 
@@ -116,7 +116,7 @@ def _prepare(size: int, mpp: float, seed: int) -> _Phantom:
         Candidates.draw(size * mpp, rng),
         # Granules and fibres are 1 to 2 um across whatever the resolution; the last is the sensor's noise.
         draw_textures(rng, (0.7 / mpp, 1.6 / mpp, 2.5, 0.45)),
-        tuple(Waves.draw(rng, shortest=400, longest=4000, amplitude=0.07) for _ in range(2)),  # type: ignore[arg-type]
+        tuple(Waves.draw(rng, shortest=400, longest=4000, amplitude=0.07) for _ in range(2)),
         rng.uniform([0.92, 0.95, 0.9], [1.15, 1.15, 1.15]).astype(np.float32),
         Waves.draw(rng, shortest=1500, longest=8000, amplitude=0.004),
     )

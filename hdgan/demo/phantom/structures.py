@@ -44,25 +44,30 @@ def _glomerulus(part: Canvas, glomerulus: Structure, depth: Field, noise: Field)
     for lobule_y, lobule_x, radius in glomerulus.lobules.astype(np.float32):
         tuft = np.maximum(tuft, radius - np.hypot(y - lobule_y, x - lobule_x))
     tuft = np.minimum(tuft, depth - 4)
-    if glomerulus.solid:
-        scar = soft(np.minimum(tuft + glomerulus.wall, depth - 3))
-        # The collapsed tuft shows as folds of wrinkled membrane.
-        folds = np.sin(np.hypot(y, x) / 3.5 + 2.5 * np.sin(y / 11) + 2.5 * np.sin(x / 13)) ** 4
-        part.e += scar * (0.24 + 0.03 * noise)
-        part.p += scar * (0.17 + 0.1 * folds)
-        part.seat(scar > 0.9, Cell.TUFT, 0.2, depth)
-        return
-    _tuft(part, glomerulus, tuft)
-
-
-def _tuft(part: Canvas, glomerulus: Structure, tuft: Field) -> None:
-    """Capillary loops: pale lumens within magenta membranes, mesangium between them, clefts between lobules."""
     centre = np.array([glomerulus.blob.y, glomerulus.blob.x])
     loops = [loop + centre for loop in glomerulus.loops]
     weights = [1.6 * np.sin(5.1 * index) for index in range(len(loops))]
     first, second, _ = nearest_two(part, loops, weights, 15)
-    loop = np.minimum((second - first) / 2, 6.6 - first)
-    loop = np.minimum(loop, tuft - 0.4)
+    room: Field = (second - first) * np.float32(0.5)
+    if glomerulus.solid:
+        _scar(part, np.minimum(tuft + glomerulus.wall, depth - 3), room, noise)
+    else:
+        _tuft(part, tuft, np.minimum(np.minimum(room, 6.6 - first), tuft - 0.4))
+
+
+def _scar(part: Canvas, depth: Field, loop: Field, noise: Field) -> None:
+    """A sclerosed tuft: solid matrix, in which the membranes of the collapsed loops lie wrinkled."""
+    inside = soft(depth)
+    part.e += inside * (0.24 + 0.03 * noise)
+    part.p += inside * (0.17 + 0.14 * soft(0.9 - loop, 2.5))
+    part.seat(inside > 0.9, Cell.TUFT, 0.2, loop)
+
+
+def _tuft(part: Canvas, tuft: Field, loop: Field) -> None:
+    """Capillary loops: pale lumens within magenta membranes, mesangium between them.
+
+    `tuft` and `loop` are the depths below the outlines of the tuft and of the loop a pixel lies in.
+    """
     inside = soft(tuft)
     lumen = soft(loop - 1.9, 1.2)
     membrane = band(loop, 0.4, 2.0)

@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,7 @@ def test_a_store_knows_its_layers_in_order(made):
 def test_reading_features_needs_no_torch(made):
     code = f"""
 import sys
+import time
 from hdgan.features import FeatureStore
 assert FeatureStore.open({str(made[2].path)!r}).window(0, y=0, x=0, h=8, w=8).shape == (192, 8, 8)
 sys.exit('torch' in sys.modules)
@@ -98,6 +100,7 @@ def test_an_extraction_killed_anywhere_ends_with_the_same_store(made, tmp_path):
     script = tmp_path / "run.py"
     script.write_text(f"""
 import sys
+import time
 sys.path.insert(0, {str(Path(__file__).parents[1])!r})
 from conftest import make_latents, make_small_generator
 from hdgan.features import extract
@@ -108,7 +111,7 @@ extract(generator, make_latents(generator, 3), {str(tmp_path / "features")!r}, b
     for latent in range(3):
         process = subprocess.Popen([sys.executable, str(script)])
         while process.poll() is None and not (root / f"{latent:06d}").exists():
-            pass
+            time.sleep(0.002)
         process.kill()
         process.wait()
     subprocess.run([sys.executable, str(script)], check=True)

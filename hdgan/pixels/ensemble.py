@@ -1,0 +1,218 @@
+"""Several pixel classifiers as one batched network, and their joint verdict on a window."""
+
+from __future__ import annotations
+
+import colorsys
+import json
+from collections.abc import Iterable, Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from hdgan.features.patch import Patch
+from hdgan.labels import ClassList, LabelClass, LabelMap
+from hdgan.pixels.folded import Folded, first_layer_groups, label_cells, window_group
+from tiling.errors import InputError
+from tiling.files import write_bytes
+
+_HEADER = "hdgan.pixels.PixelEnsemble"
+
+
+class MemberLinear(nn.Module):
+    """One linear layer of every member: (M, I, n) or a shared (I, n) -> (M, O, n)."""
+
+    def __init__(self, members: int, inputs: int, outputs: int, deviation: float | None, draw: torch.Generator) -> None:
+        super().__init__()
+        deviation = (2 / inputs) ** 0.5 if deviation is None else deviation
+        self.weight = nn.Parameter(torch.randn(members, outputs, inputs, generator=draw) * deviation)
+        self.bias = nn.Parameter(torch.zeros(members, outputs, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """One matrix product for a shared input, a batched one for the members' own."""
+        return torch.matmul(self.weight, x) + self.bias
+
+
+class MemberNorm(nn.BatchNorm1d):
+    """Batch normalisation of every member's units over the pixels of a batch: (M, O, n) -> (M, O, n)."""
+
+    def __init__(self, members: int, units: int) -> None:
+        super().__init__(members * units)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Members' units are the channels of one sequence of n pixels."""
+        return super().forward(x.reshape(1, -1, x.shape[-1])).view(x.shape)
+
+
+class PixelEnsemble(nn.Module):
+    """Members of Linear, ReLU, BatchNorm, ..., Linear on the upsampled features of a pixel (Zhang et al. 2021, 3.1).
+
+    A new ensemble has random weights; :func:`hdgan.pixels.fit` makes one that knows something.
+
+    Parameters
+    ----------
+    layers
+        {layer: channels} of the features, in order.
+    classes
+        Class names in index order, or a `ClassList`.
+    members
+        How many networks.
+    hidden
+        Widths of their hidden layers.
+    generator
+        Draws the weights.
+    dropout
+        Share of the first hidden layer's outputs that training drops.
+    weight_deviation
+        Of the initial weights; None: He et al. 2015, by fan-in.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(
+        self,
+        *,
+        layers: Mapping[str, int],
+        classes: Iterable[str | LabelClass],
+        members: int = 10,
+        hidden: tuple[int, ...] = (128, 32),
+        generator: torch.Generator,
+        dropout: float = 0.0,
+        weight_deviation: float | None = None,
+    ) -> None:
+        super().__init__()
+        if members < 1 or not hidden or min(hidden) < 1:
+            raise InputError(f"an ensemble needs members and hidden units, not members={members}, hidden={hidden}")
+        self.layers = dict(layers)
+        self.class_list = with_colours(classes)
+        self.members, self.hidden, self.dropout = members, tuple(hidden), dropout
+        channels = sum(self.layers.values())
+        widths = [channels, *hidden, len(self.class_list)]
+        pairs = pairwise(widths)
+        self.linear = nn.ModuleList(MemberLinear(members, i, o, weight_deviation, generator) for i, o in pairs)
+        self.norm = nn.ModuleList(MemberNorm(members, units) for units in hidden)
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("deviation", torch.ones(channels))
+        self.eval()
+
+    @property
+    def classes(self) -> list[str]:
+        """Class names in index order."""
+        return self.class_list.names
+
+    def forward(self, x: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        """Standardised features (C, n) -> (M, K, n); `generator` draws the dropout of training."""
+        for depth, (linear, norm) in enumerate(zip(self.linear, self.norm, strict=False)):
+            x = norm(torch.relu(linear(x)))
+            if depth == 0 and self.training and self.dropout > 0:
+                kept = torch.rand(x.shape, generator=generator, device=x.device) >= self.dropout
+                x = x * kept / (1 - self.dropout)
+        logits: Tensor = self.linear[-1](x)
+        return logits
+
+    @torch.no_grad()
+    def logits(self, features: npt.ArrayLike | Tensor) -> Tensor:
+        """Features (n, C) -> (members, n, K) float32: the plain definition, as in inference."""
+        x = torch.as_tensor(features, dtype=torch.float32, device=self.mean.device)
+        if x.ndim != 2 or x.shape[1] != len(self.mean):
+            raise InputError(f"features must be (n, {len(self.mean)}), not {tuple(x.shape)}")
+        was_training = self.training
+        self.eval()
+        logits: Tensor = self(((x - self.mean) / self.deviation).T)
+        self.train(was_training)
+        return logits.transpose(1, 2)
+
+    @torch.no_grad()
+    def predict(
+        self, window: npt.NDArray[Any] | Tensor | Mapping[str, Patch]
+    ) -> tuple[LabelMap, npt.NDArray[np.float32]]:
+        """Labels (h, w) uint8 and uncertainty (h, w) float32 in nats of a window.
+
+        The label is the members' majority vote, among equals the one of higher mean probability; the uncertainty is
+        the Jensen-Shannon divergence of their predictions (Zhang et al. 2021, section 3.2).
+
+        Parameters
+        ----------
+        window
+            Upsampled features (C, h, w), or the patches {layer: Patch} of a window, which is faster: each first layer
+            runs at native resolution and its outputs are upsampled, `W @ up(x) = up(W @ x)`.
+        """
+        folded = self.folded()
+        if isinstance(window, Mapping):
+            if list(window) != list(self.layers):
+                raise InputError(f"patches must be of the layers {list(self.layers)}, not {list(window)}")
+            return label_cells(folded, *first_layer_groups(window, folded))
+        return label_cells(folded, *window_group(window, folded))
+
+    @torch.no_grad()
+    def folded(self) -> Folded:
+        """Linear layers (M, O, I) and biases (M, O, 1), with standardisation and batch normalisation folded in."""
+        weights, biases = [], []
+        scale, shift = 1 / self.deviation, -self.mean / self.deviation
+        for depth, linear in enumerate(self.linear):
+            assert isinstance(linear, MemberLinear)
+            weights.append(linear.weight * scale.view(-1, 1, linear.weight.shape[2]))
+            biases.append(linear.bias + linear.weight @ shift.view(-1, linear.weight.shape[2], 1))
+            if depth < len(self.norm):
+                norm = self.norm[depth]
+                assert isinstance(norm, MemberNorm)
+                assert norm.running_mean is not None
+                assert norm.running_var is not None
+                scale = (norm.weight * torch.rsqrt(norm.running_var + norm.eps)).view(self.members, -1)
+                shift = norm.bias.view(self.members, -1) - norm.running_mean.view(self.members, -1) * scale
+        return Folded(tuple(weights), tuple(biases))
+
+    def save(self, path: str | Path) -> None:
+        """Write weights and, in the file's header, everything else, as safetensors."""
+        write_bytes(Path(path), self.to_bytes())
+
+    def to_bytes(self) -> bytes:
+        """The content of a saved file."""
+        config = {
+            "layers": self.layers,
+            "classes": [{"name": c.name, "colour": list(c.colour)} for c in self.class_list],
+            "members": self.members,
+            "hidden": list(self.hidden),
+            "dropout": self.dropout,
+        }
+        tensors = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
+        # One entry only: safetensors writes several in an order that differs from process to process.
+        return bytes(save(tensors, metadata={_HEADER: json.dumps(config)}))
+
+    @classmethod
+    def load(cls, path: str | Path, *, device: str | torch.device = "cpu") -> PixelEnsemble:
+        """Read what :meth:`save` wrote; anything else is an :class:`InputError`."""
+        try:
+            with safe_open(path, framework="pt") as file:
+                metadata = file.metadata() or {}
+                state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except FileNotFoundError as error:
+            raise InputError(f"no such file: {path}") from error
+        except (SafetensorError, OSError) as error:
+            raise InputError(f"{path} is not a safetensors file ({error})") from error
+        if _HEADER not in metadata:
+            raise InputError(f"{path} is not a pixel ensemble; make one with `hdgan fit`")
+        config = json.loads(metadata[_HEADER])
+        classes = [LabelClass(c["name"], tuple(c["colour"])) for c in config.pop("classes")]
+        config["hidden"] = tuple(config["hidden"])
+        ensemble = cls(classes=classes, generator=torch.Generator().manual_seed(0), **config)
+        ensemble.load_state_dict(state)
+        return ensemble.to(device)
+
+
+def with_colours(classes: Iterable[str | LabelClass]) -> ClassList:
+    """A class list; classes that are only names get colours spread round the colour circle."""
+    listed = list(classes)
+    return ClassList(tuple(LabelClass(c, _hue(i)) if isinstance(c, str) else c for i, c in enumerate(listed)))
+
+
+def _hue(index: int) -> tuple[int, int, int]:
+    red, green, blue = colorsys.hsv_to_rgb(index * 0.618034 % 1, 0.65, 0.9)  # golden section: neighbours far apart
+    return round(255 * red), round(255 * green), round(255 * blue)

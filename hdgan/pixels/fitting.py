@@ -1,0 +1,219 @@
+"""From features and an expert's label maps to an ensemble and a report of what it gets right."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from hdgan.features import FeatureStore
+from hdgan.labels import UNLABELLED, ClassList, Image, LabelClass, LabelMap
+from hdgan.metrics.segmentation import report_of_pairs
+from hdgan.pixels.baseline import NearestColour
+from hdgan.pixels.ensemble import PixelEnsemble, with_colours
+from hdgan.pixels.predict import predict_stored
+from hdgan.pixels.presets import Preset, preset_of
+from hdgan.pixels.sampling import PixelSampler
+from hdgan.pixels.statistics import Statistics, upsampled_statistics
+from hdgan.pixels.trainer import EnsembleTrainer, Validation
+from tiling.errors import InputError
+from tiling.files import write_json
+from tiling.progress import bar, track
+from tiling.stage import Stage
+
+ENSEMBLE, CONFIG, REPORT = "ensemble.safetensors", "config.json", "report.json"
+PARTS = ("train", "validation", "test")
+_CHECKPOINT = "checkpoint.safetensors"
+_MANY_CLASSES = 32  # DatasetGAN widens its networks from here on
+
+Split = Mapping[str, Sequence[int]]
+
+
+def fit(
+    store: FeatureStore,
+    labels: Mapping[int, LabelMap],
+    out: str | Path,
+    *,
+    split: Split,
+    members: int = 10,
+    preset: str | Preset = "default",
+    seed: int = 0,
+    classes: Iterable[str | LabelClass] | None = None,
+    images: Mapping[int, Image] | None = None,
+    device: str | torch.device = "cpu",
+    inputs: Mapping[str, Path] | None = None,
+    redo: bool = False,
+) -> PixelEnsemble:
+    """Fit an ensemble on the labelled pixels of the training images, and report on the test images.
+
+    The epoch with the least loss on the validation images is kept (without any, the last). A killed fit goes on with
+    the same call after its last whole epoch, and ends with the same weights as one that was not disturbed.
+
+    Parameters
+    ----------
+    store
+        The features.
+    labels
+        {store index: (H, W) uint8}, 255 where unlabelled.
+    out
+        Folder for `ensemble.safetensors`, `config.json` and `report.json`.
+    split
+        {"train": [...], "validation": [...], "test": [...]}: store indices; validation and test may be empty.
+    members
+        How many networks, trained together on the same batches.
+    preset
+        "default", "paper" (Rizvi et al. 2022), "datasetgan" (Zhang et al. 2021), or a :class:`Preset`.
+    seed
+        Of weights, batches, noise and dropout.
+    classes
+        Names in index order or a `ClassList`; without it, "class 0" to the highest label.
+    images
+        {index: (H, W, 3) uint8}: where given, the report has a nearest-colour baseline beside the ensemble.
+    device
+        Where to train.
+    inputs
+        Folders of other stages the labels come from; their fingerprints and licences are recorded.
+    redo
+        Discard what is there.
+    """
+    recipe = preset_of(preset)
+    parts = _checked_split(split, store, labels)
+    class_list = _class_list(classes, labels, parts)
+    config = {
+        "members": members,
+        "preset": asdict(recipe),
+        "seed": seed,
+        "split": parts,
+        "classes": class_list.names,
+        "labels": _digest(labels, parts),
+        "images": None if images is None else _digest(images, parts),
+    }
+    stage = Stage.begin(
+        Path(out), name="fit", config=config, inputs={"features": store.path, **(inputs or {})}, redo=redo
+    )
+    path = stage.folder / ENSEMBLE
+    if not stage.complete:
+        trainer = _trainer(store, labels, parts, class_list, recipe, members, seed, torch.device(device))
+        _train(trainer, stage.folder / _CHECKPOINT)
+        trainer.best_ensemble().save(path)
+        write_json(stage.folder / CONFIG, config | {"layers": store.layers})
+        report = _report(PixelEnsemble.load(path, device=device), store, labels, parts, images)
+        write_json(stage.folder / REPORT, {"training": trainer.summary()} | report)
+        (stage.folder / _CHECKPOINT).unlink()
+        stage.finish(principal=[path], summary=trainer.summary() | {"accuracy": report["accuracy"]})
+    return PixelEnsemble.load(path, device=device)
+
+
+def _trainer(
+    store: FeatureStore,
+    labels: Mapping[int, LabelMap],
+    parts: Split,
+    classes: ClassList,
+    recipe: Preset,
+    members: int,
+    seed: int,
+    device: torch.device,
+) -> EnsembleTrainer:
+    """A fresh ensemble with what it is to be trained on."""
+    if recipe.standardise:
+        statistics = upsampled_statistics(store, parts["train"])
+    else:
+        statistics = Statistics.neutral(store.channels)
+    sampling: dict[str, Any] = {"classes": len(classes), "balanced": recipe.balanced, "statistics": statistics}
+    ensemble = PixelEnsemble(
+        layers=store.layers,
+        classes=classes,
+        members=members,
+        hidden=recipe.hidden_of_many if len(classes) >= _MANY_CLASSES else recipe.hidden,
+        generator=torch.Generator().manual_seed(seed),
+        dropout=recipe.dropout,
+        weight_deviation=recipe.weight_deviation,
+    )
+    ensemble.mean.copy_(torch.from_numpy(statistics.mean))
+    ensemble.deviation.copy_(torch.from_numpy(statistics.deviation))
+    validation = None
+    if parts["validation"]:
+        validation = Validation.draw(PixelSampler(store, labels, parts["validation"], **sampling), seed, device)
+    sampler = PixelSampler(store, labels, parts["train"], **sampling)
+    return EnsembleTrainer(ensemble.to(device), sampler, validation, recipe, seed)
+
+
+def _train(trainer: EnsembleTrainer, checkpoint: Path) -> None:
+    """Train to the end, from the checkpoint if there is one, leaving one after every epoch."""
+    if checkpoint.exists():
+        trainer.restore(checkpoint)
+    with bar() as progress:
+        task = progress.add_task("fit", total=trainer.preset.epochs, completed=trainer.epoch, detail="")
+        while not trainer.finished:
+            trainer.run_epoch()
+            trainer.save(checkpoint)
+            progress.update(task, completed=trainer.epoch, detail=trainer.describe())
+
+
+def _report(
+    ensemble: PixelEnsemble,
+    store: FeatureStore,
+    labels: Mapping[int, LabelMap],
+    parts: Split,
+    images: Mapping[int, Image] | None,
+) -> dict[str, Any]:
+    """Measures on the test images: of the ensemble, and of colour alone where there are images."""
+    if not parts["test"]:
+        return {"accuracy": None, "ensemble": None, "nearest_colour": None}
+    predicted = ((labels[i], predict_stored(ensemble, store, i)[0]) for i in track(parts["test"], "test images"))
+    of_ensemble = report_of_pairs(predicted, ensemble.classes)
+    of_colour = None
+    if images is not None:
+        baseline = NearestColour(((images[i], labels[i]) for i in parts["train"]), len(ensemble.classes))
+        pairs = ((labels[i], baseline.predict(images[i])) for i in parts["test"])
+        of_colour = report_of_pairs(pairs, ensemble.classes).to_dict()
+    return {"accuracy": of_ensemble.accuracy, "ensemble": of_ensemble.to_dict(), "nearest_colour": of_colour}
+
+
+def _checked_split(split: Split, store: FeatureStore, labels: Mapping[int, LabelMap]) -> dict[str, list[int]]:
+    unknown = set(split) - set(PARTS)
+    if unknown:
+        raise InputError(f"a split has the parts {', '.join(PARTS)}, not {', '.join(sorted(unknown))}")
+    parts = {part: [int(i) for i in split.get(part, [])] for part in PARTS}
+    chosen = [i for part in PARTS for i in parts[part]]
+    if not parts["train"]:
+        raise InputError("the split names no image to train on")
+    if len(set(chosen)) < len(chosen):
+        repeated = sorted({i for i in chosen if chosen.count(i) > 1})
+        raise InputError(f"an image may be in one part of the split only; in more are {repeated}")
+    for i in chosen:
+        if i not in labels:
+            raise InputError(f"image {i} of the split has no label map; labelled are {sorted(labels)}")
+        if not 0 <= i < len(store):
+            raise InputError(f"image {i} of the split is not among the {len(store)} whose features are stored")
+        if labels[i].shape != store.shape or labels[i].dtype != np.uint8:
+            raise InputError(
+                f"label map {i} is {labels[i].shape} {labels[i].dtype}; the features are of {store.shape} px, "
+                "and labels are uint8"
+            )
+    return parts
+
+
+def _class_list(classes: Iterable[str | LabelClass] | None, labels: Mapping[int, LabelMap], parts: Split) -> ClassList:
+    chosen = [i for part in parts.values() for i in part]
+    highest = max(int(labels[i].max(where=labels[i] != UNLABELLED, initial=0)) for i in chosen)
+    named = with_colours([f"class {k}" for k in range(highest + 1)] if classes is None else classes)
+    if highest >= len(named):
+        raise InputError(f"the label maps hold class {highest}; the classes are {', '.join(named.names)}")
+    return named
+
+
+def _digest(arrays: Mapping[int, LabelMap], parts: Split) -> str:
+    """SHA-256 of the arrays of all images of the split."""
+    digest = hashlib.sha256()
+    for i in sorted(i for part in parts.values() for i in part):
+        if i not in arrays:
+            raise InputError(f"image {i} of the split is missing from images; given are {sorted(arrays)}")
+        digest.update(f"{i}{arrays[i].shape}".encode())
+        digest.update(np.ascontiguousarray(arrays[i]).data)
+    return digest.hexdigest()

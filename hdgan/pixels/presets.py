@@ -1,0 +1,91 @@
+"""How an ensemble is fitted: the published recipes, and the one that is the default."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from tiling.errors import InputError
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A recipe for :func:`hdgan.pixels.fit`.
+
+    Attributes
+    ----------
+    hidden
+        Widths of the hidden layers.
+    hidden_of_many
+        Widths where there are 32 classes or more (DatasetGAN).
+    dropout
+        After the first hidden layer.
+    weight_deviation
+        Of the normal distribution that weights start from; None: He's, by fan-in.
+    optimiser, learning_rate, momentum
+        "adam" or "sgd"; momentum is for the latter.
+    label_smoothing
+        Of the cross-entropy.
+    batch, epoch_pixels, epochs
+        Pixels per step; pixels per epoch (None: as many as are labelled); epochs at most.
+    patience
+        Stop after so many epochs without a better validation loss; None: never.
+    balanced
+        Draw every class equally often, or else as often as it is labelled.
+    standardise
+        Feed channels with mean 0 and deviation 1 (over all pixels of the training images).
+    noise_probability, noise_deviation
+        Normal noise added to the features of a pixel with this probability, in standardised units.
+    """
+
+    hidden: tuple[int, ...] = (128, 32)
+    hidden_of_many: tuple[int, ...] = (256, 128)
+    dropout: float = 0.0
+    weight_deviation: float | None = None
+    optimiser: Literal["adam", "sgd"] = "adam"
+    learning_rate: float = 1e-3
+    momentum: float = 0.0
+    label_smoothing: float = 0.0
+    batch: int = 1024
+    epoch_pixels: int | None = None
+    epochs: int = 25
+    patience: int | None = None
+    balanced: bool = True
+    standardise: bool = True
+    noise_probability: float = 0.0
+    noise_deviation: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("batch", "epochs"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1, not {getattr(self, name)}")
+        for name in ("dropout", "label_smoothing", "noise_probability"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"{name} must be 0 to 1, not {getattr(self, name)}")
+
+
+PRESETS = {
+    "default": Preset(
+        learning_rate=1e-3, batch=512, epoch_pixels=2**13, epochs=40, patience=6, dropout=0.3,
+        noise_probability=0.5, noise_deviation=0.1,
+    ),
+    "paper": Preset(
+        dropout=0.3, weight_deviation=0.02, optimiser="sgd", learning_rate=1e-4, momentum=0.9, label_smoothing=0.1,
+        batch=65536, epochs=25, noise_probability=0.5, noise_deviation=0.1,
+    ),
+    "datasetgan": Preset(
+        weight_deviation=0.02, learning_rate=1e-3, batch=64, epoch_pixels=2**16, epochs=100, patience=5, balanced=False,
+        standardise=False,
+    ),
+}  # fmt: skip
+"""`paper`: HDGAN, Rizvi et al. 2022, and what its authors' code does where the paper is silent. `datasetgan`: Zhang et
+al. 2021; the length of an epoch and the patience are ours. `default`: ours, for few images and little time."""
+
+
+def preset_of(preset: str | Preset) -> Preset:
+    """A preset by name, or the one given."""
+    if isinstance(preset, Preset):
+        return preset
+    if preset not in PRESETS:
+        raise InputError(f"unknown preset {preset!r}; there are {', '.join(PRESETS)}")
+    return PRESETS[preset]

@@ -1,0 +1,134 @@
+import json
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from hdgan.pixels import PRESETS, PixelEnsemble, Preset, fit
+from hdgan.pixels.fitting import _checked_split, _trainer, with_colours
+from hdgan.stylegan2 import to_uint8
+from tiling.errors import InputError
+
+SPLIT = {"train": [0, 1, 2], "validation": [3], "test": [4, 5]}
+QUICK = Preset(batch=128, epoch_pixels=1024, epochs=4, dropout=0.3, noise_probability=0.5, noise_deviation=0.1)
+
+
+@pytest.fixture(scope="module")
+def images(small_generator):
+    from conftest import make_latents
+
+    latents = make_latents(small_generator, 6)
+    return dict(enumerate(to_uint8(small_generator.synthesis(torch.from_numpy(latents.w), noise="const"))))
+
+
+def test_the_default_learns_what_the_features_tell_and_beats_colour(small_store, label_maps, images, tmp_path):
+    ensemble = fit(
+        small_store, label_maps, tmp_path / "c", split=SPLIT, members=4, classes=["a", "b", "c"], images=images
+    )
+    report = json.loads((tmp_path / "c" / "report.json").read_text())
+    assert report["accuracy"] > 0.75
+    assert report["accuracy"] > report["nearest_colour"]["micro"]["dice"] + 0.1
+    assert report["ensemble"]["support"] == {
+        name: sum(int((label_maps[i] == k).sum()) for i in (4, 5)) for k, name in enumerate("abc")
+    }
+    losses = [epoch["validation_loss"] for epoch in report["training"]["history"]]
+    assert losses.index(min(losses)) + 1 == report["training"]["best_epoch"]
+    config = json.loads((tmp_path / "c" / "config.json").read_text())
+    assert config["split"] == SPLIT
+    assert config["layers"] == small_store.layers
+    assert {path.name for path in (tmp_path / "c").iterdir()} == {
+        "ensemble.safetensors", "config.json", "report.json", "stage.json",
+    }  # fmt: skip
+    loaded = PixelEnsemble.load(tmp_path / "c" / "ensemble.safetensors")
+    features = small_store.pixels(4, [5, 6], [7, 8])
+    assert torch.equal(loaded.logits(features), ensemble.logits(features))
+
+
+@pytest.mark.parametrize("name", ["paper", "datasetgan"])
+def test_the_published_recipes_run(small_store, label_maps, tmp_path, name):
+    preset = replace(PRESETS[name], epochs=1, epoch_pixels=512, batch=min(PRESETS[name].batch, 256))
+    ensemble = fit(small_store, label_maps, tmp_path / "c", split=SPLIT | {"validation": []}, members=2, preset=preset)
+    assert ensemble.classes == ["class 0", "class 1", "class 2"]
+    assert ensemble.hidden == (128, 32)
+    assert bool((ensemble.deviation == 1).all()) == (name == "datasetgan")
+
+
+def test_a_finished_fit_is_recognised_and_other_labels_are_refused(small_store, label_maps, tmp_path):
+    fit(small_store, label_maps, tmp_path / "c", split=SPLIT, members=2, preset=QUICK)
+    written = (tmp_path / "c" / "ensemble.safetensors").stat().st_mtime_ns
+    fit(small_store, label_maps, tmp_path / "c", split=SPLIT, members=2, preset=QUICK)
+    assert (tmp_path / "c" / "ensemble.safetensors").stat().st_mtime_ns == written
+    changed = label_maps | {0: np.zeros((32, 32), np.uint8)}
+    with pytest.raises(InputError, match="was made with labels"):
+        fit(small_store, changed, tmp_path / "c", split=SPLIT, members=2, preset=QUICK)
+
+
+@pytest.mark.parametrize("optimiser", ["adam", "sgd"])
+def test_training_goes_on_from_a_checkpoint_as_if_nothing_had_happened(small_store, label_maps, tmp_path, optimiser):
+    preset = replace(QUICK, optimiser=optimiser, momentum=0.9 if optimiser == "sgd" else 0.0)
+
+    def trainer():
+        parts = _checked_split(SPLIT, small_store, label_maps)
+        return _trainer(small_store, label_maps, parts, with_colours("abc"), preset, 2, 0, torch.device("cpu"))
+
+    undisturbed = trainer()
+    while not undisturbed.finished:
+        undisturbed.run_epoch()
+    while True:
+        continued = trainer()
+        if (tmp_path / "checkpoint").exists():
+            continued.restore(tmp_path / "checkpoint")
+        if continued.finished:
+            break
+        continued.run_epoch()
+        continued.save(tmp_path / "checkpoint")
+    assert continued.summary() == undisturbed.summary()
+    assert continued.best_ensemble().to_bytes() == undisturbed.best_ensemble().to_bytes()
+
+
+def test_bad_splits_and_labels_are_refused(small_store, label_maps, tmp_path):
+    def refused(match, split=SPLIT, labels=label_maps, **more):
+        with pytest.raises(InputError, match=match):
+            fit(small_store, labels, tmp_path / "c", split=split, **more)
+        assert not (tmp_path / "c").exists()
+
+    refused("names no image to train on", {"train": []})
+    refused("not tets", {"train": [0], "tets": [1]})
+    refused(r"in more are \[0\]", {"train": [0], "test": [0]})
+    refused("image 9 of the split has no label map", {"train": [9]})
+    refused(r"label map 0 is \(8, 8\) uint8", labels=label_maps | {0: np.zeros((8, 8), np.uint8)})
+    refused("hold class 2; the classes are a, b", classes=["a", "b"])
+    refused("unknown preset 'best'; there are default, paper, datasetgan", preset="best")
+    refused("image 0 of the split is missing from images", images={})
+
+
+@pytest.mark.slow
+def test_a_fit_killed_after_any_epoch_ends_with_the_same_ensemble(small_store, label_maps, tmp_path):
+    fit(small_store, label_maps, tmp_path / "undisturbed", split=SPLIT, members=2, preset=QUICK)
+    script = tmp_path / "run.py"
+    script.write_text(f"""
+import sys
+import time
+sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+from conftest import make_label_maps
+from hdgan.features import FeatureStore
+from hdgan.pixels import Preset, fit
+store = FeatureStore.open({str(small_store.path)!r})
+fit(store, make_label_maps(store), {str(tmp_path / "killed")!r}, split={SPLIT!r}, members=2, preset={QUICK!r})
+""")
+    checkpoint = tmp_path / "killed" / "checkpoint.safetensors"
+    for _ in range(3):
+        before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
+        process = subprocess.Popen([sys.executable, str(script)])
+        while process.poll() is None and not (checkpoint.exists() and checkpoint.stat().st_mtime_ns > before):
+            time.sleep(0.002)
+        process.kill()
+        process.wait()
+    subprocess.run([sys.executable, str(script)], check=True)
+    ended, expected = (tmp_path / name / "ensemble.safetensors" for name in ("killed", "undisturbed"))
+    assert ended.read_bytes() == expected.read_bytes()

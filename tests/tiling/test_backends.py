@@ -83,6 +83,23 @@ def test_truncated_pictures_are_refused_and_not_filled_with_grey(tmp_path, suffi
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("compression", ["lzw", "zlib", "jpeg", "jpeg2000", "zstd", "webp"])
+def test_damaged_tiffs_of_every_compression_are_an_input_error_or_read(tmp_path, stained, compression):
+    path = tmp_path / "damaged.tif"
+    tifffile.imwrite(path, stained(80, 60), compression=compression, photometric="rgb")
+    content, random, refused = path.read_bytes(), np.random.default_rng(0), 0
+    for _ in range(40):
+        damaged = bytearray(content)
+        for at in random.integers(8, min(400, len(content)), 8):
+            damaged[at] = random.integers(256)
+        path.write_bytes(damaged)
+        try:
+            open_slide(path).close()
+        except InputError as error:
+            refused += "cannot open" in str(error)
+    assert refused > 10
+
+
 def test_an_empty_file_and_text_are_refused(tmp_path):
     for content in (b"", b"a,b\n1,2\n"):
         (tmp_path / "table.png").write_bytes(content)

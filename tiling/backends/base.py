@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, NamedTuple, Protocol, Self
@@ -15,6 +16,22 @@ Colour = tuple[int, int, int]
 
 _FINEST_MPP, _COARSEST_MPP = 0.01, 20.0
 _MOST_ANISOTROPIC = 1.02
+
+
+# What Pillow, tifffile and imagecodecs raise on damaged files. There is no base class: a bad tag that tifffile parses
+# to a tuple ends as a TypeError, a tile width of 0 as a ZeroDivisionError, a size of petabytes as a MemoryError, and
+# imagecodecs raises RuntimeErrors. Only calls into these libraries may be guarded with it.
+DAMAGED = (
+    ArithmeticError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
 
 
 class BackendError(Exception):

@@ -9,9 +9,9 @@ from typing import ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 import tifffile
-from PIL import JpegImagePlugin, PngImagePlugin, UnidentifiedImageError
+from PIL import JpegImagePlugin, PngImagePlugin
 
-from tiling.backends.base import BackendError, Colour, Image, Level, credible_mpp, refuse_deep_pixels
+from tiling.backends.base import DAMAGED, BackendError, Colour, Image, Level, credible_mpp, refuse_deep_pixels
 
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -47,8 +47,8 @@ class ImageBackend:
                 return cls(_decoded(JpegImagePlugin.JpegImageFile(path)), None, {"image.format": "JPEG"})
             if head.startswith(_TIFF):
                 return cls(*_first_page(path), {"image.format": "TIFF"})
-        except (OSError, SyntaxError, ValueError, UnidentifiedImageError) as error:  # Pillow's and tifffile's own
-            raise BackendError(" ".join(str(error).split())) from error
+        except DAMAGED as error:
+            raise BackendError(" ".join(str(error).split()) or type(error).__name__) from error
         raise BackendError("neither PNG, JPEG nor TIFF")
 
     def read(self, *, x: int, y: int, width: int, height: int, level: int) -> Image:

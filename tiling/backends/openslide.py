@@ -10,7 +10,7 @@ import numpy as np
 import openslide
 import tifffile
 
-from tiling.backends.base import BackendError, Colour, Image, Level, credible_mpp, refuse_deep_pixels
+from tiling.backends.base import DAMAGED, BackendError, Colour, Image, Level, credible_mpp, refuse_deep_pixels
 
 
 class OpenSlideBackend:
@@ -30,10 +30,7 @@ class OpenSlideBackend:
     @classmethod
     def open(cls, path: Path) -> Self:
         """Open a slide with OpenSlide."""
-        try:
-            backend = cls(path, openslide.OpenSlide(path))
-        except openslide.OpenSlideError as error:
-            raise BackendError(str(error)) from error
+        backend = cls(path, _opened(path))
         if backend.properties.get(openslide.PROPERTY_NAME_VENDOR) == "generic-tiff":
             _refuse_deep_tiff(path)
         return backend
@@ -64,7 +61,7 @@ class OpenSlideBackend:
         except openslide.OpenSlideError as error:
             # After one unreadable cell an OpenSlide handle fails on every further region, the good ones included.
             self._handle.close()
-            self._handle = openslide.OpenSlide(self._path)
+            self._handle = _opened(self._path)
             raise BackendError(str(error)) from error
 
     def close(self) -> None:
@@ -78,7 +75,18 @@ class OpenSlideBackend:
             return None
 
 
+def _opened(path: Path) -> openslide.OpenSlide:
+    try:
+        return openslide.OpenSlide(path)
+    except openslide.OpenSlideError as error:
+        raise BackendError(str(error)) from error
+
+
 def _refuse_deep_tiff(path: Path) -> None:
     """Refuse TIFFs of 16-bit pixels, which OpenSlide reads by dropping the lower 8 bits."""
-    with tifffile.TiffFile(path) as file:
-        refuse_deep_pixels(np.dtype(file.pages[0].dtype))
+    try:
+        with tifffile.TiffFile(path) as file:
+            dtype = np.dtype(file.pages[0].dtype)
+    except DAMAGED as error:
+        raise BackendError(" ".join(str(error).split()) or type(error).__name__) from error
+    refuse_deep_pixels(dtype)

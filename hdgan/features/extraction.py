@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ import numpy.typing as npt
 import torch
 
 from hdgan.features.store import ARRAYS, FeatureStore, describe, group_name, write_latent
+from hdgan.provenance import digest
 from tiling.errors import InputError
 from tiling.files import sweep_partials
 from tiling.progress import track
@@ -59,8 +59,8 @@ def extract(
     config = {
         "blocks": blocks,
         "dtype": dtype,
-        "generator": _digest(generator.state_dict()),
-        "latents": _digest({"w": torch.as_tensor(latents.w)}),
+        "generator": digest(generator.state_dict()),
+        "latents": digest({"w": latents.w}),
     }
     stage = Stage.begin(Path(out), name="features", config=config, inputs=inputs or {}, redo=redo)
     if not stage.complete:
@@ -86,13 +86,3 @@ def _features(
     w = torch.as_tensor(latents.w[i : i + 1]).to(device)
     features = generator.features(w, blocks=blocks, noise="const")
     return {name: values[0].float().cpu().numpy().astype(dtype) for name, values in features.items()}
-
-
-def _digest(tensors: Mapping[str, torch.Tensor]) -> str:
-    """SHA-256 of named tensors' names, shapes and bytes."""
-    digest = hashlib.sha256()
-    for name, tensor in tensors.items():
-        array = tensor.detach().cpu().numpy()
-        digest.update(f"{name}{array.dtype}{array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()

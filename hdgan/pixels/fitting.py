@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +20,7 @@ from hdgan.pixels.presets import Preset, preset_of
 from hdgan.pixels.sampling import PixelSampler
 from hdgan.pixels.statistics import Statistics, upsampled_statistics
 from hdgan.pixels.trainer import EnsembleTrainer, Validation
+from hdgan.provenance import digest
 from tiling.errors import InputError
 from tiling.files import write_json
 from tiling.progress import bar, track
@@ -209,11 +209,9 @@ def _class_list(classes: Iterable[str | LabelClass] | None, labels: Mapping[int,
 
 
 def _digest(arrays: Mapping[int, LabelMap], parts: Split) -> str:
-    """SHA-256 of the arrays of all images of the split."""
-    digest = hashlib.sha256()
-    for i in sorted(i for part in parts.values() for i in part):
-        if i not in arrays:
-            raise InputError(f"image {i} of the split is missing from images; given are {sorted(arrays)}")
-        digest.update(f"{i}{arrays[i].shape}".encode())
-        digest.update(np.ascontiguousarray(arrays[i]).data)
-    return digest.hexdigest()
+    """Fingerprint of the arrays of all images of the split."""
+    chosen = sorted(i for part in parts.values() for i in part)
+    absent = [i for i in chosen if i not in arrays]
+    if absent:
+        raise InputError(f"image {absent[0]} of the split is missing from images; given are {sorted(arrays)}")
+    return digest({i: arrays[i] for i in chosen})

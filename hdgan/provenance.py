@@ -1,0 +1,19 @@
+"""Fingerprints of what lives in memory, for the records of the stages that use it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+
+def digest(arrays: Mapping[Any, Any]) -> str:
+    """SHA-256 in hex of named arrays or tensors: their names, types, shapes and bytes, in the given order."""
+    whole = hashlib.sha256()
+    for name, value in arrays.items():
+        array = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
+        whole.update(f"{name} {array.dtype} {array.shape}\n".encode())
+        whole.update(np.ascontiguousarray(array).data)
+    return whole.hexdigest()

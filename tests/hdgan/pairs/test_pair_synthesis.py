@@ -1,0 +1,213 @@
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+import zarr
+from conftest import make_ensemble, make_latents
+from PIL import Image
+
+from hdgan.labels import KIDNEY, ClassList, LabelClass
+from hdgan.pairs import PairSet, synthesize
+from hdgan.pairs.synthesis import image_score
+from hdgan.stylegan2 import to_uint8
+from tiling.errors import InputError
+from tiling.files import fingerprint
+
+CLASSES = ClassList((LabelClass("a", (10, 20, 30)), LabelClass("b", (40, 50, 60)), LabelClass("c", (70, 80, 90))))
+
+
+@pytest.fixture(scope="module")
+def latents(small_generator):
+    return make_latents(small_generator, 5)
+
+
+@pytest.fixture(scope="module")
+def made(small_generator, random_ensemble, latents, tmp_path_factory):
+    out = tmp_path_factory.mktemp("study") / "pairs"
+    return synthesize(small_generator, random_ensemble, latents, out, classes=CLASSES)
+
+
+def content(folder: Path) -> dict[str, str]:
+    """Fingerprints of everything but the record of the run, which has times in it."""
+    return {path.name: fingerprint(path) for path in folder.iterdir() if path.name != "stage.json"}
+
+
+def test_a_pair_is_the_generators_image_and_the_ensembles_labels_of_it(
+    made, small_generator, random_ensemble, small_store, latents
+):
+    assert len(made) == 5
+    for i, pair in enumerate(made):
+        image = to_uint8(small_generator.synthesis(torch.from_numpy(latents.w[i : i + 1]), noise="const"))[0]
+        np.testing.assert_array_equal(pair.image(), image)
+        features = small_store.window(i, y=0, x=0, h=32, w=32)  # half precision: not every pixel is certain
+        labels, uncertainty = random_ensemble.predict(features)
+        assert (pair.mask() == labels).mean() > 0.98
+        np.testing.assert_allclose(pair.uncertainty(), uncertainty, atol=0.02)
+        assert pair.seed == latents.seed[i]
+
+
+def test_the_manifest_says_where_a_pair_is_from_and_what_is_in_it(made, latents):
+    rows = made.table().to_pylist()
+    assert [row["seed"] for row in rows] == latents.seed.tolist()
+    for row, pair in zip(rows, made, strict=True):
+        assert row["fraction_b"] == pytest.approx((pair.mask() == 1).mean())
+        assert sum(row[f"fraction_{name}"] for name in "abc") == pytest.approx(1)
+        assert row["uncertainty"] == pytest.approx(image_score(pair.uncertainty()), rel=1e-3)
+        assert row["licence"] == ""
+    assert len({row["latent"] for row in rows}) == 5
+
+
+def test_terms_of_the_generator_reach_every_pair(small_generator, random_ensemble, latents, tmp_path):
+    (tmp_path / "generator").mkdir()
+    record = {"stage": "train", "status": "complete", "fingerprint": "0", "licence": ["non-commercial"]}
+    (tmp_path / "generator" / "stage.json").write_text(json.dumps(record))
+    inputs = {"generator": tmp_path / "generator"}
+    pairs = synthesize(small_generator, random_ensemble, latents.subset([0]), tmp_path / "pairs", inputs=inputs)
+    assert pairs.table()["licence"].to_pylist() == ["non-commercial"]
+
+
+def test_the_score_of_an_image_is_the_mean_of_its_most_uncertain_tenth():
+    values = np.random.default_rng(0).permutation(100).astype(np.float32).reshape(10, 10)
+    assert image_score(values) == np.mean(range(90, 100))
+    assert image_score(np.full((2, 2), 3, np.float32)) == 3
+
+
+def test_selecting_drops_the_most_uncertain_and_keeps_the_order(made):
+    scores = [pair.score for pair in made]
+    selected = made.select(drop_uncertain=0.4)
+    assert len(selected) == 3
+    assert [p.score for p in selected] == [s for s in scores if s <= sorted(scores)[2]]
+    np.testing.assert_array_equal(selected[0].image(), made[selected[0].index].image())
+    assert len(made.select(drop_uncertain=0)) == 5
+    assert made[-1].seed == made[4].seed
+    with pytest.raises(IndexError):
+        selected[3]
+    with pytest.raises(InputError, match="less than 1, not 1"):
+        made.select(drop_uncertain=1)
+
+
+def test_the_zarr_store_has_one_image_per_chunk(made):
+    group = zarr.open_group(made.path / "pairs.zarr", mode="r")
+    assert {name: (array.shape, array.chunks, str(array.dtype)) for name, array in group.arrays()} == {
+        "image": ((5, 32, 32, 3), (1, 32, 32, 3), "uint8"),
+        "mask": ((5, 32, 32), (1, 32, 32), "uint8"),
+        "uncertainty": ((5, 32, 32), (1, 32, 32), "float16"),
+    }
+
+
+@pytest.mark.parametrize("format", ["png", "ome-tiff"])
+def test_folders_of_files_hold_the_same_pairs(made, small_generator, random_ensemble, latents, tmp_path, format):
+    pairs = synthesize(small_generator, random_ensemble, latents, tmp_path / "pairs", format=format, classes=CLASSES)
+    for pair, same in zip(pairs, made, strict=True):
+        np.testing.assert_array_equal(pair.image(), same.image())
+        np.testing.assert_array_equal(pair.mask(), same.mask())
+        np.testing.assert_array_equal(pair.uncertainty(), same.uncertainty())
+    assert pairs.table().equals(made.table())
+    if format == "png":
+        with Image.open(tmp_path / "pairs" / "masks" / "000001.png") as mask:
+            assert mask.mode == "P"
+            np.testing.assert_array_equal(np.asarray(mask.convert("RGB")), CLASSES.coloured(made[1].mask()))
+    else:
+        with tifffile.TiffFile(tmp_path / "pairs" / "images" / "000001.ome.tiff") as file:
+            assert file.is_ome
+            assert file.series[0].axes == "YXS"
+
+
+@pytest.mark.parametrize("format", ["zarr", "png", "ome-tiff"])
+def test_more_latents_add_to_a_finished_set(small_generator, random_ensemble, latents, tmp_path, format):
+    for n in (2, 5):
+        pairs = synthesize(
+            small_generator, random_ensemble, latents.subset(range(n)), tmp_path / "grown", format=format
+        )
+        assert len(pairs) == n
+    synthesize(small_generator, random_ensemble, latents, tmp_path / "at_once", format=format)
+    assert content(tmp_path / "grown") == content(tmp_path / "at_once")
+
+
+def test_a_finished_set_is_recognised_and_other_requests_are_refused(made, small_generator, random_ensemble, latents):
+    before = (made.path / "manifest.parquet").stat().st_mtime_ns
+    synthesize(small_generator, random_ensemble, latents, made.path, classes=CLASSES)
+    assert (made.path / "manifest.parquet").stat().st_mtime_ns == before
+
+    def refused(match, latents=latents, ensemble=random_ensemble, out=made.path, **more):
+        with pytest.raises(InputError, match=match):
+            synthesize(small_generator, ensemble, latents, out, **({"classes": CLASSES} | more))
+        assert PairSet.open(made.path).table().equals(made.table())
+
+    refused("holds pair 3 already, and 3 are asked for", latents.subset([0, 1, 2]))
+    refused(r"pair 1 .* was made from another latent \(seed 11\)", latents.subset([0, 2, 1, 3, 4]))
+    refused("format = 'zarr', and now 'png'", format="png")
+    refused("format must be one of zarr, ome-tiff, png, not 'jpeg'", format="jpeg")
+    refused("tells 3 classes apart, and 5 are named", classes=KIDNEY)
+    refused("window must be at least 1", window=0)
+    refused("was made with ensemble", ensemble=make_ensemble_like(random_ensemble))
+
+
+def make_ensemble_like(ensemble):
+    from hdgan.pixels import PixelEnsemble
+
+    return PixelEnsemble(layers=ensemble.layers, classes="abc", generator=torch.Generator().manual_seed(9))
+
+
+def test_an_ensemble_for_other_features_is_refused(small_generator, latents, tmp_path):
+    from hdgan.pixels import PixelEnsemble
+
+    other = PixelEnsemble(layers={"b32.conv0": 5, "b32.conv1": 5}, classes="ab", generator=torch.Generator())
+    with pytest.raises(InputError, match=r"fitted on the layers b32\.conv0, b32\.conv1"):
+        synthesize(small_generator, other, latents, tmp_path / "pairs")
+    with pytest.raises(InputError, match="only half made"):
+        PairSet.open(tmp_path / "pairs")
+
+
+def test_a_ledger_that_was_cut_off_costs_one_pair(made, small_generator, random_ensemble, latents, tmp_path):
+    synthesize(small_generator, random_ensemble, latents, tmp_path / "pairs", classes=CLASSES)
+    ledger, record = tmp_path / "pairs" / "ledger.jsonl", tmp_path / "pairs" / "stage.json"
+    ledger.write_bytes(ledger.read_bytes()[:-30])
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"status": "running"}))
+    synthesize(small_generator, random_ensemble, latents, tmp_path / "pairs", classes=CLASSES)
+    assert content(tmp_path / "pairs") == content(made.path)
+
+
+def test_reading_pairs_needs_no_torch(made):
+    code = f"""
+import sys
+from hdgan.pairs import PairSet
+pairs = PairSet.open({str(made.path)!r}).select(drop_uncertain=0.2)
+assert pairs[0].image().shape == (32, 32, 3)
+sys.exit('torch' in sys.modules)
+"""
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("format", ["zarr", "png", "ome-tiff"])
+def test_a_synthesis_killed_after_any_pair_ends_with_the_same_set(small_store, small_generator, tmp_path, format):
+    latents, ensemble = make_latents(small_generator, 5), make_ensemble(small_store)
+    synthesize(small_generator, ensemble, latents, tmp_path / "undisturbed", format=format)
+    ensemble.save(tmp_path / "ensemble.safetensors")
+    script = tmp_path / "run.py"
+    script.write_text(f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+from conftest import make_latents, make_small_generator
+from hdgan.pairs import synthesize
+from hdgan.pixels import PixelEnsemble
+generator = make_small_generator()
+ensemble = PixelEnsemble.load({str(tmp_path / "ensemble.safetensors")!r})
+synthesize(generator, ensemble, make_latents(generator, 5), {str(tmp_path / "killed")!r}, format={format!r})
+""")
+    ledger = tmp_path / "killed" / "ledger.jsonl"
+    for made in range(1, 5):
+        process = subprocess.Popen([sys.executable, str(script)])
+        while process.poll() is None and not (ledger.exists() and ledger.read_text().count("\n") >= made):
+            time.sleep(0.001)
+        process.kill()
+        process.wait()
+    subprocess.run([sys.executable, str(script)], check=True)
+    assert content(tmp_path / "killed") == content(tmp_path / "undisturbed")

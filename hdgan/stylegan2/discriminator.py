@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from hdgan.stylegan2.generator import LabelledMapping
 from hdgan.stylegan2.layout import Architecture, Layout
-from hdgan.stylegan2.ops import Convolution, FullyConnected, downsample2d, resampling_filter
+from hdgan.stylegan2.ops import Convolution, FullyConnected, channels_last, downsample2d, resampling_filter
 from tiling.errors import InputError
 
 
@@ -158,7 +158,7 @@ class Discriminator(nn.Module):
         if images.ndim != 4 or tuple(images.shape[1:]) != expected:
             raise InputError(f"images must be (N, {', '.join(map(str, expected))}), not {tuple(images.shape)}")
         x: Tensor | None = None
-        image: Tensor | None = images
+        image: Tensor | None = channels_last(images)
         for name in self.block_names:
             block = self.get_submodule(name)
             assert isinstance(block, DiscriminatorBlock)

@@ -18,6 +18,7 @@ from hdgan.stylegan2.ops import (
     Convolution,
     FullyConnected,
     bias_act,
+    channels_last,
     modulated_conv2d,
     normalise_second_moment,
     resampling_filter,
@@ -198,7 +199,7 @@ class SynthesisBlock(nn.Module):
         outputs: Features = {}
         draws: dict[str, Any] = {"noise": noise, "generator": generator}
         if self.first:
-            x = self.const.to(dtype).expand(ws.shape[0], -1, -1, -1)
+            x = channels_last(self.const.to(dtype).expand(ws.shape[0], -1, -1, -1))
             x = outputs["conv1"] = self.conv1(x, ws[:, 0], **draws)
         else:
             assert x is not None

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
-import torch.nn.functional as F  # noqa: N812  (PyTorch's own convention)
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tiling.errors import InputError
@@ -28,6 +28,14 @@ def resampling_filter() -> Tensor:
     """The (4, 4) filter used for every resampling: outer product of [1, 3, 3, 1], summing to 1."""
     taps = torch.tensor([1.0, 3.0, 3.0, 1.0])
     return torch.outer(taps, taps) / taps.sum().square()
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """The same (N, C, H, W) tensor with its channels side by side in memory; what follows keeps that order.
+
+    The depthwise filters of the resampling run several times faster so, and the convolutions no slower.
+    """
+    return x.contiguous(memory_format=torch.channels_last)
 
 
 def upfirdn2d(
@@ -72,7 +80,7 @@ def upfirdn2d(
     if x0 or x1 or y0 or y1:
         x = F.pad(x, (x0, x1, y0, y1))
     kernel = (filter if flip_filter else filter.flip((0, 1))) * gain
-    kernel = kernel.to(x.dtype).expand(channels, 1, *filter.shape)
+    kernel = channels_last(kernel.to(x.dtype).expand(channels, 1, *filter.shape))
     return F.conv2d(x, kernel, stride=down, groups=channels)
 
 

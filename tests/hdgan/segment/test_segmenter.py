@@ -150,10 +150,12 @@ def test_windows_give_the_result_of_the_whole_image(network, size):
     whole, windows = (segmenter.probabilities(image, window=window) for window in (512, 64))
     assert whole.shape == (3, *size)
     np.testing.assert_allclose(whole.sum(axis=0), 1, atol=1e-5)
-    np.testing.assert_allclose(windows, whole, atol=2e-2)  # bfloat16 where the machine has AMX
+    np.testing.assert_allclose(windows, whole, atol=1e-5)
 
 
-def test_no_pixel_further_than_the_margin_has_a_say(network):
+def test_no_pixel_further_than_the_margin_has_a_say():
+    torch.manual_seed(0)
+    network = UNet(3, width=16).eval()
     x = (torch.rand(1, 3, 320, 320) * 2 - 1).requires_grad_()
     for at in range(156, 164):  # every phase of the coarsest level
         (gradient,) = torch.autograd.grad(network(x)[0, :, at, at].sum(), x)

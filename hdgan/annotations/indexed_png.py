@@ -89,22 +89,22 @@ def _from_palette(picture: PngImageFile, path: Path, classes: ClassList) -> Labe
 
 
 def _from_colours(rgba: npt.NDArray[np.uint8], path: Path, classes: ClassList) -> LabelMap:
-    opaque = rgba[..., 3] > 0
-    packed = rgba[..., :3].astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
-    colours, inverse = np.unique(packed, return_inverse=True)
-    inverse = inverse.reshape(packed.shape)
-    seen = np.bincount(inverse[opaque], minlength=len(colours)) > 0
-    by_colour = _value_of_colour(classes)
     if len({c.colour for c in classes}) < len(classes):
         raise InputError(f"{path} is in colour, and two classes share one; give the classes different colours")
-    values = np.full(len(colours), UNLABELLED, np.uint8)
-    for row in np.flatnonzero(seen):
-        colour = (int(colours[row]) >> 16, int(colours[row]) >> 8 & 255, int(colours[row]) & 255)
-        if colour not in by_colour:
-            known = ", ".join(f"{c.name} {c.colour}" for c in classes)
-            raise InputError(f"{path} has the colour {colour}, which is no class's; the classes' are: {known}")
-        values[row] = by_colour[colour]
-    labels: LabelMap = np.where(opaque, values[inverse], np.uint8(UNLABELLED))
+    packed = rgba[..., :3].astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
+    labels = np.full(packed.shape, UNLABELLED, np.uint8)
+    unknown = rgba[..., 3] > 0
+    for (red, green, blue), value in _value_of_colour(classes).items():
+        of_colour = unknown & (packed == (red << 16 | green << 8 | blue))
+        labels[of_colour] = value
+        unknown &= ~of_colour
+    if unknown.any():
+        y, x = (int(place[0]) for place in np.nonzero(unknown))
+        known = ", ".join(f"{c.name} {c.colour}" for c in classes)
+        raise InputError(
+            f"{path} has the colour {tuple(rgba[y, x, :3].tolist())} at x {x}, y {y}, which is no class's; "
+            f"the classes' are: {known}"
+        )
     return labels
 
 

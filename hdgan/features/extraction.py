@@ -56,6 +56,8 @@ def extract(
     """
     if dtype not in DTYPES:
         raise InputError(f"dtype must be {' or '.join(DTYPES)}, not {dtype!r}")
+    if len(latents) == 0:
+        raise InputError("there are no latents to extract features of; draw some with `hdgan sample`")
     config = {
         "blocks": blocks,
         "dtype": dtype,
@@ -85,4 +87,14 @@ def _features(
     device = next(generator.parameters()).device
     w = torch.as_tensor(latents.w[i : i + 1]).to(device)
     features = generator.features(w, blocks=blocks, noise="const")
+    if dtype == "float16":
+        _check_half(features, int(latents.seed[i]))
     return {name: values[0].float().cpu().numpy().astype(dtype) for name, values in features.items()}
+
+
+def _check_half(features: Mapping[str, torch.Tensor], seed: int) -> None:
+    """Refuse features that half precision cannot hold; a generator without `conv_clamp` may have such."""
+    for name, values in features.items():
+        largest = float(values.abs().max())
+        if largest > torch.finfo(torch.float16).max:
+            raise InputError(f'{name} of seed {seed} reaches {largest:.3g}, too large for float16; use dtype="float32"')

@@ -75,6 +75,8 @@ def synthesize(
     """
     if window < 1:
         raise InputError(f"window must be at least 1 px, not {window}")
+    if len(latents) == 0:
+        raise InputError("there are no latents to make pairs of; draw some with `hdgan sample`")
     folder, named = Path(out), classes or ensemble.class_list
     if len(named) != len(ensemble.class_list):
         raise InputError(f"the ensemble tells {len(ensemble.class_list)} classes apart, and {len(named)} are named")

@@ -96,17 +96,18 @@ def fit(
     stage = Stage.begin(
         Path(out), name="fit", config=config, inputs={"features": store.path, **(inputs or {})}, redo=redo
     )
-    path = stage.folder / ENSEMBLE
     if not stage.complete:
         trainer = _trainer(store, labels, parts, class_list, recipe, members, seed, torch.device(device))
         _train(trainer, stage.folder / _CHECKPOINT)
-        trainer.best_ensemble().save(path)
+        ensemble = trainer.best_ensemble()
+        ensemble.save(stage.folder / ENSEMBLE)
+        report = _report(ensemble, store, labels, parts, images)
         write_json(stage.folder / CONFIG, config | {"layers": store.layers})
-        report = _report(PixelEnsemble.load(path, device=device), store, labels, parts, images)
         write_json(stage.folder / REPORT, {"training": trainer.summary()} | report)
         (stage.folder / _CHECKPOINT).unlink()
-        stage.finish(principal=[path], summary=trainer.summary() | {"accuracy": report["accuracy"]})
-    return PixelEnsemble.load(path, device=device)
+        summary = {"accuracy": report["accuracy"], "epochs": trainer.epoch}
+        stage.finish(principal=[stage.folder / ENSEMBLE], summary=summary)
+    return PixelEnsemble.load(stage.folder / ENSEMBLE, device=device)
 
 
 def _trainer(

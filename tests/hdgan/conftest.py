@@ -1,29 +1,14 @@
-"""A generator small enough for tests, with random weights."""
+"""The small study that tests of several stages share."""
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
-import torch
+from small_study import make_ensemble, make_label_maps, make_latents, make_small_generator
 
 from hdgan.features import FeatureStore, extract
 from hdgan.labels import LabelMap
-from hdgan.latents import Latents
 from hdgan.pixels import PixelEnsemble
 from hdgan.stylegan2.generator import Generator
-
-
-def make_small_generator() -> Generator:
-    torch.manual_seed(0)
-    generator = Generator(resolution=32, z_dim=32, w_dim=32, channel_base=512, channel_max=32, mapping_layers=2)
-    for name, parameter in generator.named_parameters():
-        if name.endswith("noise_strength"):
-            parameter.data.fill_(0.1)
-    return generator.eval().requires_grad_(False)
-
-
-def make_latents(generator: Generator, n: int) -> Latents:
-    return Latents.sample(generator, range(10, 10 + n), psi=0.2)
 
 
 @pytest.fixture(scope="session")
@@ -37,32 +22,9 @@ def small_store(small_generator: Generator, tmp_path_factory: pytest.TempPathFac
     return extract(small_generator, make_latents(small_generator, 6), out, blocks=3)
 
 
-def make_label_maps(store: FeatureStore) -> dict[int, LabelMap]:
-    """Three classes that the features tell apart, a frame of unlabelled pixels round them."""
-    features = np.stack([store.window(i, y=0, x=0, h=32, w=32)[[131, 139, 147]] for i in range(len(store))])
-    standardised = features - features.mean(axis=(0, 2, 3), keepdims=True)
-    standardised /= features.std(axis=(0, 2, 3), keepdims=True)
-    maps = np.full((len(store), 32, 32), 255, np.uint8)
-    maps[:, 2:-2, 2:-2] = standardised.argmax(axis=1)[:, 2:-2, 2:-2]
-    return dict(enumerate(maps))
-
-
 @pytest.fixture(scope="session")
 def label_maps(small_store: FeatureStore) -> dict[int, LabelMap]:
     return make_label_maps(small_store)
-
-
-def make_ensemble(store: FeatureStore, members: int = 5) -> PixelEnsemble:
-    """Random weights, and normalisations that are not the identity."""
-    draw = torch.Generator().manual_seed(3)
-    ensemble = PixelEnsemble(layers=store.layers, classes=["a", "b", "c"], members=members, generator=draw)
-    for norm in ensemble.norm:
-        for name in ("running_mean", "weight", "bias"):
-            getattr(norm, name).data.normal_(generator=draw)
-        norm.running_var.uniform_(0.5, 2, generator=draw)
-    ensemble.mean.normal_(generator=draw)
-    ensemble.deviation.uniform_(0.5, 2, generator=draw)
-    return ensemble
 
 
 @pytest.fixture(scope="session")

@@ -2,15 +2,16 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from small_study import make_latents
 from torch.nn.functional import interpolate
 
 from hdgan.features import FeatureStore, extract
-from hdgan.latents import Latents
 from hdgan.stylegan2.generator import Generator
 from tiling.errors import InputError
 from tiling.files import fingerprint
@@ -18,7 +19,7 @@ from tiling.files import fingerprint
 
 @pytest.fixture(scope="module")
 def made(small_generator, tmp_path_factory):
-    latents = Latents.sample(small_generator, [10, 11, 12], psi=1.0)
+    latents = make_latents(small_generator, 3)
     out = tmp_path_factory.mktemp("study") / "features"
     return small_generator, latents, extract(small_generator, latents, out, blocks=4)
 
@@ -95,6 +96,19 @@ def test_other_weights_other_latents_and_bad_requests_are_refused(made):
         store.pixels(0, [0, 32], [0, 0])
 
 
+def test_features_too_large_for_half_precision_are_refused_and_kept_in_single(made, tmp_path):
+    generator, latents, _ = made
+    loud = Generator.from_config(replace(generator.config, conv_clamp=None))
+    loud.load_state_dict(generator.state_dict())
+    loud.synthesis.b32.conv1.bias.data.fill_(1e5)
+    loud.requires_grad_(False)
+    with pytest.raises(InputError, match=r"b32\.conv1 of seed 10 reaches .* too large for float16"):
+        extract(loud, latents, tmp_path / "half", blocks=2)
+    store = extract(loud, latents, tmp_path / "single", blocks=2, dtype="float32")
+    assert store.native(0, "b32.conv1").max() > 1e5
+    assert store.native(0, "b32.conv1").dtype == np.float32
+
+
 @pytest.mark.slow
 def test_an_extraction_killed_anywhere_ends_with_the_same_store(made, tmp_path):
     script = tmp_path / "run.py"
@@ -102,7 +116,7 @@ def test_an_extraction_killed_anywhere_ends_with_the_same_store(made, tmp_path):
 import sys
 import time
 sys.path.insert(0, {str(Path(__file__).parents[1])!r})
-from conftest import make_latents, make_small_generator
+from small_study import make_latents, make_small_generator
 from hdgan.features import extract
 generator = make_small_generator()
 extract(generator, make_latents(generator, 3), {str(tmp_path / "features")!r}, blocks=4)

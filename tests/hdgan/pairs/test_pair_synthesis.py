@@ -9,12 +9,13 @@ import pytest
 import tifffile
 import torch
 import zarr
-from conftest import make_ensemble, make_latents
 from PIL import Image
+from small_study import make_ensemble, make_latents
 
 from hdgan.labels import KIDNEY, ClassList, LabelClass
 from hdgan.pairs import PairSet, synthesize
 from hdgan.pairs.synthesis import image_score
+from hdgan.pixels import PixelEnsemble
 from hdgan.stylegan2 import to_uint8
 from tiling.errors import InputError
 from tiling.files import fingerprint
@@ -150,14 +151,10 @@ def test_a_finished_set_is_recognised_and_other_requests_are_refused(made, small
 
 
 def make_ensemble_like(ensemble):
-    from hdgan.pixels import PixelEnsemble
-
     return PixelEnsemble(layers=ensemble.layers, classes="abc", generator=torch.Generator().manual_seed(9))
 
 
 def test_an_ensemble_for_other_features_is_refused(small_generator, latents, tmp_path):
-    from hdgan.pixels import PixelEnsemble
-
     other = PixelEnsemble(layers={"b32.conv0": 5, "b32.conv1": 5}, classes="ab", generator=torch.Generator())
     with pytest.raises(InputError, match=r"fitted on the layers b32\.conv0, b32\.conv1"):
         synthesize(small_generator, other, latents, tmp_path / "pairs")
@@ -195,7 +192,7 @@ def test_a_synthesis_killed_after_any_pair_ends_with_the_same_set(small_store, s
     script.write_text(f"""
 import sys
 sys.path.insert(0, {str(Path(__file__).parents[1])!r})
-from conftest import make_latents, make_small_generator
+from small_study import make_latents, make_small_generator
 from hdgan.pairs import synthesize
 from hdgan.pixels import PixelEnsemble
 generator = make_small_generator()

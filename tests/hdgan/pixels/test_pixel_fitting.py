@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from small_study import make_latents
 
 from hdgan.pixels import PRESETS, PixelEnsemble, Preset, fit
 from hdgan.pixels.fitting import _checked_split, _trainer, with_colours
@@ -20,8 +21,6 @@ QUICK = Preset(batch=128, epoch_pixels=1024, epochs=4, dropout=0.3, noise_probab
 
 @pytest.fixture(scope="module")
 def images(small_generator):
-    from conftest import make_latents
-
     latents = make_latents(small_generator, 6)
     return dict(enumerate(to_uint8(small_generator.synthesis(torch.from_numpy(latents.w), noise="const"))))
 
@@ -115,7 +114,7 @@ def test_a_fit_killed_after_any_epoch_ends_with_the_same_ensemble(small_store, l
 import sys
 import time
 sys.path.insert(0, {str(Path(__file__).parents[1])!r})
-from conftest import make_label_maps
+from small_study import make_label_maps
 from hdgan.features import FeatureStore
 from hdgan.pixels import Preset, fit
 store = FeatureStore.open({str(small_store.path)!r})

@@ -45,7 +45,7 @@ def train_expert(
     classes
         The classes of the truth.
     steps
-        Length of the training; the default takes about a minute on 2 cores.
+        Length of the training, in batches of 16 crops.
     seed
         Of the network and of every draw.
     redo

@@ -92,7 +92,7 @@ def fit_segmenter(
     classes
         The classes of the labels.
     steps, batch, crop, seed, balanced, width
-        As in :class:`FitConfig`; the defaults take about a minute on 2 cores with AMX.
+        As in :class:`FitConfig`; the defaults suit about a hundred tiles of 128 px.
     inputs
         The folders that the pairs come from, for the record. Without them the record holds a fingerprint of
         the pairs.

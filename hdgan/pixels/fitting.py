@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -83,65 +83,87 @@ def fit(
     """
     recipe = preset_of(preset)
     parts = _checked_split(split, store, labels)
-    class_list = _class_list(classes, labels, parts)
-    config = {
-        "members": members,
-        "preset": asdict(recipe),
-        "seed": seed,
-        "split": parts,
-        "classes": class_list.names,
-        "labels": _digest(labels, parts),
-        "images": None if images is None else _digest(images, parts),
-    }
+    task = _Task(store, labels, images, parts, _class_list(classes, labels, parts), recipe, members, seed)
     stage = Stage.begin(
-        Path(out), name="fit", config=config, inputs={"features": store.path, **(inputs or {})}, redo=redo
+        Path(out), name="fit", config=task.config(), inputs={"features": store.path, **(inputs or {})}, redo=redo
     )
     if not stage.complete:
-        trainer = _trainer(store, labels, parts, class_list, recipe, members, seed, torch.device(device))
-        _train(trainer, stage.folder / _CHECKPOINT)
-        ensemble = trainer.best_ensemble()
-        ensemble.save(stage.folder / ENSEMBLE)
-        report = _report(ensemble, store, labels, parts, images)
-        write_json(stage.folder / CONFIG, config | {"layers": store.layers})
-        write_json(stage.folder / REPORT, {"training": trainer.summary()} | report)
-        (stage.folder / _CHECKPOINT).unlink()
-        summary = {"accuracy": report["accuracy"], "epochs": trainer.epoch}
-        stage.finish(principal=[stage.folder / ENSEMBLE], summary=summary)
+        _run(task, stage, torch.device(device))
     return PixelEnsemble.load(stage.folder / ENSEMBLE, device=device)
 
 
-def _trainer(
-    store: FeatureStore,
-    labels: Mapping[int, LabelMap],
-    parts: Split,
-    classes: ClassList,
-    recipe: Preset,
-    members: int,
-    seed: int,
-    device: torch.device,
-) -> EnsembleTrainer:
-    """A fresh ensemble with what it is to be trained on."""
-    if recipe.standardise:
-        statistics = upsampled_statistics(store, parts["train"])
-    else:
-        statistics = Statistics.neutral(store.channels)
-    sampling: dict[str, Any] = {"classes": len(classes), "balanced": recipe.balanced, "statistics": statistics}
-    ensemble = PixelEnsemble(
-        layers=store.layers,
-        classes=classes,
-        members=members,
-        hidden=recipe.hidden_of_many if len(classes) >= _MANY_CLASSES else recipe.hidden,
-        generator=torch.Generator().manual_seed(seed),
-        dropout=recipe.dropout,
-        weight_deviation=recipe.weight_deviation,
-    )
-    ensemble.mean.copy_(torch.from_numpy(statistics.mean))
-    ensemble.deviation.copy_(torch.from_numpy(statistics.deviation))
-    validation = None
-    if parts["validation"]:
-        validation = Validation.draw(PixelSampler(store, labels, parts["validation"], **sampling), seed, device)
-    sampler = PixelSampler(store, labels, parts["train"], **sampling)
-    return EnsembleTrainer(ensemble.to(device), sampler, validation, recipe, seed)
+@dataclass(frozen=True, eq=False)
+class _Task:
+    """What is to be fitted, checked."""
+
+    store: FeatureStore
+    labels: Mapping[int, LabelMap]
+    images: Mapping[int, Image] | None
+    parts: Split
+    classes: ClassList
+    preset: Preset
+    members: int
+    seed: int
+
+    def config(self) -> dict[str, Any]:
+        """Everything that determines the outcome."""
+        return {
+            "members": self.members,
+            "preset": asdict(self.preset),
+            "seed": self.seed,
+            "split": dict(self.parts),
+            "classes": self.classes.names,
+            "labels": _digest(self.labels, self.parts),
+            "images": None if self.images is None else _digest(self.images, self.parts),
+        }
+
+    def trainer(self, device: torch.device) -> EnsembleTrainer:
+        """A fresh ensemble with what it is to be trained on."""
+        store, preset = self.store, self.preset
+        if preset.standardise:
+            statistics = upsampled_statistics(store, self.parts["train"])
+        else:
+            statistics = Statistics.neutral(store.channels)
+        ensemble = PixelEnsemble(
+            layers=store.layers,
+            classes=self.classes,
+            members=self.members,
+            hidden=preset.hidden_of_many if len(self.classes) >= _MANY_CLASSES else preset.hidden,
+            generator=torch.Generator().manual_seed(self.seed),
+            dropout=preset.dropout,
+            weight_deviation=preset.weight_deviation,
+        )
+        ensemble.mean.copy_(torch.from_numpy(statistics.mean))
+        ensemble.deviation.copy_(torch.from_numpy(statistics.deviation))
+        validation = None
+        if self.parts["validation"]:
+            validation = Validation.draw(self._sampler("validation", statistics), self.seed, device)
+        sampler = self._sampler("train", statistics)
+        return EnsembleTrainer(ensemble.to(device), sampler, validation, preset, self.seed)
+
+    def _sampler(self, part: str, statistics: Statistics) -> PixelSampler:
+        return PixelSampler(
+            self.store,
+            self.labels,
+            self.parts[part],
+            classes=len(self.classes),
+            balanced=self.preset.balanced,
+            statistics=statistics,
+        )
+
+
+def _run(task: _Task, stage: Stage, device: torch.device) -> None:
+    """Train, report, and write it all down."""
+    trainer = task.trainer(device)
+    _train(trainer, stage.folder / _CHECKPOINT)
+    ensemble = trainer.best_ensemble()
+    ensemble.save(stage.folder / ENSEMBLE)
+    report = _report(ensemble, task)
+    write_json(stage.folder / CONFIG, task.config() | {"layers": task.store.layers})
+    write_json(stage.folder / REPORT, {"training": trainer.summary()} | report)
+    (stage.folder / _CHECKPOINT).unlink()
+    summary = {"accuracy": report["accuracy"], "epochs": trainer.epoch}
+    stage.finish(principal=[stage.folder / ENSEMBLE], summary=summary)
 
 
 def _train(trainer: EnsembleTrainer, checkpoint: Path) -> None:
@@ -156,23 +178,18 @@ def _train(trainer: EnsembleTrainer, checkpoint: Path) -> None:
             progress.update(task, completed=trainer.epoch, detail=trainer.describe())
 
 
-def _report(
-    ensemble: PixelEnsemble,
-    store: FeatureStore,
-    labels: Mapping[int, LabelMap],
-    parts: Split,
-    images: Mapping[int, Image] | None,
-) -> dict[str, Any]:
+def _report(ensemble: PixelEnsemble, task: _Task) -> dict[str, Any]:
     """Measures on the test images: of the ensemble, and of colour alone where there are images."""
-    if not parts["test"]:
+    test, labels, images = task.parts["test"], task.labels, task.images
+    if not test:
         return {"accuracy": None, "ensemble": None, "nearest_colour": None}
-    predicted = ((labels[i], predict_stored(ensemble, store, i)[0]) for i in track(parts["test"], "test images"))
-    of_ensemble = report_of_pairs(predicted, ensemble.classes)
+    predicted = ((labels[i], predict_stored(ensemble, task.store, i)[0]) for i in track(test, "test images"))
+    of_ensemble = report_of_pairs(predicted, task.classes)
     of_colour = None
     if images is not None:
-        baseline = NearestColour(((images[i], labels[i]) for i in parts["train"]), len(ensemble.classes))
-        pairs = ((labels[i], baseline.predict(images[i])) for i in parts["test"])
-        of_colour = report_of_pairs(pairs, ensemble.classes).to_dict()
+        baseline = NearestColour(((images[i], labels[i]) for i in task.parts["train"]), len(task.classes))
+        pairs = ((labels[i], baseline.predict(images[i])) for i in test)
+        of_colour = report_of_pairs(pairs, task.classes).to_dict()
     return {"accuracy": of_ensemble.accuracy, "ensemble": of_ensemble.to_dict(), "nearest_colour": of_colour}
 
 

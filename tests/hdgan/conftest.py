@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
+import torch
 from small_study import make_ensemble, make_label_maps, make_latents, make_small_generator
 
 from hdgan.features import FeatureStore, extract
 from hdgan.labels import LabelMap
 from hdgan.pixels import PixelEnsemble
 from hdgan.stylegan2.generator import Generator
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Networks this small only wait for a second thread, and for long where the processors are shared."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

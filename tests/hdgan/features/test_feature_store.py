@@ -115,7 +115,9 @@ def test_an_extraction_killed_anywhere_ends_with_the_same_store(made, tmp_path):
     script.write_text(f"""
 import sys
 import time
+import torch
 sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+torch.set_num_threads(1)
 from small_study import make_latents, make_small_generator
 from hdgan.features import extract
 generator = make_small_generator()

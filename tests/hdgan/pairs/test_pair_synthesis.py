@@ -191,7 +191,9 @@ def test_a_synthesis_killed_after_any_pair_ends_with_the_same_set(small_store, s
     script = tmp_path / "run.py"
     script.write_text(f"""
 import sys
+import torch
 sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+torch.set_num_threads(1)
 from small_study import make_latents, make_small_generator
 from hdgan.pairs import synthesize
 from hdgan.pixels import PixelEnsemble

@@ -11,7 +11,8 @@ import torch
 from small_study import make_latents
 
 from hdgan.pixels import PRESETS, PixelEnsemble, Preset, fit
-from hdgan.pixels.fitting import _checked_split, _trainer, with_colours
+from hdgan.pixels.ensemble import with_colours
+from hdgan.pixels.fitting import _checked_split, _Task
 from hdgan.stylegan2 import to_uint8
 from tiling.errors import InputError
 
@@ -73,7 +74,8 @@ def test_training_goes_on_from_a_checkpoint_as_if_nothing_had_happened(small_sto
 
     def trainer():
         parts = _checked_split(SPLIT, small_store, label_maps)
-        return _trainer(small_store, label_maps, parts, with_colours("abc"), preset, 2, 0, torch.device("cpu"))
+        task = _Task(small_store, label_maps, None, parts, with_colours("abc"), preset, members=2, seed=0)
+        return task.trainer(torch.device("cpu"))
 
     undisturbed = trainer()
     while not undisturbed.finished:
@@ -113,7 +115,9 @@ def test_a_fit_killed_after_any_epoch_ends_with_the_same_ensemble(small_store, l
     script.write_text(f"""
 import sys
 import time
+import torch
 sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+torch.set_num_threads(1)
 from small_study import make_label_maps
 from hdgan.features import FeatureStore
 from hdgan.pixels import Preset, fit

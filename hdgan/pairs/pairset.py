@@ -71,7 +71,7 @@ class PairSet:
         """Open a finished set; an unfinished one is an :class:`InputError`."""
         folder = Path(path)
         record = completed(folder, made_by="hdgan synthesize")
-        if record["stage"] != "pairs":
+        if record["stage"] != "synthesize":
             raise InputError(f"{folder} holds the output of `{record['stage']}`, not image-mask pairs")
         classes = ClassList.load(folder / CLASSES)
         source = pair_format(record["config"]["format"], folder, classes)

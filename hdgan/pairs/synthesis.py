@@ -91,7 +91,7 @@ def synthesize(
         "generator": digest(generator.state_dict()),
         "ensemble": digest(ensemble.state_dict()),
     }
-    stage = Stage.begin(folder, name="pairs", config=config, inputs=inputs or {}, grows=("n", "window"), redo=redo)
+    stage = Stage.begin(folder, name="synthesize", config=config, inputs=inputs or {}, grows=("n", "window"), redo=redo)
     if not stage.complete:
         named.save(folder / CLASSES)
         _make_missing(generator, ensemble, latents, folder, pairs, window)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 
+from hdgan.annotations import contact_sheet
 from hdgan.labels import Image
 from hdgan.latents import Latents
-from hdgan.annotations import contact_sheet
 from hdgan.pictures import write_png
 from hdgan.stylegan2 import Generator, load_generator, to_uint8
 from tiling.errors import InputError
@@ -27,9 +27,7 @@ def render(generator: Generator, latents: Latents) -> Iterator[Image]:
         yield to_uint8(generator.synthesis(torch.from_numpy(w[None]), noise="const"))[0]
 
 
-def sample(
-    generator_file: Path, out: Path, *, seeds: Sequence[int], psi: float = 0.7, redo: bool = False
-) -> Latents:
+def sample(generator_file: Path, out: Path, *, seeds: Sequence[int], psi: float = 0.7, redo: bool = False) -> Latents:
     """Draw images of a generator and keep what they were made from.
 
     Parameters

@@ -21,33 +21,20 @@ _PARTIAL = ".partial-"
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary name beside `path` to write to; rename it to `path` when the block ends well.
 
-    Works for a file and for a folder (which replaces the folder that was there). When the block raises,
-    whatever was written is removed and `path` is as it was. A killed process leaves only a hidden
-    `.partial-*` entry, which :func:`sweep_partials` removes.
+    Works for a file, which takes the place of one that was there, and for a folder, which must not be there yet.
+    When the block raises, whatever was written is removed and `path` is as it was. A killed process leaves only a
+    hidden `.partial-*` entry, which :func:`sweep_partials` removes.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{_PARTIAL}{uuid.uuid4().hex[:12]}-{path.name}")
     try:
         yield partial
-        if partial.is_dir():
-            _replace_folder(partial, path)
-        else:
+        if partial.is_file():
             with partial.open("rb") as written:
                 os.fsync(written.fileno())
-            partial.replace(path)
+        partial.replace(path)
     finally:
         remove(partial)
-
-
-def _replace_folder(partial: Path, path: Path) -> None:
-    """Move a finished folder to its name; a folder of that name steps aside first and is then removed."""
-    if path.exists():
-        old = path.with_name(f"{_PARTIAL}{uuid.uuid4().hex[:12]}-old-{path.name}")
-        path.rename(old)
-        partial.rename(path)
-        remove(old)
-    else:
-        partial.rename(path)
 
 
 def sweep_partials(folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
 
 from rich.console import Console
@@ -40,7 +40,7 @@ def track(items: Iterable[T], description: str, total: int | None = None) -> Ite
     >>> [2 * i for i in track(range(3), "doubling")]
     [0, 2, 4]
     """
-    if total is None and hasattr(items, "__len__"):
+    if total is None and isinstance(items, Sized):
         total = len(items)
     with bar() as progress:
         task = progress.add_task(description, total=total, detail="")

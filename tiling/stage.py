@@ -80,9 +80,10 @@ class Stage:
             "config": json.loads(json.dumps(config)),
             "inputs": {key: fingerprint_of(path) for key, path in inputs.items()},
         }
-        if redo:
-            remove(folder)
         previous = _previous(folder)
+        if redo and previous is not None:
+            remove(folder)
+            previous = None
         if previous is not None:
             _refuse_other(folder, previous, wanted, grows)
             if previous["status"] == "complete" and previous["config"] == wanted["config"]:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import typer
 
-from hdgan.cli import annotate, demo, inspect, pixels, train
-from hdgan.cli import tile as tile_command
+from hdgan.cli.annotate import app as annotate
+from hdgan.cli.demo import app as demo
+from hdgan.cli.inspect import evaluate, info
+from hdgan.cli.pixels import features, fit, synthesize
+from hdgan.cli.tile import tile
+from hdgan.cli.train import sample, train
 
 app = typer.Typer(
     name="hdgan",
@@ -15,13 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-app.command("tile")(tile_command.tile)
-app.command("train")(train.train)
-app.command("sample")(train.sample)
-app.add_typer(annotate.app, name="annotate")
-app.command("features")(pixels.features)
-app.command("fit")(pixels.fit)
-app.command("synthesize")(pixels.synthesize)
-app.command("evaluate")(inspect.evaluate)
-app.add_typer(demo.app, name="demo")
-app.command("info")(inspect.info)
+for verb in (tile, train, sample, features, fit, synthesize, evaluate, info):
+    app.command()(verb)
+app.add_typer(annotate, name="annotate")
+app.add_typer(demo, name="demo")

@@ -89,9 +89,7 @@ def import_(
     paths = load_samples(place.latents)[1]
     height, width = read_image(paths[0]).shape[:2]
     listed = ClassList.load(classes) if classes else place.classes()
-    imported = import_masks(
-        source, place.annotations, shape=(height, width), classes=listed, known=range(len(paths))
-    )
+    imported = import_masks(source, place.annotations, shape=(height, width), classes=listed, known=range(len(paths)))
     say(f"{place.annotations}: {len(imported)} masks. Next: hdgan features --study {study}", quiet)
 
 
@@ -100,7 +98,9 @@ def _picked(place: Study) -> list[int]:
     from tiling.files import read_json
 
     if not (place.annotations / _PICKED).exists():
-        raise InputError(f"no samples were chosen yet: run `hdgan annotate pick --study {place.root}` or give --indices")
+        raise InputError(
+            f"no samples were chosen yet: run `hdgan annotate pick --study {place.root}` or give --indices"
+        )
     return [int(index) for index in read_json(place.annotations / _PICKED)["indices"]]
 
 

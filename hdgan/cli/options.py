@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -14,7 +14,7 @@ from tiling.errors import InputError
 
 def _load_settings(context: typer.Context, root: Path) -> Path:
     """Let `study.toml` give the defaults of this command's options; the command line overrides them."""
-    path = context.command_path.split()[1:]
+    path = _command_names(context)
     table: Any = Study(root).settings()
     for name in path:
         table = table.get(name, {})
@@ -30,6 +30,12 @@ def _load_settings(context: typer.Context, root: Path) -> Path:
         defaults[names.get(key.replace("_", "-"), key)] = value
     context.default_map = {**(context.default_map or {}), **defaults}
     return root
+
+
+def _command_names(context: typer.Context) -> list[str]:
+    """Names of the verb and its subcommand: ["annotate", "pick"]."""
+    parent = context.parent
+    return [] if parent is None else [*_command_names(cast(typer.Context, parent)), context.info_name or ""]
 
 
 def _set_quiet(quiet: bool) -> bool:

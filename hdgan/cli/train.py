@@ -34,8 +34,8 @@ def train(
 
     Example: hdgan train --study kidney --kimg 2600
     """
-    from hdgan.stylegan2 import train_config
     from hdgan.stylegan2 import train as train_generator
+    from hdgan.stylegan2 import train_config
     from tiling import TileSet
     from tiling.errors import InputError
 

@@ -10,8 +10,9 @@ if TYPE_CHECKING:
     from hdgan.pixels.fitting import fit
     from hdgan.pixels.predict import predict_stored
     from hdgan.pixels.presets import PRESETS, Preset
+    from hdgan.pixels.split import split_images
 
-__all__ = ["PRESETS", "PixelEnsemble", "Preset", "fit", "predict_stored"]
+__all__ = ["PRESETS", "PixelEnsemble", "Preset", "fit", "predict_stored", "split_images"]
 
 _HOME = {
     "PRESETS": "presets",
@@ -19,6 +20,7 @@ _HOME = {
     "Preset": "presets",
     "fit": "fitting",
     "predict_stored": "predict",
+    "split_images": "split",
 }
 
 

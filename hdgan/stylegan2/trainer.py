@@ -126,7 +126,7 @@ class StyleGAN2Trainer:
     def _mixed_w(self, count: int, draws: torch.Generator, *, track: bool) -> Tensor:
         """w (N, num_ws, w_dim) of fresh latents, with style mixing (Karras et al. 2019, section 3.1)."""
         z = torch.randn((count, self.config.z_dim), generator=draws).to(self.device)
-        w = self.generator.mapping(z)
+        w: Tensor = self.generator.mapping(z)
         if track:
             average = self.generator.mapping.w_avg
             average.copy_(w[:, 0].detach().mean(dim=0).lerp(average, _W_AVERAGE_BETA))

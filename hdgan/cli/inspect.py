@@ -1,0 +1,135 @@
+"""`hdgan evaluate` and `hdgan info`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from hdgan.cli.options import DEFAULT_STUDY, StudyOption
+from hdgan.labels import ClassList
+from hdgan.study import Study
+from tiling.errors import InputError
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def evaluate(
+    study: StudyOption = DEFAULT_STUDY,
+    truth: Annotated[Path | None, typer.Option(help="Folder of true masks (PNG), with --predicted.")] = None,
+    predicted: Annotated[Path | None, typer.Option(help="Folder of masks of the same names.")] = None,
+    classes: Annotated[Path | None, typer.Option(help="classes.json; default: the study's.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Score the ensemble on its test images, or any folder of masks against true ones.
+
+    Example: hdgan evaluate --study kidney
+    """
+    place = Study(study)
+    if (truth is None) != (predicted is None):
+        raise InputError("--truth and --predicted go together: two folders with masks of the same names")
+    if truth is not None and predicted is not None:
+        listed = ClassList.load(classes) if classes else place.classes()
+        reports = {f"{predicted} against {truth}": _compare_folders(truth, predicted, listed)}
+    else:
+        reports = _ensemble_reports(place)
+    if as_json:
+        typer.echo(json.dumps(reports, indent=2))
+        return
+    for title, report in reports.items():
+        _print_report(title, report)
+
+
+def info(
+    path: Annotated[Path, typer.Argument(help="A slide, or a study's folder.")], as_json: JsonOption = False
+) -> None:
+    """Tell what a slide is, or how far a study is.
+
+    Example: hdgan info biopsy.svs
+    """
+    facts = _study_facts(Study(path)) if path.is_dir() else _slide_facts(path)
+    if as_json:
+        typer.echo(json.dumps(facts, indent=2))
+        return
+    table = Table(show_header=False, box=None)
+    for name, value in facts.items():
+        table.add_row(name, _shown(value))
+    Console().print(table)
+
+
+def _compare_folders(truth: Path, predicted: Path, classes: ClassList) -> dict[str, Any]:
+    from hdgan.annotations import read_indexed_png
+    from hdgan.metrics import segmentation_report
+
+    names = [path.name for path in sorted(truth.glob("*.png"))]
+    missing = [name for name in names if not (predicted / name).exists()]
+    if not names:
+        raise InputError(f"{truth} holds no PNG masks")
+    if missing:
+        raise InputError(f"{predicted} lacks {missing[0]}, which {truth} holds ({len(missing)} missing in all)")
+    truths = (read_indexed_png(truth / name, shape=None, classes=classes) for name in names)
+    guesses = (read_indexed_png(predicted / name, shape=None, classes=classes) for name in names)
+    return segmentation_report(truths, guesses, classes).to_dict()
+
+
+def _ensemble_reports(place: Study) -> dict[str, Any]:
+    from tiling.files import read_json
+
+    report = read_json(place.require("fit") / "report.json")
+    if report["ensemble"] is None:
+        raise InputError("the ensemble was fitted without test images; fit again with --split train/validation/test")
+    reports = {"ensemble, on test images": report["ensemble"]}
+    if report["nearest_colour"]:
+        reports["nearest colour, on the same"] = report["nearest_colour"]
+    return reports
+
+
+def _print_report(title: str, report: Mapping[str, Any]) -> None:
+    table = Table(title=title)
+    columns: Sequence[str] = ("recall", "precision", "dice", "iou")
+    for heading in ("class", *columns, "pixels"):
+        table.add_column(heading, justify="left" if heading == "class" else "right")
+    everything = sum(report["support"].values())
+    rows = [(name, report["per_class"][name], report["support"][name]) for name in report["classes"]]
+    rows += [("macro", report["macro"], everything), ("micro", report["micro"], everything)]
+    for name, measures, pixels in rows:
+        shown = ["-" if measures[column] is None else f"{measures[column]:.3f}" for column in columns]
+        table.add_row(name, *shown, f"{pixels:,}")
+    Console().print(table)
+
+
+def _slide_facts(path: Path) -> dict[str, Any]:
+    from tiling.info import describe
+
+    return describe(path)
+
+
+def _study_facts(place: Study) -> dict[str, Any]:
+    from tiling.files import read_json
+
+    facts: dict[str, Any] = {}
+    for command, folder in place.stages().items():
+        if command == "annotate":
+            masks = len(list((folder / "masks").glob("label_*.png")))
+            facts[command] = f"{masks} masks" if masks else "not yet"
+        elif (folder / "stage.json").exists():
+            record = read_json(folder / "stage.json")
+            facts[command] = {"status": record["status"], **record.get("summary", {})}
+        else:
+            facts[command] = "not yet"
+    return facts
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_shown(item)}" for key, item in value.items())
+    if isinstance(value, list):
+        return "; ".join(_shown(item) for item in value)
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "unknown" if value is None else str(value)

@@ -1,0 +1,142 @@
+"""`hdgan features`, `hdgan fit` and `hdgan synthesize`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from hdgan.cli.options import DEFAULT_STUDY, DeviceOption, QuietOption, RedoOption, SeedOption, StudyOption, say
+from hdgan.study import Study
+from tiling.errors import InputError
+
+
+def features(
+    study: StudyOption = DEFAULT_STUDY,
+    blocks: Annotated[int, typer.Option(help="Blocks, counted from the image's resolution down.", min=1)] = 5,
+    dtype: Annotated[str, typer.Option(help="float16 or float32.")] = "float16",
+    all_: Annotated[bool, typer.Option("--all", help="Of every sample, not only of the annotated ones.")] = False,
+    device: DeviceOption = "auto",
+    redo: RedoOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Store the generator's features of the annotated samples.
+
+    Example: hdgan features --study kidney --blocks 5
+    """
+    from hdgan.annotations import load_masks
+    from hdgan.features import extract
+    from hdgan.sampling import load_samples
+    from hdgan.stylegan2 import load_generator
+    from hdgan.stylegan2.run import GENERATOR
+    from training.devices import choose_device
+
+    place = Study(study)
+    generator_folder, samples = place.require("train"), place.require("sample")
+    latents = load_samples(samples)[0]
+    indices = list(range(len(latents))) if all_ else sorted(load_masks(place.annotations)[0])
+    generator = load_generator(generator_folder / GENERATOR).to(choose_device(device))
+    inputs = {"generator": generator_folder, "latents": samples}
+    store = extract(
+        generator, latents.subset(indices), place.features, blocks=blocks, dtype=dtype, inputs=inputs, redo=redo
+    )
+    say(f"{place.features}: {store.channels} channels of {len(store)} images. Next: hdgan fit --study {study}", quiet)
+
+
+def fit(
+    study: StudyOption = DEFAULT_STUDY,
+    members: Annotated[int, typer.Option(help="Networks in the ensemble.", min=1)] = 10,
+    preset: Annotated[str, typer.Option(help="default, paper or datasetgan.")] = "default",
+    split: Annotated[
+        str | None, typer.Option(help="Images for training/validation/test, like 16/4/16; default: in that ratio.")
+    ] = None,
+    seed: SeedOption = 0,
+    device: DeviceOption = "auto",
+    redo: RedoOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Fit the ensemble of pixel classifiers on the annotated samples.
+
+    Example: hdgan fit --study kidney --members 10 --split 16/4/16
+    """
+    from hdgan.annotations import load_masks
+    from hdgan.features import FeatureStore
+    from hdgan.pictures import read_image
+    from hdgan.pixels import fit as fit_ensemble
+    from hdgan.pixels import split_images
+    from hdgan.sampling import load_samples
+    from training.devices import choose_device
+
+    place = Study(study)
+    store = FeatureStore.open(place.require("features"))
+    latents, paths = load_samples(place.require("sample"))
+    masks, classes = load_masks(place.annotations)
+    position_of = {int(seed_): position for position, seed_ in enumerate(store.seeds)}
+    sample_of = {position_of[int(latents.seed[i])]: i for i in masks if int(latents.seed[i]) in position_of}
+    if missing := len(masks) - len(sample_of):
+        raise InputError(
+            f"{missing} annotated samples have no features yet: run `hdgan features --study {study} --redo`"
+        )
+    ensemble = fit_ensemble(
+        store,
+        {position: masks[i] for position, i in sample_of.items()},
+        place.classifiers,
+        split=split_images(sorted(sample_of), counts=_parse_split(split), seed=seed),
+        members=members,
+        preset=preset,
+        seed=seed,
+        classes=classes,
+        images={position: read_image(paths[i]) for position, i in sample_of.items()},
+        device=choose_device(device),
+        redo=redo,
+    )
+    say(
+        f"{place.classifiers}: {ensemble.members} members. "
+        f"See: hdgan evaluate --study {study}. Next: hdgan synthesize --study {study}",
+        quiet,
+    )
+
+
+def synthesize(
+    study: StudyOption = DEFAULT_STUDY,
+    n: Annotated[int, typer.Option("-n", help="How many pairs; asked for more later, it adds them.", min=1)] = 100,
+    format_: Annotated[str, typer.Option("--format", help="zarr, ome-tiff or png.")] = "zarr",
+    psi: Annotated[float, typer.Option(help="Truncation.")] = 0.7,
+    first_seed: Annotated[int, typer.Option(help="Seeds count up from here.", min=0)] = 1_000_000,
+    window: Annotated[int, typer.Option(help="Edge of the windows labelled at a time, px.", min=1)] = 512,
+    device: DeviceOption = "auto",
+    redo: RedoOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Make image-mask pairs.
+
+    Example: hdgan synthesize --study kidney -n 1000 --format ome-tiff
+    """
+    from hdgan.latents import Latents
+    from hdgan.pairs import synthesize as make_pairs
+    from hdgan.pixels import PixelEnsemble
+    from hdgan.pixels.fitting import ENSEMBLE
+    from hdgan.stylegan2 import load_generator
+    from hdgan.stylegan2.run import GENERATOR
+    from training.devices import choose_device
+
+    place = Study(study)
+    inputs = {"generator": place.require("train"), "classifiers": place.require("fit")}
+    generator = load_generator(inputs["generator"] / GENERATOR)
+    latents = Latents.sample(generator, range(first_seed, first_seed + n), psi=psi)
+    chosen = choose_device(device)
+    ensemble = PixelEnsemble.load(inputs["classifiers"] / ENSEMBLE, device=chosen)
+    pairs = make_pairs(
+        generator.to(chosen), ensemble, latents, place.pairs, format=format_, window=window, inputs=inputs, redo=redo
+    )
+    say(f"{place.pairs}: {len(pairs)} image-mask pairs of {generator.resolution} px", quiet)
+
+
+def _parse_split(text: str | None) -> tuple[int, int, int] | None:
+    """Three counts: "16/4/16"."""
+    if text is None:
+        return None
+    parts = text.split("/")
+    if len(parts) != 3 or not all(part.strip().isdigit() for part in parts):
+        raise InputError(f"--split takes three numbers like 16/4/16, not {text!r}")
+    return int(parts[0]), int(parts[1]), int(parts[2])

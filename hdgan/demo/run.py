@@ -1,0 +1,137 @@
+"""The demo: every stage of the pipeline, each as the command a user would type."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from hdgan.demo.folders import DemoFolders
+from hdgan.demo.plan import DemoPlan
+from hdgan.study import SETTINGS, Study
+from tiling.errors import InputError
+from tiling.files import write_bytes
+
+WORK_SEED, UNSEEN_SEED = 0, 1
+WEIGHTS = Path(__file__).parent / "weights"
+
+
+class StageFailedError(RuntimeError):
+    """A command of the demo ended with an error, which it has printed."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"the stage above ended with exit code {code}; run the demo again to go on from there")
+        self.code = code
+
+
+def run_demo(
+    root: Path,
+    plan: DemoPlan,
+    plan_name: str,
+    *,
+    slide: Path | None = None,
+    from_scratch: bool = False,
+    quiet: bool = False,
+) -> Path:
+    """Run what is missing of the demo in a study folder, and write its report.
+
+    Parameters
+    ----------
+    root
+        The study's folder.
+    plan
+        Sizes of the stages; `plan_name` is how the command line calls it.
+    slide
+        A real slide to work on instead of the phantom. Nobody knows its truth: the stand-in for the expert is then
+        k-means of colour, and nothing is scored against truth.
+    from_scratch
+        Train the generator from random weights instead of the shipped ones.
+
+    Returns
+    -------
+    Path
+        The report, an HTML page.
+    """
+    folders = DemoFolders(Study(root))
+    if slide is not None and not slide.exists():
+        raise InputError(f"no such slide: {slide}")
+    start_from_shipped = slide is None and not from_scratch and plan.preset == "small" and WEIGHTS.is_dir()
+    write_bytes(root / SETTINGS, _settings(plan, real=slide is not None, shipped=start_from_shipped).encode())
+    for command in demo_commands(folders, plan, plan_name, slide=slide, shipped=start_from_shipped):
+        _run(command, quiet=quiet)
+    return folders.report
+
+
+def demo_commands(
+    folders: DemoFolders, plan: DemoPlan, plan_name: str, *, slide: Path | None, shipped: bool
+) -> list[list[str]]:
+    """The arguments of every `hdgan` command of the demo, in order."""
+    root = str(folders.study.root)
+    study = ["--study", root]
+    unseen = ["--study", str(folders.unseen.root)]
+    sized = ["--plan", plan_name, *study]
+    start = ["--from", str(WEIGHTS)] if shipped else []
+    real = ["--real"] if slide else []
+    classes = ["--classes", str(folders.expert / "classes.json")] if slide else []
+    phantoms = [
+        ["demo", "phantom", str(folders.slides), "--size", str(plan.slide_size), "--seed", str(WORK_SEED)],
+        ["demo", "phantom", str(folders.slides), "--size", str(plan.unseen_size), "--seed", str(UNSEEN_SEED)],
+        ["tile", str(folders.slide(UNSEEN_SEED)), *_tiling(plan, real=False), *unseen],
+    ]
+    return [
+        *([] if slide else phantoms),
+        ["tile", str(slide or folders.slide(WORK_SEED)), *study],
+        ["train", *start, *study],
+        ["sample", *study],
+        ["annotate", "pick", *study],
+        ["annotate", "export", *classes, *study],
+        ["demo", "expert", *real, *sized],
+        ["annotate", "import", str(folders.expert / "masks"), *classes, *study],
+        ["features", *study],
+        ["fit", *study],
+        ["synthesize", *study],
+        ["evaluate", *study],
+        *([] if slide else [["demo", "compare", *sized]]),
+        ["demo", "report", *study],
+    ]
+
+
+def _tiling(plan: DemoPlan, *, real: bool) -> list[str]:
+    """A real slide may not say its mpp, so it is tiled by level."""
+    scale = ["--level", "0"] if real else ["--mpp", f"{plan.mpp:g}"]
+    return ["--size", str(plan.tile), *scale, "--overlap", str(plan.overlap)]
+
+
+def _settings(plan: DemoPlan, *, real: bool, shipped: bool) -> str:
+    """`study.toml` of the demo: every option that differs from its default."""
+    tables: dict[str, dict[str, object]] = {
+        "tile": {"size": plan.tile, **({"level": 0} if real else {"mpp": plan.mpp}), "overlap": plan.overlap},
+        "train": {"preset": plan.preset, "kimg": plan.kimg if shipped else plan.kimg_from_scratch},
+        "sample": {"n": plan.samples},
+        "annotate.pick": {"n": plan.annotated},
+        "features": {"blocks": plan.blocks},
+        "fit": {"members": plan.members, "split": "/".join(map(str, plan.split))},
+        "synthesize": {"n": plan.pairs},
+    }
+    lines = ["# What this study asks for: an option given on the command line overrides the one here."]
+    for name, options in tables.items():
+        lines += ["", f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in options.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _run(arguments: Sequence[str], *, quiet: bool) -> None:
+    """Run one command in a process of its own, so that its memory is its own."""
+    if not quiet:
+        print(f"\n$ hdgan {shlex.join(arguments)}", flush=True)
+    ended = subprocess.run(
+        [sys.executable, "-P", "-m", "hdgan", *arguments, *(["--quiet"] if _takes_quiet(arguments, quiet) else [])]
+    )
+    if ended.returncode:
+        raise StageFailedError(ended.returncode)
+
+
+def _takes_quiet(arguments: Sequence[str], quiet: bool) -> bool:
+    return quiet and arguments[0] != "evaluate"

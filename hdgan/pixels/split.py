@@ -1,0 +1,47 @@
+"""Which labelled images to train on, to stop early by, and to score."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tiling.errors import InputError
+
+PAPER_COUNTS = (16, 4, 16)
+"""Images for training, validation and test of HDGAN's 36 (Rizvi et al. 2022, section 3)."""
+
+
+def split_images(
+    indices: Sequence[int], *, counts: tuple[int, int, int] | None = None, seed: int = 0
+) -> dict[str, list[int]]:
+    """Share labelled images out at random, but the same way for the same seed.
+
+    Parameters
+    ----------
+    indices
+        The labelled images.
+    counts
+        For training, validation and test; together at most as many as there are images. Without them, in the
+        proportions of :data:`PAPER_COUNTS`, with at least one to train on.
+
+    Examples
+    --------
+    >>> {part: len(chosen) for part, chosen in split_images(range(36)).items()}
+    {'train': 16, 'validation': 4, 'test': 16}
+    """
+    total = len(indices)
+    if counts is None:
+        test, validation = (total * PAPER_COUNTS[i] // sum(PAPER_COUNTS) for i in (2, 1))
+        counts = (total - test - validation, validation, test)
+    if min(counts) < 0 or counts[0] < 1 or sum(counts) > total:
+        wanted = "/".join(map(str, counts))
+        raise InputError(f"{total} labelled images cannot be split {wanted}; the parts must add up to at most {total}")
+    shuffled = [int(indices[i]) for i in np.random.default_rng(seed).permutation(total)]
+    train, validation, _ = counts
+    parts = {
+        "train": shuffled[:train],
+        "validation": shuffled[train : train + validation],
+        "test": shuffled[train + validation : sum(counts)],
+    }
+    return {part: sorted(chosen) for part, chosen in parts.items()}

@@ -1,0 +1,9 @@
+"""Pictures and figures for notebooks: feature maps, masks over images, votes, training curves.
+
+Pictures are uint8 arrays made with NumPy alone; figures need matplotlib, which is imported when the first one is made.
+"""
+
+from hdgan.explore.figures import panels, training_figure, vote_figure
+from hdgan.explore.pictures import channel_grid, mask_overlay, pca_rgb
+
+__all__ = ["channel_grid", "mask_overlay", "panels", "pca_rgb", "training_figure", "vote_figure"]

@@ -1,0 +1,121 @@
+"""Matplotlib figures. They are made without pyplot, so nothing is shown or kept open behind the caller's back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hdgan.labels import ClassList
+from tiling.errors import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_INCHES = 2.2  # edge of a panel
+_LOSSES = {"loss_g": "generator", "loss_d": "discriminator"}
+
+
+def panels(
+    pictures: Sequence[tuple[str, npt.NDArray[Any]]],
+    *,
+    columns: int = 4,
+    classes: ClassList | None = None,
+    values: str | None = None,
+) -> Figure:
+    """Pictures with titles, in rows, no pixel smoothed.
+
+    Parameters
+    ----------
+    pictures
+        (title, picture): (h, w, 3) uint8 in colour, (h, w) uint8 in grey, or (h, w) floats on one common scale
+        from 0 up, dark to bright.
+    columns
+        Pictures in a row.
+    classes
+        Add a legend of their colours.
+    values
+        What the floats are, beside their scale: "uncertainty, nats".
+    """
+    from matplotlib.patches import Patch
+
+    if not pictures or columns < 1:
+        raise InputError(f"a figure needs pictures and columns >= 1, not {len(pictures)} and {columns}")
+    columns = min(columns, len(pictures))
+    rows = -(-len(pictures) // columns)
+    figure = _figure(columns * _INCHES, rows * (_INCHES + 0.3))
+    axes = figure.subplots(rows, columns, squeeze=False)
+    highest = max((float(p.max()) for _, p in pictures if p.dtype != np.uint8), default=0.0)
+    measured = None
+    for place in axes.flat:
+        place.set_axis_off()
+    for place, (title, picture) in zip(axes.flat, pictures, strict=False):
+        place.set_title(title, fontsize=9)
+        if picture.dtype == np.uint8:
+            place.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        else:
+            measured = place.imshow(picture, cmap="magma", vmin=0, vmax=highest or 1.0, interpolation="nearest")
+    if measured is not None:
+        figure.colorbar(measured, ax=axes, shrink=0.6, label=values)
+    if classes is not None:
+        patches = [Patch(facecolor=np.array(c.colour) / 255, edgecolor="gray", label=c.name) for c in classes]
+        figure.legend(handles=patches, loc="outside lower center", ncols=min(len(patches), 3), fontsize=9)
+    return figure
+
+
+def training_figure(metrics: Sequence[Mapping[str, float]]) -> Figure:
+    """Losses of a training, and how strongly images were augmented, over thousands of images.
+
+    Parameters
+    ----------
+    metrics
+        What `training.loop.read_metrics` gives: a mapping per logged step with `kimg`, `loss_g`, `loss_d`, `p`.
+    """
+    if not metrics:
+        raise InputError("no metrics were logged; train first with `hdgan train`")
+    figure = _figure(8, 3)
+    losses, augmentation = figure.subplots(1, 2)
+    for key, name in _LOSSES.items():
+        rows = [row for row in metrics if key in row]
+        losses.plot([row["kimg"] for row in rows], [row[key] for row in rows], label=name)
+    losses.set(xlabel="thousands of images", ylabel="loss")
+    losses.legend()
+    augmentation.plot([row["kimg"] for row in metrics], [row["p"] for row in metrics], color="gray")
+    augmentation.set(xlabel="thousands of images", ylabel="augmentation probability p", ylim=(0, 1))
+    return figure
+
+
+def vote_figure(logits: npt.NDArray[np.floating[Any]], classes: ClassList) -> Figure:
+    """What every member of an ensemble says about one pixel: its probabilities, and the votes they add up to.
+
+    Parameters
+    ----------
+    logits
+        (members, K): what `PixelEnsemble.logits` gives for the pixel.
+    classes
+        The K classes.
+    """
+    if logits.ndim != 2 or logits.shape[1] != len(classes):
+        raise InputError(f"logits of one pixel are (members, {len(classes)}), not {logits.shape}")
+    members = len(logits)
+    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probabilities = odds / odds.sum(axis=1, keepdims=True)
+    votes = np.bincount(logits.argmax(axis=1), minlength=len(classes))
+    figure = _figure(8, 0.4 * len(classes) + 1.4)
+    each, together = figure.subplots(1, 2, sharey=True)
+    shown = each.imshow(probabilities.T, cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
+    each.set(xlabel="member", xticks=range(members), xticklabels=range(1, members + 1))
+    each.set(yticks=range(len(classes)), yticklabels=classes.names)
+    figure.colorbar(shown, ax=each, label="probability")
+    colours = [np.array(c.colour) / 255 for c in classes]
+    together.barh(range(len(classes)), votes, color=colours, edgecolor="gray")
+    together.set(xlabel=f"votes of {members}", xlim=(0, members))
+    return figure
+
+
+def _figure(width: float, height: float) -> Figure:
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), dpi=100, layout="constrained")

@@ -1,0 +1,26 @@
+"""Draw the README's picture from a finished demo: `python docs/make_pictures.py demo-study`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from hdgan.demo.report import pair_strip
+from hdgan.pairs import PairSet
+from hdgan.pictures import write_png
+
+ROWS, ACROSS, EDGE = 4, 2, 128
+
+
+def main(study: Path) -> None:
+    """The first pairs of the study, as image, mask, mask over image, uncertainty."""
+    pairs = PairSet.open(study / "pairs")
+    strips = [pair_strip(pairs, i, size=EDGE) for i in range(ROWS * ACROSS)]
+    gap = np.full((EDGE, EDGE // 8, 3), 255, np.uint8)
+    rows = [np.concatenate([strips[r * ACROSS], gap, *strips[r * ACROSS + 1 : (r + 1) * ACROSS]], 1) for r in range(ROWS)]
+    write_png(Path(__file__).parent / "images" / "pairs.png", np.concatenate(rows))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

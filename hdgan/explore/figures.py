@@ -14,7 +14,7 @@ from tiling.errors import InputError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_INCHES = 2.2  # edge of a panel
+_TITLE = 0.3  # inches
 _LOSSES = {"loss_g": "generator", "loss_d": "discriminator"}
 
 
@@ -22,6 +22,7 @@ def panels(
     pictures: Sequence[tuple[str, npt.NDArray[Any]]],
     *,
     columns: int = 4,
+    width: float = 2.2,
     classes: ClassList | None = None,
     values: str | None = None,
 ) -> Figure:
@@ -34,6 +35,8 @@ def panels(
         from 0 up, dark to bright.
     columns
         Pictures in a row.
+    width
+        Of a picture, inches.
     classes
         Add a legend of their colours.
     values
@@ -45,7 +48,8 @@ def panels(
         raise InputError(f"a figure needs pictures and columns >= 1, not {len(pictures)} and {columns}")
     columns = min(columns, len(pictures))
     rows = -(-len(pictures) // columns)
-    figure = _figure(columns * _INCHES, rows * (_INCHES + 0.3))
+    tallest = max(picture.shape[0] / picture.shape[1] for _, picture in pictures)
+    figure = _figure(columns * width, rows * (width * tallest + _TITLE))
     axes = figure.subplots(rows, columns, squeeze=False)
     highest = max((float(p.max()) for _, p in pictures if p.dtype != np.uint8), default=0.0)
     measured = None
@@ -83,7 +87,7 @@ def training_figure(metrics: Sequence[Mapping[str, float]]) -> Figure:
     losses.set(xlabel="thousands of images", ylabel="loss")
     losses.legend()
     augmentation.plot([row["kimg"] for row in metrics], [row["p"] for row in metrics], color="gray")
-    augmentation.set(xlabel="thousands of images", ylabel="augmentation probability p", ylim=(0, 1))
+    augmentation.set(xlabel="thousands of images", ylabel="augmentation probability p", ylim=(-0.03, 1.03))
     return figure
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from tiling.lazy import lazy_names
 
 if TYPE_CHECKING:
     from hdgan.labels import ClassList, LabelClass
@@ -13,15 +14,12 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = ["ClassList", "InputError", "LabelClass", "Latents", "__version__"]
 
-_HOME = {
-    "ClassList": "hdgan.labels",
-    "InputError": "tiling.errors",
-    "LabelClass": "hdgan.labels",
-    "Latents": "hdgan.latents",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOME[name]), name)
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "ClassList": "hdgan.labels",
+        "InputError": "tiling.errors",
+        "LabelClass": "hdgan.labels",
+        "Latents": "hdgan.latents",
+    },
+)

@@ -10,8 +10,9 @@ Examples
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from tiling.lazy import lazy_names
 
 if TYPE_CHECKING:
     from tiling.archive import tile_archive
@@ -21,24 +22,14 @@ if TYPE_CHECKING:
 
 __all__ = ["InputError", "Slide", "Tile", "TileSet", "open_slide", "tile_archive"]
 
-_HOME = {
-    "InputError": "tiling.errors",
-    "Slide": "tiling.slide",
-    "Tile": "tiling.tileset",
-    "TileSet": "tiling.tileset",
-    "open_slide": "tiling.slide",
-    "tile_archive": "tiling.archive",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import a public name on first use (PEP 562), so that `import tiling` itself costs nothing."""
-    if name not in _HOME:
-        raise AttributeError(f"module 'tiling' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOME[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "InputError": "tiling.errors",
+        "Slide": "tiling.slide",
+        "Tile": "tiling.tileset",
+        "TileSet": "tiling.tileset",
+        "open_slide": "tiling.slide",
+        "tile_archive": "tiling.archive",
+    },
+)

@@ -17,6 +17,11 @@ def set_quiet(quiet: bool) -> None:
     _console.quiet = quiet
 
 
+def note(message: str) -> None:
+    """Say something on standard error, as one line whatever its length; nothing when quiet."""
+    _console.print(message, soft_wrap=True, markup=False, highlight=False)
+
+
 def bar() -> Progress:
     """A progress display on standard error; use it as a context manager and add tasks to it."""
     return Progress(

@@ -21,6 +21,7 @@ from typing import Any
 
 from tiling.errors import InputError
 from tiling.files import fingerprint, read_json, remove, sweep_partials, write_json
+from tiling.progress import note
 
 RECORD = "stage.json"
 _VERSIONS_OF = ("hdgan", "numpy", "torch", "zarr", "openslide-python", "openslide-bin")
@@ -67,7 +68,7 @@ class Stage:
         Returns
         -------
         Stage
-            `complete` tells that there is nothing to do. Otherwise the folder holds nothing, or what an earlier
+            `complete` tells that there is nothing to do, and so does a line on standard error. Otherwise the folder holds nothing, or what an earlier
             call with the same settings left: the stage keeps the whole items and makes the missing ones.
 
         Raises
@@ -87,6 +88,7 @@ class Stage:
         if previous is not None:
             _refuse_other(folder, previous, wanted, grows)
             if previous["status"] == "complete" and previous["config"] == wanted["config"]:
+                note(f"{folder} is complete: nothing to do")
                 return cls(folder, previous, complete=True)
         folder.mkdir(parents=True, exist_ok=True)
         sweep_partials(folder)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from tiling.lazy import lazy_names
 
 if TYPE_CHECKING:
     from hdgan.features.extraction import extract
@@ -11,12 +13,12 @@ if TYPE_CHECKING:
 
 __all__ = ["FeatureStore", "Patch", "Window", "extract"]
 
-_HOME = {"FeatureStore": "store", "Patch": "patch", "Window": "patch", "extract": "extraction"}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "FeatureStore": "hdgan.features.store",
+        "Patch": "hdgan.features.patch",
+        "Window": "hdgan.features.patch",
+        "extract": "hdgan.features.extraction",
+    },
+)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from tiling.lazy import lazy_names
 
 if TYPE_CHECKING:
     from hdgan.pairs.pairset import Pair, PairSet
@@ -11,10 +12,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Pair", "PairSet", "synthesize"]
 
-_HOME = {"Pair": "pairset", "PairSet": "pairset", "synthesize": "synthesis"}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "Pair": "hdgan.pairs.pairset",
+        "PairSet": "hdgan.pairs.pairset",
+        "synthesize": "hdgan.pairs.synthesis",
+    },
+)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from tiling.lazy import lazy_names
 
 if TYPE_CHECKING:
     from hdgan.pixels.ensemble import PixelEnsemble
@@ -14,17 +15,14 @@ if TYPE_CHECKING:
 
 __all__ = ["PRESETS", "PixelEnsemble", "Preset", "fit", "predict_stored", "split_images"]
 
-_HOME = {
-    "PRESETS": "presets",
-    "PixelEnsemble": "ensemble",
-    "Preset": "presets",
-    "fit": "fitting",
-    "predict_stored": "predict",
-    "split_images": "split",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "PRESETS": "hdgan.pixels.presets",
+        "PixelEnsemble": "hdgan.pixels.ensemble",
+        "Preset": "hdgan.pixels.presets",
+        "fit": "hdgan.pixels.fitting",
+        "predict_stored": "hdgan.pixels.predict",
+        "split_images": "hdgan.pixels.split",
+    },
+)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from tiling.errors import InputError
-from tiling.files import remove, replacing
+from tiling.files import remove, replacing, sweep_partials
 
 _HEADER = "hdgan"
 _TENSOR = "__tensor__"
@@ -33,8 +33,11 @@ def save_weights(path: Path, tensors: Mapping[str, Tensor], *, kind: str, about:
         partial.chmod(0o644)  # safetensors makes files that only their owner can read
 
 
-def load_weights(path: Path, *, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read what :func:`save_weights` wrote; anything else is an :class:`InputError` that says what it is not."""
+def load_weights(path: Path, *, kind: str, needs: Collection[str] = ()) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what :func:`save_weights` wrote: the tensors, and the document with at least the keys in `needs`.
+
+    Anything else is an :class:`InputError` that says what it is not.
+    """
     if not path.is_file():
         raise InputError(f"no such file: {path}")
     try:
@@ -47,6 +50,8 @@ def load_weights(path: Path, *, kind: str) -> tuple[dict[str, Tensor], dict[str,
     if not isinstance(about, dict) or about.get("kind") != kind:
         found = about.get("kind") if isinstance(about, dict) else "safetensors without hdgan's header"
         raise InputError(f"{path} is not a {kind} file but: {found}")
+    if lacking := sorted(set(needs) - about.keys()):
+        raise InputError(f"{path} does not tell its {', '.join(lacking)}; make it again with this version of hdgan")
     return tensors, about
 
 
@@ -59,7 +64,7 @@ def load_strictly(module: torch.nn.Module, tensors: Mapping[str, Tensor], path: 
     for what, names in (("lacks", missing), ("has unknown", unknown), ("has other shapes of", sorted(shapes))):
         if names:
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-            raise InputError(f"{path} {what} {', '.join(names[:3])}{more}")
+            raise InputError(f"{path} {what} {', '.join(names[:3])}{more}; it was made for another network")
     module.load_state_dict(dict(tensors))
 
 
@@ -71,7 +76,7 @@ def save_state(path: Path, state: Mapping[str, Any]) -> None:
 
 def load_state(path: Path) -> dict[str, Any]:
     """Read what :func:`save_state` wrote."""
-    tensors, about = load_weights(path, kind="training state")
+    tensors, about = load_weights(path, kind="training state", needs=["state"])
     state: dict[str, Any] = _unpack(about["state"], tensors)
     return state
 
@@ -107,6 +112,7 @@ class Checkpoints:
 
     def __init__(self, folder: Path, *, keep: int = 2) -> None:
         self.folder, self.keep = folder, keep
+        sweep_partials(folder)
 
     def steps(self) -> list[int]:
         """Steps of which a state is there, in order."""

@@ -16,9 +16,11 @@ def _key(seed: int, purpose: str, step: int) -> bytes:
     return hashlib.sha256(f"{seed}/{purpose}/{step}".encode()).digest()
 
 
-def torch_draws(seed: int, purpose: str, step: int = 0) -> torch.Generator:
-    """A CPU generator for one purpose of one step."""
-    return torch.Generator().manual_seed(int.from_bytes(_key(seed, purpose, step)[:8], "little", signed=True))
+def torch_draws(seed: int, purpose: str, step: int = 0, *, device: torch.device | None = None) -> torch.Generator:
+    """A generator for one purpose of one step, on the CPU if no device is given."""
+    return torch.Generator(device or "cpu").manual_seed(
+        int.from_bytes(_key(seed, purpose, step)[:8], "little", signed=True)
+    )
 
 
 def numpy_draws(seed: int, purpose: str, step: int = 0) -> np.random.Generator:

@@ -7,7 +7,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ CHECKPOINTS = "checkpoints"
 
 
 class Trainer(Protocol):
-    """What the loop drives. A step must depend only on the state and on the step's index."""
+    """What the loop drives. A step, which may be a whole epoch, depends on the state and on its index alone."""
 
     def step(self, index: int) -> Mapping[str, float]:
         """Do step `index` (counted from 0) and return its metrics."""
@@ -38,29 +38,48 @@ class Trainer(Protocol):
 
 @dataclass(frozen=True)
 class LoopConfig:
-    """How long to train and how often to write. Counts are steps; `checkpoint_seconds` is time."""
+    """How long to train and how often to write. Counts are steps.
+
+    A checkpoint is due `checkpoint_seconds` after the last one, and every `checkpoint_every` steps where given.
+    """
 
     steps: int
     log_every: int = 10
     checkpoint_seconds: float = 120.0
+    checkpoint_every: int | None = None
     keep: int = 2
 
     def __post_init__(self) -> None:
-        for name in ("steps", "log_every", "keep"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} must be at least 1, not {getattr(self, name)}")
+        for name in ("steps", "log_every", "checkpoint_every", "keep"):
+            if (count := getattr(self, name)) is not None and count < 1:
+                raise InputError(f"{name} must be at least 1, not {count}")
+
+    def due(self, done: int, seconds: float) -> bool:
+        """Whether to write a checkpoint after `done` steps and so many seconds since the last one."""
+        every = self.checkpoint_every
+        return seconds > self.checkpoint_seconds or (every is not None and done % every == 0)
 
 
 class DivergedError(RuntimeError):
     """A metric of training was NaN or infinite."""
 
 
-def run_loop(trainer: Trainer, folder: Path, config: LoopConfig, description: str) -> None:
-    """Train to `config.steps`, continuing from the newest checkpoint in `folder`.
+def run_loop(
+    trainer: Trainer,
+    folder: Path,
+    config: LoopConfig,
+    description: str,
+    *,
+    finished: Callable[[], bool] = lambda: False,
+) -> None:
+    """Train to `config.steps`, or until `finished` says so, continuing from the newest checkpoint in `folder`.
 
     Writes `folder/metrics.jsonl` (one line per logged step) and `folder/checkpoints/`. After kill -9 the same call
     loses what came after the last checkpoint and then does the same steps again. Ctrl-C finishes the step, writes a
     checkpoint, and raises KeyboardInterrupt.
+
+    `finished` is asked before the first step and after each one. It may depend on the trainer's state only, so that
+    a resumed training ends where an undisturbed one does.
 
     Raises
     ------
@@ -68,27 +87,28 @@ def run_loop(trainer: Trainer, folder: Path, config: LoopConfig, description: st
         When a metric is not finite; the last checkpoint stays as it was.
     """
     checkpoints = Checkpoints(folder / CHECKPOINTS, keep=config.keep)
-    start, means = 0, _Means({})
+    done, means = 0, _Means({})
     if latest := checkpoints.latest():
-        start, state = latest
+        done, state = latest
         trainer.restore(state["trainer"])
         means = _Means(state["pending"])
     metrics_file = folder / METRICS
-    _cut_metrics(metrics_file, start)
+    _cut_metrics(metrics_file, done)
     saved_at = time.monotonic()
+    ended = done >= config.steps or finished()
     with _interruptible() as interrupted, bar() as progress, metrics_file.open("a", encoding="utf-8") as log:
-        task = progress.add_task(description, total=config.steps, completed=start, detail="")
-        for index in range(start, config.steps):
-            done = index + 1
-            means.add(trainer.step(index), done)
-            if done % config.log_every == 0 or done == config.steps:
+        task = progress.add_task(description, total=config.steps, completed=done, detail="")
+        while not ended:
+            means.add(trainer.step(done), done + 1)
+            done += 1
+            ended = done >= config.steps or finished()
+            if ended or done % config.log_every == 0:
                 metrics = means.take()
                 log.write(json.dumps({"step": done, **metrics}) + "\n")
                 log.flush()
                 progress.update(task, detail=" ".join(f"{name} {value:.3g}" for name, value in metrics.items()))
             progress.update(task, completed=done)
-            due = time.monotonic() - saved_at > config.checkpoint_seconds
-            if due or done == config.steps or interrupted.is_set():
+            if ended or interrupted.is_set() or config.due(done, time.monotonic() - saved_at):
                 checkpoints.save(done, {"trainer": trainer.state(), "pending": means.sums})
                 saved_at = time.monotonic()
             if interrupted.is_set():
@@ -104,7 +124,7 @@ class _Means:
     def add(self, metrics: Mapping[str, float], step: int) -> None:
         for name, value in metrics.items():
             if not math.isfinite(value):
-                raise DivergedError(f"step {step}: {name} is {value}; lower the learning rate or raise gamma")
+                raise DivergedError(f"step {step}: {name} is {value}; lower the learning rate")
             total, count = self.sums.get(name, [0.0, 0.0])
             self.sums[name] = [total + value, count + 1]
 

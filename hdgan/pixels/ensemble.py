@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import colorsys
-import json
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -12,17 +11,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from hdgan.features.patch import Patch
 from hdgan.labels import ClassList, LabelClass, LabelMap
 from hdgan.pixels.folded import Folded, first_layer_groups, label_cells, window_group
 from tiling.errors import InputError
-from tiling.files import write_bytes
+from training.checkpoint import load_strictly, load_weights, save_weights
 
-_HEADER = "hdgan.pixels.PixelEnsemble"
+_KIND = "pixel ensemble"
 
 
 class MemberLinear(nn.Module):
@@ -171,39 +168,29 @@ class PixelEnsemble(nn.Module):
 
     def save(self, path: str | Path) -> None:
         """Write weights and, in the file's header, everything else, as safetensors."""
-        write_bytes(Path(path), self.to_bytes())
-
-    def to_bytes(self) -> bytes:
-        """The content of a saved file."""
-        config = {
-            "layers": self.layers,
+        about = {
+            "layers": list(self.layers.items()),
             "classes": [{"name": c.name, "colour": list(c.colour)} for c in self.class_list],
             "members": self.members,
             "hidden": list(self.hidden),
             "dropout": self.dropout,
         }
-        tensors = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
-        # One entry only: safetensors writes several in an order that differs from process to process.
-        return bytes(save(tensors, metadata={_HEADER: json.dumps(config)}))
+        save_weights(Path(path), self.state_dict(), kind=_KIND, about=about)
 
     @classmethod
     def load(cls, path: str | Path, *, device: str | torch.device = "cpu") -> PixelEnsemble:
         """Read what :meth:`save` wrote; anything else is an :class:`InputError`."""
-        try:
-            with safe_open(path, framework="pt") as file:
-                metadata = file.metadata() or {}
-                state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except FileNotFoundError as error:
-            raise InputError(f"no such file: {path}") from error
-        except (SafetensorError, OSError) as error:
-            raise InputError(f"{path} is not a safetensors file ({error})") from error
-        if _HEADER not in metadata:
-            raise InputError(f"{path} is not a pixel ensemble; make one with `hdgan fit`")
-        config = json.loads(metadata[_HEADER])
-        classes = [LabelClass(c["name"], tuple(c["colour"])) for c in config.pop("classes")]
-        config["hidden"] = tuple(config["hidden"])
-        ensemble = cls(classes=classes, generator=torch.Generator().manual_seed(0), **config)
-        ensemble.load_state_dict(state)
+        path = Path(path)
+        tensors, about = load_weights(path, kind=_KIND, needs=["layers", "classes", "members", "hidden", "dropout"])
+        ensemble = cls(
+            layers=dict(about["layers"]),
+            classes=[LabelClass(c["name"], tuple(c["colour"])) for c in about["classes"]],
+            members=about["members"],
+            hidden=tuple(about["hidden"]),
+            generator=torch.Generator(),
+            dropout=about["dropout"],
+        )
+        load_strictly(ensemble, tensors, path)
         return ensemble.to(device)
 
 

@@ -22,13 +22,13 @@ from hdgan.pixels.statistics import Statistics, upsampled_statistics
 from hdgan.pixels.trainer import EnsembleTrainer, Validation
 from hdgan.provenance import digest
 from tiling.errors import InputError
-from tiling.files import write_json
-from tiling.progress import bar, track
+from tiling.files import remove, write_json
+from tiling.progress import track
 from tiling.stage import Stage
+from training.loop import CHECKPOINTS, LoopConfig, read_metrics, run_loop
 
 ENSEMBLE, CONFIG, REPORT = "ensemble.safetensors", "config.json", "report.json"
 PARTS = ("train", "validation", "test")
-_CHECKPOINT = "checkpoint.safetensors"
 _MANY_CLASSES = 32  # DatasetGAN widens its networks from here on
 
 Split = Mapping[str, Sequence[int]]
@@ -61,7 +61,7 @@ def fit(
     labels
         {store index: (H, W) uint8}, 255 where unlabelled.
     out
-        Folder for `ensemble.safetensors`, `config.json` and `report.json`.
+        Folder for `ensemble.safetensors`, `config.json`, `report.json` and `metrics.jsonl` (losses by epoch).
     split
         {"train": [...], "validation": [...], "test": [...]}: store indices; validation and test may be empty.
     members
@@ -154,28 +154,18 @@ class _Task:
 
 def _run(task: _Task, stage: Stage, device: torch.device) -> None:
     """Train, report, and write it all down."""
-    trainer = task.trainer(device)
-    _train(trainer, stage.folder / _CHECKPOINT)
+    folder, trainer = stage.folder, task.trainer(device)
+    loop = LoopConfig(steps=task.preset.epochs, log_every=1, checkpoint_every=1)
+    run_loop(trainer, folder, loop, "fit", finished=trainer.out_of_patience)
     ensemble = trainer.best_ensemble()
-    ensemble.save(stage.folder / ENSEMBLE)
+    ensemble.save(folder / ENSEMBLE)
     report = _report(ensemble, task)
-    write_json(stage.folder / CONFIG, task.config() | {"layers": task.store.layers})
-    write_json(stage.folder / REPORT, {"training": trainer.summary()} | report)
-    (stage.folder / _CHECKPOINT).unlink()
-    summary = {"accuracy": report["accuracy"], "epochs": trainer.epoch}
-    stage.finish(principal=[stage.folder / ENSEMBLE], summary=summary)
-
-
-def _train(trainer: EnsembleTrainer, checkpoint: Path) -> None:
-    """Train to the end, from the checkpoint if there is one, leaving one after every epoch."""
-    if checkpoint.exists():
-        trainer.restore(checkpoint)
-    with bar() as progress:
-        task = progress.add_task("fit", total=trainer.preset.epochs, completed=trainer.epoch, detail="")
-        while not trainer.finished:
-            trainer.run_epoch()
-            trainer.save(checkpoint)
-            progress.update(task, completed=trainer.epoch, detail=trainer.describe())
+    history = read_metrics(folder)
+    training = {"epochs": len(history), "best_epoch": trainer.best_epoch, "history": history}
+    write_json(folder / CONFIG, task.config() | {"layers": task.store.layers})
+    write_json(folder / REPORT, {"training": training} | report)
+    stage.finish(principal=[folder / ENSEMBLE], summary={"accuracy": report["accuracy"], "epochs": len(history)})
+    remove(folder / CHECKPOINTS)
 
 
 def _report(ensemble: PixelEnsemble, task: _Task) -> dict[str, Any]:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from hdgan.features import FeatureStore
 from hdgan.features.patch import Floats, Indices
 from hdgan.labels import UNLABELLED, LabelMap
 from hdgan.pixels.statistics import Statistics
 from tiling.errors import InputError
+from training.draws import numpy_draws
+from training.stream import prefetch
 
 _SEGMENT = 256  # px: a label map's pixels are counted in runs of this length
 
@@ -133,26 +133,19 @@ class PixelSampler:
         return features
 
     def batches(
-        self, *, size: int, count: int, key: Sequence[int], noise: Noise | None = None
+        self, numbers: range, *, size: int, seed: int, noise: Noise | None = None
     ) -> Iterator[tuple[Floats, Indices]]:
-        """`count` batches of features (size, C) float32 and labels (size,) int64, the next pool made in a thread.
+        """Batches of features (size, C) float32 and labels (size,) int64, the next pool made in a thread.
 
-        Batch b is drawn by a generator of the seed (*key, b): it is the same whatever the pools.
+        A batch's draws are keyed by the seed and its number: it is the same whatever the pools.
         """
         per_pool = max(self._pool_bytes // (size * self._store.channels * 4), 1)
-        starts = range(0, count, per_pool)
-        with ThreadPoolExecutor(max_workers=1) as thread:
-            pools = (range(start, min(start + per_pool, count)) for start in starts)
-            ahead = thread.submit(self._pool, next(pools), size, key, noise)
-            for following in pools:
-                pool, ahead = ahead.result(), thread.submit(self._pool, following, size, key, noise)
-                yield from pool
-            yield from ahead.result()
+        pools = [numbers[start : start + per_pool] for start in range(0, len(numbers), per_pool)]
+        for pool in prefetch(lambda i: self._pool(pools[i], size, seed, noise), 0, len(pools), ahead=2):
+            yield from pool
 
-    def _pool(
-        self, numbers: range, size: int, key: Sequence[int], noise: Noise | None
-    ) -> list[tuple[Floats, npt.NDArray[np.int64]]]:
-        rngs = [np.random.default_rng([*key, number]) for number in numbers]
+    def _pool(self, numbers: range, size: int, seed: int, noise: Noise | None) -> list[tuple[Floats, Indices]]:
+        rngs = [numpy_draws(seed, "pixels", number) for number in numbers]
         draws = [self.draw(size, rng) for rng in rngs]
         joined = Draw(*(np.concatenate([getattr(d, f) for d in draws]) for f in ("image", "y", "x", "label")))
         batches = np.split(self.features(joined), len(draws))

@@ -1,25 +1,21 @@
-"""The training of an ensemble, epoch by epoch, with a checkpoint from which it goes on exactly."""
+"""The training of an ensemble, epoch by epoch."""
 
 from __future__ import annotations
 
-import json
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.torch import save
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from hdgan.pixels.ensemble import PixelEnsemble
 from hdgan.pixels.presets import Preset
 from hdgan.pixels.sampling import Noise, PixelSampler
-from tiling.files import write_bytes
+from training.draws import numpy_draws, torch_draws
 
-_BATCHES, _DROPOUT, _VALIDATION = 0, 1, 2  # phases of the run: each draws by seeds of its own
 _VALIDATION_PIXELS = 2**14
 _VALIDATION_BATCH = 2**12
 
@@ -34,7 +30,7 @@ class Validation:
     @classmethod
     def draw(cls, sampler: PixelSampler, seed: int, device: torch.device) -> Validation:
         """Draw at most 16,384 pixels."""
-        drawn = sampler.draw(min(sampler.labelled, _VALIDATION_PIXELS), np.random.default_rng([seed, _VALIDATION]))
+        drawn = sampler.draw(min(sampler.labelled, _VALIDATION_PIXELS), numpy_draws(seed, "validation"))
         features = torch.from_numpy(sampler.features(drawn)).to(device)
         return cls(features.T, torch.from_numpy(drawn.label).to(device))
 
@@ -55,7 +51,7 @@ def members_loss(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -
 
 
 class EnsembleTrainer:
-    """All state of a fit: ensemble, optimiser, the best weights so far and the history of the losses."""
+    """Ensemble, optimiser and the best weights so far. Fits :class:`training.loop.Trainer`; a step is an epoch."""
 
     def __init__(
         self,
@@ -66,81 +62,63 @@ class EnsembleTrainer:
         seed: int,
     ) -> None:
         self.ensemble, self.preset = ensemble, preset
+        self.best_epoch = 0
         self._sampler, self._validation, self._seed = sampler, validation, seed
         self._optimiser = _optimiser(ensemble, preset)
-        self._best = _copy(ensemble)
-        self._best_epoch = 0
-        self._history: list[dict[str, float]] = []
+        self._best: Mapping[str, Tensor] = {}
+        self._best_loss = math.inf
+        self._epochs = 0
 
-    @property
-    def epoch(self) -> int:
-        """Epochs trained."""
-        return len(self._history)
-
-    @property
-    def finished(self) -> bool:
-        """Whether all epochs are done, or the validation loss has not fallen for as many as the preset has patience."""
-        patience = self.preset.patience
-        waited = self._validation is not None and patience is not None and self.epoch - self._best_epoch >= patience
-        return self.epoch >= self.preset.epochs or waited
-
-    def run_epoch(self) -> None:
-        """Train for one epoch and remember its weights if they are the best yet."""
-        losses = {"loss": self._train()}
+    def step(self, index: int) -> Mapping[str, float]:
+        """Train for epoch `index` and remember its weights if they are the best yet; the losses, in nats."""
+        losses = {"loss": self._train(index)}
         if self._validation is not None:
             losses["validation_loss"] = self._validation.loss(self.ensemble)
-        earlier = [entry["validation_loss"] for entry in self._history if "validation_loss" in entry]
-        self._history.append(losses)
-        if self._validation is None or losses["validation_loss"] < min(earlier, default=float("inf")):
-            self._best, self._best_epoch = _copy(self.ensemble), self.epoch
+        self._epochs = index + 1
+        if self._validation is None or losses["validation_loss"] < self._best_loss:
+            self._best_loss = losses.get("validation_loss", losses["loss"])
+            self._best, self.best_epoch = _copy(self.ensemble), self._epochs
+        return losses
+
+    def out_of_patience(self) -> bool:
+        """Whether the validation loss has not fallen for as many epochs as the preset has patience."""
+        if self._validation is None or self.preset.patience is None:
+            return False
+        return self._epochs - self.best_epoch >= self.preset.patience
 
     def best_ensemble(self) -> PixelEnsemble:
         """The ensemble with its best weights."""
         self.ensemble.load_state_dict(self._best)
         return self.ensemble.eval()
 
-    def summary(self) -> dict[str, Any]:
-        """Epochs, the best of them (counted from 1), and the losses of each, in nats."""
-        return {"epochs": self.epoch, "best_epoch": self._best_epoch, "history": self._history}
+    def state(self) -> Mapping[str, Any]:
+        """Everything that the following epochs depend on."""
+        return {
+            "ensemble": self.ensemble.state_dict(),
+            "optimiser": self._optimiser.state_dict(),
+            "best": self._best,
+            "best_epoch": self.best_epoch,
+            "best_loss": self._best_loss,
+            "epochs": self._epochs,
+        }
 
-    def describe(self) -> str:
-        """The last epoch's losses, for a progress bar."""
-        return ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in self._history[-1].items())
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what :meth:`state` gave."""
+        self.ensemble.load_state_dict(state["ensemble"])
+        self._optimiser.load_state_dict(state["optimiser"])
+        self._best, self._best_loss = state["best"], state["best_loss"]
+        self.best_epoch, self._epochs = state["best_epoch"], state["epochs"]
 
-    def save(self, path: Path) -> None:
-        """Write everything that the following epochs depend on, atomically."""
-        tensors = {f"model.{name}": tensor for name, tensor in self.ensemble.state_dict().items()}
-        tensors |= {f"best.{name}": tensor for name, tensor in self._best.items()}
-        for index, state in self._optimiser.state_dict()["state"].items():
-            tensors |= {f"optimiser.{index}.{name}": value for name, value in state.items()}
-        metadata = {"summary": json.dumps(self.summary())}
-        write_bytes(path, save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata=metadata))
-
-    def restore(self, path: Path) -> None:
-        """Go on from what :meth:`save` wrote."""
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            summary = json.loads(file.metadata()["summary"])
-        self._history, self._best_epoch = summary["history"], summary["best_epoch"]
-        self.ensemble.load_state_dict(_of(tensors, "model."))
-        self._best = _of(tensors, "best.")
-        state: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in _of(tensors, "optimiser.").items():
-            index, key = name.split(".")
-            state.setdefault(int(index), {})[key] = tensor
-        self._optimiser.load_state_dict(self._optimiser.state_dict() | {"state": state})
-
-    def _train(self) -> float:
+    def _train(self, epoch: int) -> float:
         """One epoch; the mean loss of members and pixels."""
         preset, device = self.preset, self.ensemble.mean.device
         steps = max((preset.epoch_pixels or self._sampler.labelled) // preset.batch, 1)
-        seeds = np.random.SeedSequence([self._seed, _DROPOUT, self.epoch]).generate_state(1, np.uint64)
-        dropout = torch.Generator(device).manual_seed(int(seeds[0] >> 1))
+        dropout = torch_draws(self._seed, "dropout", epoch, device=device)
         noise = Noise(preset.noise_probability, preset.noise_deviation) if preset.noise_probability else None
-        key = (self._seed, _BATCHES, self.epoch)
+        numbers = range(epoch * steps, (epoch + 1) * steps)
         self.ensemble.train()
         total = torch.zeros((), device=device)
-        for features, labels in self._sampler.batches(size=preset.batch, count=steps, key=key, noise=noise):
+        for features, labels in self._sampler.batches(numbers, size=preset.batch, seed=self._seed, noise=noise):
             logits = self.ensemble(torch.from_numpy(features).to(device).T, generator=dropout)
             loss = members_loss(logits, torch.from_numpy(labels).to(device), preset.label_smoothing)
             self._optimiser.zero_grad()
@@ -158,7 +136,3 @@ def _optimiser(ensemble: PixelEnsemble, preset: Preset) -> torch.optim.Optimizer
 
 def _copy(ensemble: PixelEnsemble) -> dict[str, Tensor]:
     return {name: tensor.clone() for name, tensor in ensemble.state_dict().items()}
-
-
-def _of(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

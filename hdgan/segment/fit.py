@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
 
@@ -19,13 +18,12 @@ from hdgan.labels import UNLABELLED, ClassList
 from hdgan.segment.crops import LabelledImages, draw_crop, survey
 from hdgan.segment.network import STRIDE, UNet
 from hdgan.segment.precision import autocast
-from hdgan.segment.predict import Segmenter, place_network, to_network
+from hdgan.segment.predict import WEIGHTS, Segmenter, place_network, to_network
 from tiling.errors import InputError
-from tiling.files import remove, replacing
-from tiling.progress import bar
+from tiling.files import remove
 from tiling.stage import Stage
-
-_CHECKPOINT = "checkpoint.safetensors"
+from training.draws import numpy_draws
+from training.loop import CHECKPOINTS, LoopConfig, read_metrics, run_loop
 
 
 @dataclass(frozen=True)
@@ -79,7 +77,7 @@ def fit_segmenter(
 ) -> Segmenter:
     """Fit a U-Net by cross-entropy and soft Dice (Milletari et al. 2016, V-Net, section 3); 255 is ignored.
 
-    Every crop's draws are keyed by (seed, step, place in the batch): a run that was killed goes on from its last
+    Every crop's draws are keyed by the seed and the crop's number: a run that was killed goes on from its last
     checkpoint when called again, and ends with the weights of one that was not (on the same kind of machine and
     number of threads).
 
@@ -88,7 +86,7 @@ def fit_segmenter(
     pairs
         (H, W, 3) uint8 images and (H, W) uint8 labels by index, read as they are drawn.
     out
-        Folder for weights, `config.json`, `classes.json` and the record of the stage.
+        Folder for weights, `classes.json`, `metrics.jsonl` (loss by step) and the record of the stage.
     classes
         The classes of the labels.
     steps, batch, crop, seed, balanced, width
@@ -114,54 +112,80 @@ def fit_segmenter(
         For pairs that cannot be learnt from, or an `out` made from other pairs or settings.
     """
     config = FitConfig(steps=steps, batch=batch, crop=crop, seed=seed, balanced=balanced, width=width)
-    if checkpoint_every < 1:
-        raise InputError(f"checkpoint_every must be at least 1 step, not {checkpoint_every}")
+    loop = LoopConfig(steps=config.steps, checkpoint_every=checkpoint_every)
     surveyed = survey(pairs, classes, crop=config.crop)
     settings = asdict(config) | {"classes": classes.names}
     if not inputs:
         settings["pairs"] = surveyed.fingerprint
     stage = Stage.begin(out, name="segment", config=settings, inputs=inputs or {}, redo=redo)
     if not stage.complete:
-        network, loss = _fit(pairs, surveyed.present, out / _CHECKPOINT, config, checkpoint_every, torch.device(device))
-        Segmenter(network, classes).save(out)
-        remove(out / _CHECKPOINT)
-        stage.finish(principal=[out / "network.safetensors"], summary={"steps": config.steps, "loss": loss})
+        trainer = SegmenterTrainer(pairs, surveyed.present, config, torch.device(device))
+        run_loop(trainer, out, loop, "fitting a segmenter")
+        Segmenter(trainer.network, classes).save(out)
+        loss = read_metrics(out)[-1]["loss"]
+        stage.finish(principal=[out / WEIGHTS], summary={"steps": config.steps, "loss": loss})
+        remove(out / CHECKPOINTS)
     return Segmenter.load(out, device=device)
 
 
-def _fit(
-    pairs: LabelledImages,
-    present: npt.NDArray[np.bool_],
-    checkpoint: Path,
-    config: FitConfig,
-    checkpoint_every: int,
-    device: torch.device,
-) -> tuple[UNet, float]:
-    """Run the steps that are left; the network and the last step's loss."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        network = UNet(present.shape[1], width=config.width)
-    place_network(network, device).train()
-    optimiser = torch.optim.AdamW(network.parameters(), weight_decay=config.weight_decay)
-    first = _restore(checkpoint, network, optimiser) if checkpoint.exists() else 0
-    value = math.nan
-    with bar() as progress:
-        task = progress.add_task("fitting a segmenter", total=config.steps, completed=first, detail="")
-        for step in range(first, config.steps):
-            images, labels = _batch(pairs, present, config, step)
-            for group in optimiser.param_groups:
-                group["lr"] = config.rate_at(step)
-            with autocast(device):
-                logits = network(to_network(images.to(device)))
-            loss = segmentation_loss(logits.float(), labels.to(device))
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            value = loss.item()
-            if (step + 1) % checkpoint_every == 0 and step + 1 < config.steps:
-                _keep(checkpoint, network, optimiser, step + 1)
-            progress.update(task, advance=1, detail=f"loss {value:.3f}")
-    return network.eval(), value
+class SegmenterTrainer:
+    """A U-Net and its optimiser, a batch of crops at a time. Fits :class:`training.loop.Trainer`.
+
+    Parameters
+    ----------
+    pairs
+        The image-mask pairs.
+    present
+        (N, K) bool: whether pair n has pixels of class k.
+    """
+
+    def __init__(
+        self, pairs: LabelledImages, present: npt.NDArray[np.bool_], config: FitConfig, device: torch.device
+    ) -> None:
+        self._pairs, self._present, self._config, self._device = pairs, present, config, device
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            network = UNet(present.shape[1], width=config.width)
+        self.network = place_network(network, device).train()
+        self._optimiser = torch.optim.AdamW(self.network.parameters(), weight_decay=config.weight_decay)
+
+    def step(self, index: int) -> Mapping[str, float]:
+        """Learn from batch `index`."""
+        images, labels = self._batch(index)
+        for group in self._optimiser.param_groups:
+            group["lr"] = self._config.rate_at(index)
+        with autocast(self._device):
+            logits = self.network(to_network(images.to(self._device)))
+        loss = segmentation_loss(logits.float(), labels.to(self._device))
+        self._optimiser.zero_grad()
+        loss.backward()
+        self._optimiser.step()
+        return {"loss": loss.item()}
+
+    def state(self) -> Mapping[str, Any]:
+        """Everything that later steps depend on."""
+        return {"network": self.network.state_dict(), "optimiser": self._optimiser.state_dict()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what :meth:`state` gave."""
+        self.network.load_state_dict(state["network"])
+        self._optimiser.load_state_dict(state["optimiser"])
+
+    def _batch(self, index: int) -> tuple[Tensor, Tensor]:
+        """The crops (batch, crop, crop, 3) uint8 of a step and their labels (batch, crop, crop) uint8."""
+        config = self._config
+        crops = [
+            draw_crop(
+                self._pairs,
+                self._present,
+                numpy_draws(config.seed, "crop", number),
+                crop=config.crop,
+                balanced=config.balanced,
+            )
+            for number in range(index * config.batch, (index + 1) * config.batch)
+        ]
+        images, labels = (np.stack(part) for part in zip(*crops, strict=True))
+        return torch.from_numpy(images), torch.from_numpy(labels)
 
 
 def segmentation_loss(logits: Tensor, labels: Tensor) -> Tensor:
@@ -189,48 +213,3 @@ def segmentation_loss(logits: Tensor, labels: Tensor) -> Tensor:
     dice = (2 * overlap + 1) / (probabilities.sum(dim=(0, 2, 3)) + area + 1)
     present = area > 0
     return entropy + ((1 - dice) * present).sum() / present.sum().clamp(min=1)
-
-
-def _batch(
-    pairs: LabelledImages, present: npt.NDArray[np.bool_], config: FitConfig, step: int
-) -> tuple[Tensor, Tensor]:
-    """The crops (batch, crop, crop, 3) uint8 of a step and their labels (batch, crop, crop) uint8."""
-    crops = [
-        draw_crop(
-            pairs,
-            present,
-            np.random.default_rng([config.seed, step, sample]),
-            crop=config.crop,
-            balanced=config.balanced,
-        )
-        for sample in range(config.batch)
-    ]
-    images, labels = (np.stack(part) for part in zip(*crops, strict=True))
-    return torch.from_numpy(images), torch.from_numpy(labels)
-
-
-def _state(network: UNet, optimiser: torch.optim.Optimizer) -> Iterator[tuple[str, Tensor]]:
-    """Every tensor that a step changes, by name; the tensors themselves, not copies."""
-    yield from ((f"network.{name}", tensor) for name, tensor in network.state_dict().items())
-    for index, moments in optimiser.state_dict()["state"].items():
-        yield from ((f"optimiser.{index}.{name}", tensor) for name, tensor in moments.items())
-
-
-def _keep(checkpoint: Path, network: UNet, optimiser: torch.optim.Optimizer, step: int) -> None:
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _state(network, optimiser)}
-    with replacing(checkpoint) as partial:
-        save_file(tensors, partial, metadata={"step": str(step)})
-
-
-def _restore(checkpoint: Path, network: UNet, optimiser: torch.optim.Optimizer) -> int:
-    """Put a checkpoint's tensors in place; the number of steps it has behind it."""
-    with safe_open(checkpoint, framework="pt") as file:
-        step = int(file.metadata()["step"])
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    moments: dict[int, dict[str, Tensor]] = {}
-    for name in [name for name in tensors if name.startswith("optimiser.")]:
-        _, index, moment = name.split(".")
-        moments.setdefault(int(index), {})[moment] = tensors.pop(name)
-    network.load_state_dict({name.removeprefix("network."): tensor for name, tensor in tensors.items()})
-    optimiser.load_state_dict({"state": moments, "param_groups": optimiser.state_dict()["param_groups"]})
-    return step

@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 
 from hdgan.labels import ClassList, Image, LabelMap
 from hdgan.segment.network import REACH, STRIDE, UNet
 from hdgan.segment.precision import autocast
 from tiling.errors import InputError
-from tiling.files import read_json, replacing, write_json
+from training.checkpoint import load_strictly, load_weights, save_weights
 
-_WEIGHTS, _CONFIG, _CLASSES = "network.safetensors", "config.json", "classes.json"
+WEIGHTS = "network.safetensors"
+_CLASSES = "classes.json"
+_KIND = "segmenter"
 _Rows = tuple[slice, slice]
 
 
@@ -37,21 +37,16 @@ class Segmenter:
     def load(cls, path: Path, *, device: str = "cpu") -> Segmenter:
         """Read the folder that :func:`~hdgan.segment.fit_segmenter` or :meth:`save` wrote."""
         classes = ClassList.load(path / _CLASSES)
-        network = UNet(len(classes), width=int(read_json(path / _CONFIG)["width"]))
-        try:
-            network.load_state_dict(load_file(path / _WEIGHTS))
-        except (OSError, SafetensorError, RuntimeError) as error:
-            reason = str(error).splitlines()[0]
-            raise InputError(f"{path / _WEIGHTS} is not this network's weights ({reason}); fit it again") from error
+        tensors, about = load_weights(path / WEIGHTS, kind=_KIND, needs=["width"])
+        network = UNet(len(classes), width=about["width"])
+        load_strictly(network, tensors, path / WEIGHTS)
         return cls(place_network(network, torch.device(device)).eval(), classes)
 
     def save(self, path: Path) -> None:
-        """Write weights (safetensors), size of the network and classes (JSON) into a folder."""
+        """Write weights (safetensors) and classes (JSON) into a folder."""
         self.classes.save(path / _CLASSES)
-        write_json(path / _CONFIG, {"width": self.network.head.in_channels})
-        weights = {name: tensor.cpu().contiguous() for name, tensor in self.network.state_dict().items()}
-        with replacing(path / _WEIGHTS) as partial:
-            save_file(weights, partial)
+        about = {"width": self.network.head.in_channels}
+        save_weights(path / WEIGHTS, self.network.state_dict(), kind=_KIND, about=about)
 
     def predict(self, image: Image, *, window: int = 1024) -> LabelMap:
         """The most probable class of every pixel.

@@ -7,6 +7,7 @@ from hdgan.labels import KIDNEY
 from hdgan.pixels import PixelEnsemble, predict_stored
 from hdgan.pixels.folded import vote
 from tiling.errors import InputError
+from training.checkpoint import save_weights
 
 
 def by_definition(ensemble: PixelEnsemble, window: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -94,6 +95,12 @@ def test_other_files_and_other_shapes_are_refused(small_store, random_ensemble, 
         PixelEnsemble.load(tmp_path / "text")
     with pytest.raises(InputError, match="no such file"):
         PixelEnsemble.load(tmp_path / "absent")
+    save_weights(tmp_path / "other", random_ensemble.state_dict(), kind="segmenter", about={"width": 4})
+    with pytest.raises(InputError, match="not a pixel ensemble file but: segmenter"):
+        PixelEnsemble.load(tmp_path / "other")
+    save_weights(tmp_path / "bare", random_ensemble.state_dict(), kind="pixel ensemble", about={"members": 5})
+    with pytest.raises(InputError, match="does not tell its classes, dropout, hidden, layers"):
+        PixelEnsemble.load(tmp_path / "bare")
     with pytest.raises(InputError, match=r"must be \(160, h, w\)"):
         random_ensemble.predict(np.zeros((3, 4, 4), np.float32))
     with pytest.raises(InputError, match=r"must be \(n, 160\)"):

@@ -1,4 +1,5 @@
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from hdgan.pixels.ensemble import with_colours
 from hdgan.pixels.fitting import _checked_split, _Task
 from hdgan.stylegan2 import to_uint8
 from tiling.errors import InputError
+from training.checkpoint import load_state, save_state
 
 SPLIT = {"train": [0, 1, 2], "validation": [3], "test": [4, 5]}
 QUICK = Preset(batch=128, epoch_pixels=1024, epochs=4, dropout=0.3, noise_probability=0.5, noise_deviation=0.1)
@@ -42,7 +44,7 @@ def test_the_default_learns_what_the_features_tell_and_beats_colour(small_store,
     assert config["split"] == SPLIT
     assert config["layers"] == small_store.layers
     assert {path.name for path in (tmp_path / "c").iterdir()} == {
-        "ensemble.safetensors", "config.json", "report.json", "stage.json",
+        "ensemble.safetensors", "config.json", "report.json", "metrics.jsonl", "stage.json",
     }  # fmt: skip
     loaded = PixelEnsemble.load(tmp_path / "c" / "ensemble.safetensors")
     features = small_store.pixels(4, [5, 6], [7, 8])
@@ -78,18 +80,29 @@ def test_training_goes_on_from_a_checkpoint_as_if_nothing_had_happened(small_sto
         return task.trainer(torch.device("cpu"))
 
     undisturbed = trainer()
-    while not undisturbed.finished:
-        undisturbed.run_epoch()
-    while True:
+    expected = [undisturbed.step(epoch) for epoch in range(QUICK.epochs)]
+    losses = []
+    for epoch in range(QUICK.epochs):
         continued = trainer()
-        if (tmp_path / "checkpoint").exists():
-            continued.restore(tmp_path / "checkpoint")
-        if continued.finished:
-            break
-        continued.run_epoch()
-        continued.save(tmp_path / "checkpoint")
-    assert continued.summary() == undisturbed.summary()
-    assert continued.best_ensemble().to_bytes() == undisturbed.best_ensemble().to_bytes()
+        if epoch:
+            continued.restore(load_state(tmp_path / "state"))
+        losses.append(continued.step(epoch))
+        save_state(tmp_path / "state", continued.state())
+    assert losses == expected
+    assert continued.best_epoch == undisturbed.best_epoch
+    for name, tensor in undisturbed.best_ensemble().state_dict().items():
+        assert torch.equal(continued.best_ensemble().state_dict()[name], tensor)
+
+
+def test_a_fit_ends_when_the_validation_loss_has_not_fallen_for_as_long_as_it_has_patience(
+    small_store, label_maps, tmp_path
+):
+    preset = replace(QUICK, epochs=60, patience=2, learning_rate=0.05)
+    fit(small_store, label_maps, tmp_path / "c", split=SPLIT, members=2, preset=preset)
+    training = json.loads((tmp_path / "c" / "report.json").read_text())["training"]
+    assert training["epochs"] == len(training["history"]) == training["best_epoch"] + 2 < 60
+    losses = [epoch["validation_loss"] for epoch in training["history"]]
+    assert min(losses) == losses[training["best_epoch"] - 1]
 
 
 def test_bad_splits_and_labels_are_refused(small_store, label_maps, tmp_path):
@@ -124,14 +137,13 @@ from hdgan.pixels import Preset, fit
 store = FeatureStore.open({str(small_store.path)!r})
 fit(store, make_label_maps(store), {str(tmp_path / "killed")!r}, split={SPLIT!r}, members=2, preset={QUICK!r})
 """)
-    checkpoint = tmp_path / "killed" / "checkpoint.safetensors"
-    for _ in range(3):
-        before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
+    for epoch in range(1, 4):
+        checkpoint = tmp_path / "killed" / "checkpoints" / f"step-{epoch:08d}.safetensors"
         process = subprocess.Popen([sys.executable, str(script)])
-        while process.poll() is None and not (checkpoint.exists() and checkpoint.stat().st_mtime_ns > before):
+        while process.poll() is None and not checkpoint.exists():
             time.sleep(0.002)
         process.kill()
-        process.wait()
+        assert process.wait() == -signal.SIGKILL
     subprocess.run([sys.executable, str(script)], check=True)
-    ended, expected = (tmp_path / name / "ensemble.safetensors" for name in ("killed", "undisturbed"))
-    assert ended.read_bytes() == expected.read_bytes()
+    for name in ("ensemble.safetensors", "metrics.jsonl", "report.json"):
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "undisturbed" / name).read_bytes()

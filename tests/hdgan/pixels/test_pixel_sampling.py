@@ -56,9 +56,9 @@ def test_balanced_draws_take_classes_equally_and_natural_ones_as_they_come(small
 
 
 def test_batches_do_not_depend_on_the_size_of_the_pools(small_store, label_maps):
-    asked = {"size": 16, "count": 7, "key": (0, 1), "noise": Noise(0.5, 0.1)}
-    small = list(sampler_of(small_store, label_maps, pool_bytes=1).batches(**asked))
-    large = list(sampler_of(small_store, label_maps).batches(**asked))
+    asked = {"size": 16, "seed": 1, "noise": Noise(0.5, 0.1)}
+    small = list(sampler_of(small_store, label_maps, pool_bytes=1).batches(range(3, 10), **asked))
+    large = list(sampler_of(small_store, label_maps).batches(range(3, 10), **asked))
     assert len(small) == len(large) == 7
     for (features, labels), (same_features, same_labels) in zip(small, large, strict=True):
         np.testing.assert_array_equal(features, same_features)
@@ -68,8 +68,8 @@ def test_batches_do_not_depend_on_the_size_of_the_pools(small_store, label_maps)
 
 def test_noise_touches_half_of_the_pixels_with_the_deviation_asked_for(small_store, label_maps):
     sampler = sampler_of(small_store, label_maps)
-    (plain, _), = sampler.batches(size=2000, count=1, key=(5,))  # fmt: skip
-    (noisy, _), = sampler.batches(size=2000, count=1, key=(5,), noise=Noise(0.5, 0.1))  # fmt: skip
+    (plain, _), = sampler.batches(range(1), size=2000, seed=5)  # fmt: skip
+    (noisy, _), = sampler.batches(range(1), size=2000, seed=5, noise=Noise(0.5, 0.1))  # fmt: skip
     added = noisy - plain
     touched = added.any(axis=1)
     assert touched.mean() == pytest.approx(0.5, abs=0.05)

@@ -14,6 +14,7 @@ from hdgan.segment.crops import draw_crop, recolour
 from hdgan.segment.fit import segmentation_loss
 from hdgan.segment.network import REACH
 from tiling.errors import InputError
+from training.checkpoint import save_weights
 
 CLASSES = ClassList((LabelClass("plain", (9, 9, 9)), LabelClass("striped", (99, 9, 9)), LabelClass("dot", (9, 9, 99))))
 QUICK = {"classes": CLASSES, "batch": 4, "crop": 32, "width": 4, "checkpoint_every": 2}
@@ -95,12 +96,13 @@ def test_an_interrupted_run_goes_on_to_the_weights_of_one_that_was_not(tmp_path)
     pairs = toy_pairs(3)
     with pytest.raises(KeyboardInterrupt):
         fit_segmenter(StopsAfter(pairs), tmp_path / "stopped", steps=7, **QUICK)
-    assert (tmp_path / "stopped" / "checkpoint.safetensors").exists()
+    steps = sorted(path.name for path in (tmp_path / "stopped" / "checkpoints").iterdir())
+    assert steps == ["step-00000002.safetensors", "step-00000004.safetensors"]
     fit_segmenter(pairs, tmp_path / "stopped", steps=7, **QUICK)
     fit_segmenter(pairs, tmp_path / "undisturbed", steps=7, **QUICK)
     weights = [(tmp_path / name / "network.safetensors").read_bytes() for name in ("stopped", "undisturbed")]
     assert weights[0] == weights[1]
-    assert not (tmp_path / "stopped" / "checkpoint.safetensors").exists()
+    assert not (tmp_path / "stopped" / "checkpoints").exists()
 
 
 _FIT = """
@@ -123,8 +125,8 @@ def test_a_run_killed_again_and_again_ends_with_the_same_weights(tmp_path):
     killed = 0
     while True:
         run = start(tmp_path / "killed")
-        before = _stamp(tmp_path / "killed")
-        while run.poll() is None and (killed == 3 or _stamp(tmp_path / "killed") - before < 1):
+        before = _newest(tmp_path / "killed")
+        while run.poll() is None and (killed == 3 or _newest(tmp_path / "killed") - before < 1):
             time.sleep(0.01)
         if run.poll() is not None:
             break
@@ -138,9 +140,9 @@ def test_a_run_killed_again_and_again_ends_with_the_same_weights(tmp_path):
     assert weights[0] == weights[1]
 
 
-def _stamp(out):
-    checkpoint = out / "checkpoint.safetensors"
-    return checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
+def _newest(out):
+    """The newest step of which there is a checkpoint."""
+    return max((int(path.stem[5:]) for path in (out / "checkpoints").glob("step-*.safetensors")), default=0)
 
 
 @pytest.mark.parametrize("size", [(200, 328), (173, 260), (5, 9)])
@@ -237,7 +239,11 @@ def test_images_and_files_of_another_kind_are_refused(tmp_path, network):
         segmenter.predict(np.zeros((8, 8, 3), np.uint8), window=100)
     segmenter.save(tmp_path)
     KIDNEY.save(tmp_path / "classes.json")
-    with pytest.raises(InputError, match=r"network\.safetensors is not this network's weights"):
+    with pytest.raises(InputError, match=r"network\.safetensors has other shapes of head\.bias, head\.weight"):
+        Segmenter.load(tmp_path)
+    CLASSES.save(tmp_path / "classes.json")
+    save_weights(tmp_path / "network.safetensors", network.state_dict(), kind="generator", about={})
+    with pytest.raises(InputError, match="not a segmenter file but: generator"):
         Segmenter.load(tmp_path)
     (tmp_path / "network.safetensors").write_bytes(b"damaged")
     with pytest.raises(InputError, match=r"network\.safetensors"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from hdgan.annotations import contact_sheet, load_masks
 from hdgan.demo.comparison import result_path
+from hdgan.demo.costs import COSTS
 from hdgan.demo.expertise import SCORE
 from hdgan.demo.folders import DemoFolders
 from hdgan.demo.page import curve, figure, heading, legend, number, page, paragraph, report_table, table
@@ -177,13 +179,11 @@ def _comparison_section(folders: DemoFolders) -> list[str]:
 
 
 def _cost_section(folders: DemoFolders) -> list[str]:
-    rows = []
-    for path in sorted(folders.study.root.rglob("stage.json"), key=lambda found: found.stat().st_mtime):
-        record = read_json(path)
-        where = str(path.parent.relative_to(folders.study.root))
-        rows.append([where, record["stage"], f"{record['seconds']:.1f}", f"{record['peak_rss_bytes'] / 2**30:.2f}"])
+    costs = read_json(folders.study.root / COSTS)
+    rows = [[name, f"{c['seconds']:.0f}", f"{c['peak_rss_bytes'] / 2**30:.2f}"] for name, c in costs.items()]
+    rows.append(["together", f"{sum(c['seconds'] for c in costs.values()):.0f}", ""])
     return [
         heading("Time and memory"),
-        paragraph("Peak memory is of the process that ran the stage."),
-        table(["folder", "stage", "seconds", "peak GiB"], rows),
+        paragraph(f"Each command ran in a process of its own, on {os.cpu_count()} processor cores."),
+        table(["command", "seconds", "peak GiB"], rows),
     ]

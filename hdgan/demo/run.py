@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import shlex
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from hdgan.demo.costs import run_measured
 from hdgan.demo.folders import DemoFolders
 from hdgan.demo.plan import DemoPlan
 from hdgan.study import SETTINGS, Study
@@ -23,8 +23,9 @@ class StageFailedError(RuntimeError):
     """A command of the demo ended with an error, which it has printed."""
 
     def __init__(self, code: int) -> None:
-        super().__init__(f"the stage above ended with exit code {code}; run the demo again to go on from there")
-        self.code = code
+        how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        super().__init__(f"the stage above {how}; run the demo again to go on from there")
+        self.code = 128 - code if code < 0 else code
 
 
 def run_demo(
@@ -59,9 +60,9 @@ def run_demo(
     if slide is not None and not slide.exists():
         raise InputError(f"no such slide: {slide}")
     start_from_shipped = slide is None and not from_scratch and plan.preset == "small" and WEIGHTS.is_dir()
-    write_bytes(root / SETTINGS, _settings(plan, real=slide is not None, shipped=start_from_shipped).encode())
+    _write_settings(root / SETTINGS, _settings(plan, real=slide is not None, shipped=start_from_shipped))
     for command in demo_commands(folders, plan, plan_name, slide=slide, shipped=start_from_shipped):
-        _run(command, quiet=quiet)
+        _run(command, root, quiet=quiet)
     return folders.report
 
 
@@ -77,8 +78,8 @@ def demo_commands(
     real = ["--real"] if slide else []
     classes = ["--classes", str(folders.expert / "classes.json")] if slide else []
     phantoms = [
-        ["demo", "phantom", str(folders.slides), "--size", str(plan.slide_size), "--seed", str(WORK_SEED)],
-        ["demo", "phantom", str(folders.slides), "--size", str(plan.unseen_size), "--seed", str(UNSEEN_SEED)],
+        ["demo", "phantom", str(folders.slides), "--size", str(plan.slide_size), f"--seed={WORK_SEED}"],
+        ["demo", "phantom", str(folders.slides), "--size", str(plan.unseen_size), f"--seed={UNSEEN_SEED}"],
         ["tile", str(folders.slide(UNSEEN_SEED)), *_tiling(plan, real=False), *unseen],
     ]
     return [
@@ -122,16 +123,33 @@ def _settings(plan: DemoPlan, *, real: bool, shipped: bool) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _run(arguments: Sequence[str], *, quiet: bool) -> None:
+def _write_settings(path: Path, settings: str) -> None:
+    """Write `study.toml`, unless it is somebody's work."""
+    if path.exists() and path.read_bytes() != settings.encode():
+        raise InputError(
+            f"{path} is of another study, or of a demo with other options; choose another folder with --study"
+        )
+    write_bytes(path, settings.encode())
+
+
+def _run(arguments: Sequence[str], root: Path, *, quiet: bool) -> None:
     """Run one command in a process of its own, so that its memory is its own."""
     if not quiet:
         print(f"\n$ hdgan {shlex.join(arguments)}", flush=True)
-    ended = subprocess.run(
-        [sys.executable, "-P", "-m", "hdgan", *arguments, *(["--quiet"] if _takes_quiet(arguments, quiet) else [])]
-    )
-    if ended.returncode:
-        raise StageFailedError(ended.returncode)
+    flags = ["--quiet"] if _takes_quiet(arguments, quiet) else []
+    code = run_measured([sys.executable, "-P", "-m", "hdgan", *arguments, *flags], _title(arguments), root)
+    if code:
+        raise StageFailedError(code)
 
 
 def _takes_quiet(arguments: Sequence[str], quiet: bool) -> bool:
     return quiet and arguments[0] != "evaluate"
+
+
+def _title(arguments: Sequence[str]) -> str:
+    """Short name of a command: its verb, and what sets it apart from another of the same verb."""
+    verbs = 2 if arguments[0] in ("demo", "annotate") else 1
+    unseen = (
+        " (unseen slide)" if any(argument.endswith(("unseen", f"={UNSEEN_SEED}")) for argument in arguments) else ""
+    )
+    return " ".join(arguments[:verbs]) + unseen

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tiling.lazy import lazy_names
+from hdgan._neighbours import refuse_foreign_neighbours
+
+refuse_foreign_neighbours()
+
+from tiling.lazy import lazy_names  # noqa: E402  (a foreign `tiling` is to be refused before it is imported)
 
 if TYPE_CHECKING:
     from hdgan.labels import ClassList, LabelClass

@@ -2,28 +2,55 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from typing import Any, cast
 
+from typer import BadParameter, Exit
+from typer.main import get_command
+
+from hdgan.cli import app
 from tiling.errors import InputError
 
 _EXTRA_OF = {"torch": "gan", "safetensors": "gan", "numba": "gan", "accelerate": "gan", "matplotlib": "notebooks"}
+# Click's class, of which typer shows only what derives from it (where it keeps click differs between versions).
+_UsageError = cast(type[Exception], BadParameter.__mro__[1])
 
 
 def main() -> None:
     """Run the command line: exit code 2 and one line for bad input, 130 for Ctrl-C."""
-    from hdgan.cli import app
-
     try:
-        app()
+        _run(sys.argv[1:] or ["--help"])
+        sys.stdout.flush()
+    except Exit as end:
+        raise SystemExit(end.exit_code) from end
     except InputError as error:
         _stop(str(error), 2)
+    except _UsageError as error:
+        _stop(_usage(error), 2)
     except KeyboardInterrupt as interrupt:
         _stop(str(interrupt) or "stopped; the same command continues", 130)
+    except BrokenPipeError:  # whoever read the output has had enough, as in `hdgan info STUDY | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
     except ModuleNotFoundError as error:
         extra = _EXTRA_OF.get((error.name or "").partition(".")[0])
         if extra is None:
             raise
         _stop(f"this needs {error.name}, which is not installed: pip install 'hdgan[{extra}]'", 2)
+
+
+def _run(arguments: list[str]) -> None:
+    """Run a command in the open: what `app()` does beyond this is to turn errors and Ctrl-C into pages of text."""
+    command = get_command(app)
+    with command.make_context("hdgan", arguments) as context:
+        command.invoke(context)
+
+
+def _usage(error: Any) -> str:
+    """What is wrong with the command, on one line, and where help is."""
+    message = " ".join(error.format_message().split())
+    return f"{message} (see `{error.ctx.command_path} --help`)" if error.ctx else message
 
 
 def _stop(message: str, code: int) -> None:

@@ -10,9 +10,10 @@ import torch
 from hdgan.annotations import contact_sheet
 from hdgan.labels import Image
 from hdgan.latents import Latents
-from hdgan.pictures import write_png
+from hdgan.pictures import read_image, write_png
 from hdgan.stylegan2 import Generator, load_generator, to_uint8
 from tiling.errors import InputError
+from tiling.files import sweep_partials
 from tiling.progress import track
 from tiling.stage import Stage, completed
 
@@ -23,12 +24,21 @@ _SHEET_IMAGES = 96
 @torch.no_grad()
 def render(generator: Generator, latents: Latents) -> Iterator[Image]:
     """Images (R, R, 3) uint8 of latents, one at a time, with the noise that the generator stores."""
+    device = next(generator.parameters()).device
     for w in latents.w:
-        yield to_uint8(generator.synthesis(torch.from_numpy(w[None]), noise="const"))[0]
+        yield to_uint8(generator.synthesis(torch.from_numpy(w[None]).to(device), noise="const"))[0]
 
 
-def sample(generator_file: Path, out: Path, *, seeds: Sequence[int], psi: float = 0.7, redo: bool = False) -> Latents:
-    """Draw images of a generator and keep what they were made from.
+def sample(
+    generator_file: Path,
+    out: Path,
+    *,
+    seeds: Sequence[int],
+    psi: float = 0.7,
+    device: torch.device | str = "cpu",
+    redo: bool = False,
+) -> Latents:
+    """Draw images of a generator and keep what they were made from; the same call continues a killed one.
 
     Parameters
     ----------
@@ -40,26 +50,35 @@ def sample(generator_file: Path, out: Path, *, seeds: Sequence[int], psi: float 
         One image each; -1 is the mean w.
     psi
         Truncation (Karras et al. 2019, appendix B); HDGAN samples at 0.7.
+    device
+        Where to draw. The latents come from the CPU wherever that is, so that a seed's w is the same everywhere.
+    redo
+        Discard what is in `out`.
     """
     if not 0 <= psi <= 2:
         raise InputError(f"truncation psi is usually between 0 and 1, and at most 2; not {psi}")
     if not seeds:
         raise InputError("no seed was given; ask for at least one sample")
+    generator = load_generator(generator_file)  # before anything is discarded
     config = {"seeds": _ranges(seeds), "psi": psi}
     stage = Stage.begin(out, name="sample", config=config, inputs={"generator": _made(generator_file)}, redo=redo)
-    if stage.complete:
-        return Latents.load(out / LATENTS)
-    generator = load_generator(generator_file)
-    latents = Latents.sample(generator, seeds, psi=psi)
-    shown: list[Image] = []
-    for index, image in enumerate(track(render(generator, latents), "sample", total=len(latents))):
+    if not stage.complete:
+        latents = Latents.sample(generator, seeds, psi=psi)
+        _draw_missing(generator.to(device), latents, out)
+        shown = [read_image(image_path(out, index)) for index in range(min(len(latents), _SHEET_IMAGES))]
+        write_png(out / "contact-sheet.png", contact_sheet(shown, columns=12))
+        latents.save(out / LATENTS)
+        stage.finish(principal=[out / LATENTS], summary={"images": len(latents)})
+    return Latents.load(out / LATENTS)
+
+
+def _draw_missing(generator: Generator, latents: Latents, out: Path) -> None:
+    """Write the images that are not there yet."""
+    sweep_partials(image_path(out, 0).parent)
+    missing = [index for index in range(len(latents)) if not image_path(out, index).exists()]
+    images = render(generator, latents.subset(missing))
+    for index, image in zip(missing, track(images, "sample", total=len(missing)), strict=True):
         write_png(image_path(out, index), image)
-        if index < _SHEET_IMAGES:
-            shown.append(image)
-    write_png(out / "contact-sheet.png", contact_sheet(shown, columns=12))
-    latents.save(out / LATENTS)
-    stage.finish(principal=[out / LATENTS], summary={"images": len(latents)})
-    return latents
 
 
 def image_path(folder: Path, index: int) -> Path:

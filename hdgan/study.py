@@ -9,9 +9,11 @@ from typing import Any
 
 from hdgan.labels import KIDNEY, ClassList
 from tiling.errors import InputError
+from tiling.files import read_json, write_json
 from tiling.stage import completed
 
 SETTINGS = "study.toml"
+_SAMPLES = "samples.json"
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,22 @@ class Study:
         completed(folder, made_by=f"hdgan {command} --study {self.root}")
         return folder
 
+    def check_annotations(self) -> None:
+        """An :class:`InputError` if the masks were drawn on other samples than those in the study now."""
+        note = self.annotations / _SAMPLES
+        if note.exists() and read_json(note) != self._samples():
+            raise InputError(
+                f"the masks in {self.annotations} were drawn on other samples than those now in {self.latents}; "
+                "move them away, or use another study"
+            )
+
+    def bind_annotations(self) -> None:
+        """Note down that the masks are of the samples in the study now."""
+        write_json(self.annotations / _SAMPLES, self._samples())
+
+    def _samples(self) -> dict[str, Any]:
+        return {"fingerprint": completed(self.latents, made_by=f"hdgan sample --study {self.root}")["fingerprint"]}
+
     def settings(self) -> dict[str, Any]:
         """What `study.toml` says: a table per command, whose keys are the command's options."""
         path = self.root / SETTINGS
@@ -80,7 +98,9 @@ class Study:
             return {}
         try:
             return tomllib.loads(path.read_text(encoding="utf-8"))
-        except tomllib.TOMLDecodeError as error:
+        except OSError as error:
+            raise InputError(f"cannot read {path}: {error.strerror}") from error
+        except ValueError as error:  # not TOML, or not even text
             raise InputError(f"{path} is not TOML: {error}") from error
 
     def classes(self) -> ClassList:

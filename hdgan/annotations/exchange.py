@@ -107,7 +107,7 @@ def load_masks(folder: Path) -> tuple[dict[int, LabelMap], ClassList]:
     """The imported masks of an annotations folder, (H, W) uint8 each by image index, and their classes."""
     paths = _masks(folder)
     if not paths:
-        raise InputError(f"{folder} holds no masks yet: import the expert's annotations first")
+        raise InputError(f"{folder} holds no masks yet: bring the expert's with `hdgan annotate import`")
     classes = ClassList.load(folder / CLASSES)
     return {index: read_indexed_png(path, shape=None, classes=classes) for index, path in paths.items()}, classes
 

@@ -14,7 +14,6 @@ from hdgan.cli.train import sample, train
 app = typer.Typer(
     name="hdgan",
     help="From an archive of whole-slide images and a dozen annotated tiles to unlimited image-mask pairs.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,7 +11,7 @@ from hdgan.cli.options import DEFAULT_STUDY, QuietOption, SeedOption, StudyOptio
 from hdgan.labels import ClassList
 from hdgan.study import Study
 
-app = typer.Typer(help="The expert's part: choose samples, hand them out, take masks back.", no_args_is_help=True)
+app = typer.Typer(help="The expert's part: choose samples, hand them out, take masks back.")
 _PICKED = "picked.json"
 
 
@@ -31,14 +31,19 @@ def pick(
     from hdgan.pictures import read_image, write_png
     from hdgan.sampling import load_samples
     from tiling.files import write_json
+    from tiling.progress import note
+    from tiling.stage import fingerprint_of
 
     place = Study(study)
-    place.require("sample")
+    asked = {"n": n, "seed": seed, "samples": fingerprint_of(place.require("sample"))}
+    sheet = place.annotations / "contact-sheet.png"
+    if sheet.exists() and _picked_before(place).items() >= asked.items():
+        note(f"{sheet} is complete: nothing to do")
+        return
     images = [read_image(path) for path in load_samples(place.latents)[1]]
     chosen = choose(images, n, seed=seed)
-    sheet = place.annotations / "contact-sheet.png"
     write_png(sheet, contact_sheet([images[i] for i in chosen], captions=[f"image_{i:04d}" for i in chosen]))
-    write_json(place.annotations / _PICKED, {"indices": chosen, "seed": seed})
+    write_json(place.annotations / _PICKED, asked | {"indices": chosen})
     say(f"{sheet}: {n} of {len(images)} samples. Next: hdgan annotate export --study {study}", quiet)
 
 
@@ -89,19 +94,28 @@ def import_(
     paths = load_samples(place.latents)[1]
     height, width = read_image(paths[0]).shape[:2]
     listed = ClassList.load(classes) if classes else place.classes()
+    place.check_annotations()
     imported = import_masks(source, place.annotations, shape=(height, width), classes=listed, known=range(len(paths)))
+    place.bind_annotations()
     say(f"{place.annotations}: {len(imported)} masks. Next: hdgan features --study {study}", quiet)
+
+
+def _picked_before(place: Study) -> dict[str, Any]:
+    from tiling.files import read_json
+
+    path = place.annotations / _PICKED
+    return read_json(path) if path.exists() else {}
 
 
 def _picked(place: Study) -> list[int]:
     from tiling.errors import InputError
-    from tiling.files import read_json
 
-    if not (place.annotations / _PICKED).exists():
+    indices = _picked_before(place).get("indices")
+    if indices is None:
         raise InputError(
             f"no samples were chosen yet: run `hdgan annotate pick --study {place.root}` or give --indices"
         )
-    return [int(index) for index in read_json(place.annotations / _PICKED)["indices"]]
+    return [int(index) for index in indices]
 
 
 def _parse_indices(text: str) -> list[int]:

@@ -59,10 +59,19 @@ def phantom(
     Example: hdgan demo phantom slides -n 4 --size 8192
     """
     from hdgan.demo.phantom import make_phantom
+    from tiling import open_slide
+    from tiling.errors import InputError
 
     for number in range(seed, seed + n):
         slide, truth = out / f"phantom-{number}.tiff", out / "truth" / f"phantom-{number}.tiff"
-        if not (slide.exists() and truth.exists()):
+        if slide.exists() and truth.exists():
+            with open_slide(slide) as made:
+                if made.dimensions != (size, size):
+                    raise InputError(
+                        f"{slide} is a phantom of {made.dimensions[0]} px, and now {size} px are asked for; "
+                        "choose another folder or delete it"
+                    )
+        else:
             make_phantom(slide, truth, size=size, seed=number)
         say(f"{slide}: {size} x {size} px at 0.5 um per px; truth in {truth}", quiet)
 

@@ -33,6 +33,7 @@ def features(
 
     place = Study(study)
     generator_folder, samples = place.require("train"), place.require("sample")
+    place.check_annotations()
     latents = load_samples(samples)[0]
     indices = list(range(len(latents))) if all_ else sorted(load_masks(place.annotations)[0])
     generator = load_generator(generator_folder / GENERATOR).to(choose_device(device))
@@ -70,6 +71,7 @@ def fit(
     place = Study(study)
     store = FeatureStore.open(place.require("features"))
     latents, paths = load_samples(place.require("sample"))
+    place.check_annotations()
     masks, classes = load_masks(place.annotations)
     position_of = {int(seed_): position for position, seed_ in enumerate(store.seeds)}
     sample_of = {position_of[int(latents.seed[i])]: i for i in masks if int(latents.seed[i]) in position_of}

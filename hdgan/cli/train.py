@@ -25,6 +25,9 @@ def train(
     start_from: Annotated[
         Path | None, typer.Option("--from", help="Folder of an earlier run, to begin with its networks.")
     ] = None,
+    checkpoint_seconds: Annotated[
+        float, typer.Option(help="Time between checkpoints, which is what kill -9 may cost.", min=0)
+    ] = 120,
     seed: SeedOption = 0,
     device: DeviceOption = "auto",
     redo: RedoOption = False,
@@ -57,7 +60,15 @@ def train(
         seed=seed,
     )
     made = train_generator(
-        tiles, place.tiles, place.generator, config, indices=indices, start_from=start_from, device=device, redo=redo
+        tiles,
+        place.tiles,
+        place.generator,
+        config,
+        indices=indices,
+        start_from=start_from,
+        device=device,
+        checkpoint_seconds=checkpoint_seconds,
+        redo=redo,
     )
     say(f"{made}: {config.resolution} px, {kimg:g} kimg. Next: hdgan sample --study {study}", quiet)
 
@@ -68,6 +79,7 @@ def sample(
     psi: Annotated[float, typer.Option(help="Truncation.")] = 0.7,
     first_seed: Annotated[int, typer.Option(help="Seeds count up from here.", min=0)] = 0,
     mean: Annotated[bool, typer.Option(help="Put the image of the mean w first, as HDGAN does.")] = False,
+    device: DeviceOption = "auto",
     redo: RedoOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -78,8 +90,10 @@ def sample(
     from hdgan.latents import MEAN_SEED
     from hdgan.sampling import sample as draw
     from hdgan.stylegan2.run import GENERATOR
+    from training.devices import choose_device
 
     place = Study(study)
     seeds = [MEAN_SEED] * mean + list(range(first_seed, first_seed + n - mean))
-    draw(place.require("train") / GENERATOR, place.latents, seeds=seeds, psi=psi, redo=redo)
+    generator = place.require("train") / GENERATOR
+    draw(generator, place.latents, seeds=seeds, psi=psi, device=choose_device(device), redo=redo)
     say(f"{place.latents}: {n} images. Next: hdgan annotate pick --study {study}", quiet)

@@ -10,7 +10,7 @@ from hdgan.stylegan2.data import Tiles
 from hdgan.stylegan2.presets import TrainConfig
 from hdgan.stylegan2.trainer import StyleGAN2Trainer
 from tiling.errors import InputError
-from tiling.files import write_json
+from tiling.files import read_json, write_json
 from tiling.stage import Stage
 from training.checkpoint import Checkpoints
 from training.devices import choose_device
@@ -18,6 +18,7 @@ from training.loop import CHECKPOINTS, LoopConfig, run_loop
 
 GENERATOR = "generator.safetensors"
 DISCRIMINATOR = "discriminator.safetensors"
+_CONFIG = "config.json"
 
 
 def train(
@@ -47,28 +48,33 @@ def train(
         Folder with the networks of an earlier run, of the same shape, to begin with.
     device
         "auto", "cpu" or "cuda".
+    checkpoint_seconds
+        Time between checkpoints.
+    redo
+        Discard what is in `out`.
 
     Returns
     -------
     Path
         The generator file.
+
+    Raises
+    ------
+    InputError
+        For tiles or networks that do not fit, and for less kimg than are trained already; `out` is as it was.
     """
     inputs = {"tiles": tiles_folder} | ({"start_from": start_from} if start_from else {})
     chosen = list(range(len(tiles))) if indices is None else indices
     settings = asdict(config) | {"tile_count": len(chosen)}
+    if not redo:
+        _refuse_less(out, config)
+    trainer = StyleGAN2Trainer(config, tiles, chosen, device=choose_device(device))
+    if start_from is not None:
+        _start_from(trainer, start_from)
     stage = Stage.begin(out, name="train", config=settings, inputs=inputs, grows={"kimg"}, redo=redo)
     if stage.complete:
         return out / GENERATOR
-    trained = Checkpoints(out / CHECKPOINTS).steps()
-    if trained and trained[-1] > config.steps:
-        kimg = trained[-1] * config.batch / 1000
-        raise InputError(f"{out} is already trained for {kimg:g} kimg, more than the {config.kimg:g} asked for")
-    write_json(out / "config.json", settings)
-    trainer = StyleGAN2Trainer(config, tiles, chosen, device=choose_device(device))
-    if start_from is not None:
-        trainer.start_from(load_generator(start_from / GENERATOR))
-        if (start_from / DISCRIMINATOR).exists():
-            load_discriminator_into(trainer.discriminator, start_from / DISCRIMINATOR)
+    write_json(out / _CONFIG, settings)
     loop = LoopConfig(steps=config.steps, checkpoint_seconds=checkpoint_seconds)
     run_loop(trainer, out, loop, "train")
     about = {"kimg": config.steps * config.batch / 1000, "training": settings}
@@ -76,3 +82,23 @@ def train(
     save_discriminator(trainer.discriminator.cpu(), out / DISCRIMINATOR, about=about)
     stage.finish(principal=[out / GENERATOR], summary={"kimg": about["kimg"], "augment_p": trainer.augment_p})
     return out / GENERATOR
+
+
+def _refuse_less(out: Path, config: TrainConfig) -> None:
+    """Refuse to go on with a training that is longer than asked for, before anything in its folder changes."""
+    trained = Checkpoints(out / CHECKPOINTS).steps()
+    if not trained:
+        return
+    images = trained[-1] * int(read_json(out / _CONFIG)["batch"])
+    if images > config.steps * config.batch:
+        raise InputError(
+            f"{out} is already trained for {images / 1000:g} kimg, more than the {config.kimg:g} asked for; "
+            "ask for as many or more, add --redo to begin again, or use another study"
+        )
+
+
+def _start_from(trainer: StyleGAN2Trainer, folder: Path) -> None:
+    """Begin with the networks of another run; one that left no discriminator gives its generator only."""
+    trainer.start_from(load_generator(folder / GENERATOR))
+    if (folder / DISCRIMINATOR).exists():
+        load_discriminator_into(trainer.discriminator, folder / DISCRIMINATOR)

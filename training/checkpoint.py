@@ -28,7 +28,7 @@ def save_weights(path: Path, tensors: Mapping[str, Tensor], *, kind: str, about:
     """Write named tensors and a JSON document about them, atomically."""
     contiguous = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
     with replacing(path) as partial:
-        header = {_HEADER: json.dumps({"kind": kind, **about}, sort_keys=True)}
+        header = {_HEADER: json.dumps({"kind": kind, **about})}
         safetensors.torch.save_file(contiguous, partial, metadata=header)
         partial.chmod(0o644)  # safetensors makes files that only their owner can read
 

@@ -86,6 +86,7 @@ def run_loop(
     DivergedError
         When a metric is not finite; the last checkpoint stays as it was.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     checkpoints = Checkpoints(folder / CHECKPOINTS, keep=config.keep)
     done, means = 0, _Means({})
     if latest := checkpoints.latest():

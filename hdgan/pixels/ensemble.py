@@ -169,7 +169,7 @@ class PixelEnsemble(nn.Module):
     def save(self, path: str | Path) -> None:
         """Write weights and, in the file's header, everything else, as safetensors."""
         about = {
-            "layers": list(self.layers.items()),
+            "layers": self.layers,
             "classes": [{"name": c.name, "colour": list(c.colour)} for c in self.class_list],
             "members": self.members,
             "hidden": list(self.hidden),
@@ -183,7 +183,7 @@ class PixelEnsemble(nn.Module):
         path = Path(path)
         tensors, about = load_weights(path, kind=_KIND, needs=["layers", "classes", "members", "hidden", "dropout"])
         ensemble = cls(
-            layers=dict(about["layers"]),
+            layers=about["layers"],
             classes=[LabelClass(c["name"], tuple(c["colour"])) for c in about["classes"]],
             members=about["members"],
             hidden=tuple(about["hidden"]),

@@ -1,0 +1,210 @@
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from tiling.errors import InputError
+from training.checkpoint import Checkpoints, load_state
+from training.draws import torch_draws
+from training.loop import DivergedError, LoopConfig, read_metrics, run_loop
+
+
+class Walk:
+    """A random walk with momentum: every step depends on all earlier ones and on its own draws."""
+
+    def __init__(self):
+        self.position = torch.zeros(3, requires_grad=True)
+        self.optimiser = torch.optim.Adam([self.position], lr=0.1)
+        self.stepped = []
+
+    def step(self, index):
+        draw = torch.randn(3, generator=torch_draws(0, "walk", index))
+        self.optimiser.zero_grad()
+        loss = (self.position - draw).square().sum()
+        loss.backward()
+        self.optimiser.step()
+        self.stepped.append(index)
+        return {"loss": loss.item()} | ({"every third": float(index)} if index % 3 == 0 else {})
+
+    def state(self):
+        return {"position": self.position.detach(), "optimiser": self.optimiser.state_dict()}
+
+    def restore(self, state):
+        self.position.data.copy_(state["position"])
+        self.optimiser.load_state_dict(state["optimiser"])
+
+
+class DiedError(Exception):
+    pass
+
+
+class DiesAt(Walk):
+    def __init__(self, step):
+        super().__init__()
+        self.last = step
+
+    def step(self, index):
+        if index == self.last:
+            raise DiedError
+        return super().step(index)
+
+
+def train(trainer, folder, steps=11, **settings):
+    finished = settings.pop("finished", lambda: False)
+    run_loop(trainer, folder, LoopConfig(**{"steps": steps, "log_every": 4} | settings), "test", finished=finished)
+    return trainer
+
+
+def test_a_training_that_died_ends_as_if_nothing_had_happened(tmp_path):
+    undisturbed = train(Walk(), tmp_path / "undisturbed", checkpoint_every=3)
+    for step in (7, 10):
+        with pytest.raises(DiedError):
+            train(DiesAt(step), tmp_path / "died", checkpoint_every=3)
+    resumed = train(Walk(), tmp_path / "died", checkpoint_every=3)
+    assert resumed.stepped == [9, 10]
+    assert torch.equal(resumed.position, undisturbed.position)
+    assert read_metrics(tmp_path / "died") == read_metrics(tmp_path / "undisturbed")
+    states = [(tmp_path / name / "checkpoints" / "step-00000011.safetensors") for name in ("died", "undisturbed")]
+    assert states[0].read_bytes() == states[1].read_bytes()
+
+
+def test_metrics_are_means_since_the_last_line_over_the_steps_that_have_them(tmp_path):
+    train(Walk(), tmp_path / "each", log_every=1)
+    losses = [line["loss"] for line in read_metrics(tmp_path / "each")]
+    train(Walk(), tmp_path / "means", log_every=4)
+    lines = read_metrics(tmp_path / "means")
+    assert [line["step"] for line in lines] == [4, 8, 11]
+    assert [line["loss"] for line in lines] == pytest.approx(
+        [sum(losses[:4]) / 4, sum(losses[4:8]) / 4, sum(losses[8:]) / 3]
+    )
+    assert [line["every third"] for line in lines] == [1.5, 6, 9]
+
+
+def test_lines_after_the_checkpoint_and_a_half_written_one_are_dropped(tmp_path):
+    with pytest.raises(DiedError):
+        train(DiesAt(9), tmp_path, checkpoint_every=6)
+    assert [line["step"] for line in read_metrics(tmp_path)] == [4, 8]
+    with (tmp_path / "metrics.jsonl").open("a") as log:
+        log.write('{"step": 5, "lo')
+    train(Walk(), tmp_path)
+    assert [line["step"] for line in read_metrics(tmp_path)] == [4, 8, 11]
+
+
+def test_a_longer_training_continues_a_finished_one(tmp_path):
+    train(Walk(), tmp_path / "grown", steps=5)
+    grown = train(Walk(), tmp_path / "grown", steps=11)
+    assert grown.stepped == list(range(5, 11))
+    assert torch.equal(grown.position, train(Walk(), tmp_path / "at once", steps=11).position)
+    assert train(Walk(), tmp_path / "grown", steps=11).stepped == []
+
+
+def test_a_trainer_that_has_finished_early_ends_the_loop_then_and_after_a_resume(tmp_path):
+    def near(trainer):
+        return lambda: float(trainer.position.detach().abs().max()) > 0.25
+
+    trainer = Walk()
+    train(trainer, tmp_path, steps=500, finished=near(trainer))
+    ended = len(trainer.stepped)
+    assert 2 < ended < 500
+    assert Checkpoints(tmp_path / "checkpoints").steps()[-1] == read_metrics(tmp_path)[-1]["step"] == ended
+    again = Walk()
+    train(again, tmp_path, steps=500, finished=near(again))
+    assert again.stepped == []
+
+
+def test_checkpoints_are_written_by_steps_and_by_time_and_only_the_last_are_kept(tmp_path):
+    train(Walk(), tmp_path / "steps", checkpoint_every=3)
+    assert Checkpoints(tmp_path / "steps" / "checkpoints").steps() == [9, 11]
+    train(Walk(), tmp_path / "time", checkpoint_seconds=0.0, keep=4)
+    assert Checkpoints(tmp_path / "time" / "checkpoints").steps() == [8, 9, 10, 11]
+    train(Walk(), tmp_path / "neither")
+    assert Checkpoints(tmp_path / "neither" / "checkpoints").steps() == [11]
+
+
+def test_what_is_not_finite_stops_the_training_and_keeps_the_checkpoint_before_it(tmp_path):
+    class Diverges(Walk):
+        def step(self, index):
+            return super().step(index) | ({"penalty": float("nan")} if index == 7 else {})
+
+    with pytest.raises(DivergedError, match="step 8: penalty is nan; lower the learning rate"):
+        train(Diverges(), tmp_path, checkpoint_every=2)
+    assert Checkpoints(tmp_path / "checkpoints").steps() == [4, 6]
+
+
+def test_settings_out_of_range_are_refused_with_the_value():
+    for name in ("steps", "log_every", "checkpoint_every", "keep"):
+        with pytest.raises(InputError, match=f"{name} must be at least 1, not 0"):
+            LoopConfig(**{"steps": 3} | {name: 0})
+
+
+_SLOW_WALK = """
+import sys
+import time
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from test_loop import Walk, train
+class Slow(Walk):
+    def step(self, index):
+        time.sleep(0.02)
+        return super().step(index)
+try:
+    train(Slow(), Path(sys.argv[2]), steps=int(sys.argv[3]), log_every=1, checkpoint_every=7)
+except KeyboardInterrupt as interrupt:
+    sys.exit(str(interrupt))
+"""
+
+
+def start_walk(folder, steps):
+    here = str(__file__).rpartition("/")[0]
+    return subprocess.Popen(
+        [sys.executable, "-c", _SLOW_WALK, here, str(folder), str(steps)], stderr=subprocess.PIPE, text=True
+    )
+
+
+def test_ctrl_c_finishes_the_step_writes_a_checkpoint_and_the_same_call_goes_on(tmp_path):
+    process = start_walk(tmp_path / "stopped", 10_000)
+    while len(read_metrics(tmp_path / "stopped")) < 3:
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 1
+    checkpoints = Checkpoints(tmp_path / "stopped" / "checkpoints")
+    stopped = checkpoints.steps()[-1]
+    assert f"stopped after step {stopped}; the same command continues from there" in said
+    resumed = train(Walk(), tmp_path / "stopped", steps=stopped + 4, log_every=1)
+    assert resumed.stepped == list(range(stopped, stopped + 4))
+    undisturbed = train(Walk(), tmp_path / "undisturbed", steps=stopped + 4, log_every=1)
+    assert torch.equal(resumed.position, undisturbed.position)
+    assert read_metrics(tmp_path / "stopped") == read_metrics(tmp_path / "undisturbed")
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_any_moment_ends_with_the_same_bytes(tmp_path):
+    steps = 120
+    for kill in range(4):
+        process = start_walk(tmp_path / "killed", steps)
+        while len(_lines(tmp_path / "killed")) < 20 * (kill + 1):
+            assert process.poll() is None
+            time.sleep(0.003)
+        process.kill()
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+        (tmp_path / "killed" / "checkpoints").mkdir(exist_ok=True)
+        (tmp_path / "killed" / "checkpoints" / ".partial-0-step-00000099.safetensors").write_bytes(b"half")
+    resumed = train(Walk(), tmp_path / "killed", steps=steps, log_every=1)
+    assert resumed.stepped[0] >= 77
+    train(Walk(), tmp_path / "undisturbed", steps=steps, log_every=1)
+    for name in ("metrics.jsonl", f"checkpoints/step-{steps:08d}.safetensors"):
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "undisturbed" / name).read_bytes()
+    assert not list((tmp_path / "killed" / "checkpoints").glob(".partial-*"))
+    assert load_state(tmp_path / "killed" / "checkpoints" / f"step-{steps:08d}.safetensors")["pending"] == {}
+
+
+def _lines(folder):
+    path = folder / "metrics.jsonl"
+    return [line for line in path.read_text().splitlines() if json.loads(line)] if path.exists() else []

@@ -1,0 +1,53 @@
+import threading
+import time
+
+import pytest
+
+from training.stream import prefetch
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_batches_come_in_order_whatever_takes_longest(threads):
+    def make(index):
+        time.sleep(0.01 * (index % 3))
+        return index
+
+    assert list(prefetch(make, 4, 20, threads=threads)) == list(range(4, 20))
+    assert list(prefetch(make, 5, 5)) == []
+
+
+def test_no_more_than_asked_for_are_made_ahead():
+    made = []
+    stream = prefetch(lambda index: made.append(index) or index, 0, 100, ahead=3)
+    assert made == []
+    for taken in range(5):
+        assert next(stream) == taken
+        time.sleep(0.05)
+        assert len(made) <= taken + 3
+    stream.close()
+
+
+def test_batches_are_made_in_another_thread_and_none_is_left_when_the_stream_is_closed():
+    names = set()
+
+    def make(index):
+        names.add(threading.current_thread().name)
+        return index
+
+    stream = prefetch(make, 0, 1000, ahead=2)
+    next(stream)
+    stream.close()
+    assert all(name.startswith("prefetch") for name in names)
+    assert not [thread for thread in threading.enumerate() if thread.name in names]
+
+
+def test_an_error_arrives_at_the_batch_that_has_it():
+    def make(index):
+        if index == 3:
+            raise OSError("the disk is gone")
+        return index
+
+    stream = prefetch(make, 0, 10, ahead=8)
+    assert [next(stream) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(OSError, match="the disk is gone"):
+        next(stream)

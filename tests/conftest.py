@@ -7,6 +7,11 @@ from pathlib import Path
 
 import pytest
 
+# Networks this small only wait for a second thread; commands that the tests start inherit this.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+from command_line import hdgan  # noqa: E402  (nothing that counts threads may be imported before)
+
 
 def _shared() -> Path:
     beside = Path(__file__).resolve().parents[2] / "shared"
@@ -29,3 +34,11 @@ def data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real data is not at {folder}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def demo_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo's study, every stage made by `hdgan demo --plan quick`. To read only: tests that write copy it."""
+    study = tmp_path_factory.mktemp("demo") / "study"
+    hdgan("demo", "--plan", "quick", "--study", study)
+    return study

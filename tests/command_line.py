@@ -1,0 +1,34 @@
+"""hdgan as users run it: in a process of its own."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+HDGAN = [sys.executable, "-P", "-m", "hdgan"]
+
+
+def hdgan(*arguments: object, code: int = 0, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a command; any other exit code than `code` fails the test with what the command said."""
+    ended = subprocess.run([*HDGAN, *map(str, arguments)], capture_output=True, text=True, cwd=cwd)
+    said = f"hdgan {' '.join(map(str, arguments))}\n{ended.stdout}\n{ended.stderr}"
+    assert ended.returncode == code, f"exit code {ended.returncode}: {said}"
+    return ended
+
+
+def files(folder: Path) -> dict[str, tuple[int, str]]:
+    """Every file below a folder: when it was written, and a hash of its bytes."""
+    return {
+        path.relative_to(folder).as_posix(): (path.stat().st_mtime_ns, hashlib.sha256(path.read_bytes()).hexdigest())
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def in_group(*arguments: object, cwd: Path | None = None) -> subprocess.Popen[bytes]:
+    """Start a command as the head of its own process group, as a terminal does; its output goes nowhere."""
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    return subprocess.Popen([*HDGAN, *map(str, arguments)], cwd=cwd, start_new_session=True, env=os.environ, **quiet)

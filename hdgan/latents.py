@@ -72,7 +72,7 @@ class Latents:
                 return cls(**{name: file[name] for name in _FIELDS})
         except FileNotFoundError as error:
             raise InputError(f"no such file: {path}") from error
-        except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+        except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile, TypeError) as error:
             raise InputError(f"{path} is not a file of latents ({error}); make one with `hdgan sample`") from error
 
     @classmethod

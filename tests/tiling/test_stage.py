@@ -1,0 +1,162 @@
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tiling.errors import InputError
+from tiling.files import read_json
+from tiling.stage import Stage, completed, fingerprint_of, versions
+
+SETTINGS = {"size": 64, "shape": (2, 3), "name": None}
+
+
+@pytest.fixture
+def slides(tmp_path):
+    (tmp_path / "slides").mkdir()
+    (tmp_path / "slides" / "a.svs").write_bytes(b"a slide")
+    return tmp_path / "slides"
+
+
+def begin(folder, slides, config=SETTINGS, name="tile", **more):
+    return Stage.begin(folder, name=name, config=config, inputs={"slides": slides}, **more)
+
+
+def make(folder, slides, config=SETTINGS, content="made", **finished):
+    stage = begin(folder, slides, config)
+    (folder / "result").write_text(content)
+    stage.finish(principal=[folder / "result"], **finished)
+    return stage
+
+
+def test_a_new_stage_says_that_it_runs_and_from_what_it_is_made(tmp_path, slides):
+    stage = begin(tmp_path / "out", slides)
+    record = read_json(tmp_path / "out" / "stage.json")
+    assert not stage.complete
+    assert (record["stage"], record["status"]) == ("tile", "running")
+    assert record["config"] == {"size": 64, "shape": [2, 3], "name": None}
+    assert record["inputs"] == {"slides": fingerprint_of(slides)}
+    assert record["versions"] == versions()
+    with pytest.raises(InputError, match="is only half made: run `hdgan tile` again to finish it"):
+        completed(tmp_path / "out", made_by="hdgan tile")
+
+
+def test_a_finished_stage_is_recognised_and_has_a_fingerprint(tmp_path, slides):
+    made = make(tmp_path / "out", slides, summary={"tiles": 7})
+    assert made.complete
+    record = completed(tmp_path / "out", made_by="hdgan tile")
+    assert record["summary"] == {"tiles": 7}
+    assert record["seconds"] > 0
+    assert record["peak_rss_bytes"] > 1_000_000
+    assert begin(tmp_path / "out", slides).complete
+    assert fingerprint_of(tmp_path / "out") == record["fingerprint"]
+
+
+def test_fingerprints_follow_the_principal_files_the_settings_and_the_inputs_only(tmp_path, slides):
+    make(tmp_path / "one", slides)
+    make(tmp_path / "same", slides, summary={"seconds": 5})
+    make(tmp_path / "content", slides, content="other")
+    make(tmp_path / "settings", slides, SETTINGS | {"size": 32})
+    (slides / "b.svs").write_bytes(b"another")
+    make(tmp_path / "inputs", slides)
+    names = ("one", "content", "settings", "inputs")
+    assert len({fingerprint_of(tmp_path / name) for name in names}) == 4
+    assert fingerprint_of(tmp_path / "one") == fingerprint_of(tmp_path / "same")
+
+
+def test_a_killed_stage_goes_on_with_what_it_had_and_without_half_written_files(tmp_path, slides):
+    out = tmp_path / "out"
+    script = f"""
+import os, signal
+from pathlib import Path
+from tiling.files import replacing, write_bytes
+from tiling.stage import Stage
+out = Path({str(out)!r})
+Stage.begin(out, name="tile", config={SETTINGS!r}, inputs={{"slides": Path({str(slides)!r})}})
+write_bytes(out / "first", b"whole")
+with replacing(out / "second") as partial:
+    partial.write_bytes(b"ha")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    assert subprocess.run([sys.executable, "-c", script]).returncode == -signal.SIGKILL
+    assert len(list(out.iterdir())) == 3
+    stage = begin(out, slides)
+    assert not stage.complete
+    assert {entry.name for entry in out.iterdir()} == {"first", "stage.json"}
+    stage.finish(principal=[out / "first"])
+    assert begin(out, slides).complete
+
+
+def test_other_settings_inputs_and_stages_are_refused_with_both_values(tmp_path, slides):
+    make(tmp_path / "out", slides)
+    with pytest.raises(InputError, match=r"was made with size = 64, and now 32 is asked for; repeat .* add --redo"):
+        begin(tmp_path / "out", slides, SETTINGS | {"size": 32})
+    with pytest.raises(InputError, match="was made with extra = None, and now 1"):
+        begin(tmp_path / "out", slides, SETTINGS | {"extra": 1})
+    with pytest.raises(InputError, match="was made by `tile`, not by `train`; choose another folder"):
+        begin(tmp_path / "out", slides, name="train")
+    (slides / "a.svs").write_bytes(b"another slide")
+    with pytest.raises(InputError, match="was made from other slides; add --redo"):
+        begin(tmp_path / "out", slides)
+    assert completed(tmp_path / "out", made_by="hdgan tile")["config"]["size"] == 64
+
+
+def test_a_half_made_stage_does_not_change_its_settings_either(tmp_path, slides):
+    begin(tmp_path / "out", slides)
+    with pytest.raises(InputError, match="was made with size = 64, and now 32"):
+        begin(tmp_path / "out", slides, SETTINGS | {"size": 32})
+
+
+def test_what_grows_may_change_and_the_stage_goes_on(tmp_path, slides):
+    make(tmp_path / "out", slides)
+    longer = begin(tmp_path / "out", slides, SETTINGS | {"size": 128}, grows={"size"})
+    assert not longer.complete
+    assert (tmp_path / "out" / "result").read_text() == "made"
+    assert read_json(tmp_path / "out" / "stage.json")["config"]["size"] == 128
+    before = read_json(tmp_path / "out" / "stage.json")["seconds"]
+    longer.finish()
+    assert read_json(tmp_path / "out" / "stage.json")["seconds"] > before > 0
+
+
+def test_redo_discards_what_is_there(tmp_path, slides):
+    make(tmp_path / "out", slides)
+    again = begin(tmp_path / "out", slides, SETTINGS | {"size": 32}, redo=True)
+    assert not again.complete
+    assert {entry.name for entry in (tmp_path / "out").iterdir()} == {"stage.json"}
+
+
+def test_files_that_no_stage_made_are_left_alone_even_with_redo(tmp_path, slides):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.tex").write_text("years of work")
+    for redo in (False, True):
+        with pytest.raises(InputError, match="holds files that no stage made; choose another folder"):
+            begin(tmp_path / "thesis", slides, redo=redo)
+    assert (tmp_path / "thesis" / "chapter.tex").read_text() == "years of work"
+
+
+def test_inputs_must_be_there_and_complete(tmp_path, slides):
+    with pytest.raises(InputError, match="no such file or folder"):
+        begin(tmp_path / "out", tmp_path / "absent")
+    begin(tmp_path / "half", slides)
+    with pytest.raises(InputError, match="half is only half made: run `hdgan tile` again"):
+        begin(tmp_path / "out", tmp_path / "half", name="train")
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(InputError, match="does not exist yet: make it with `hdgan tile`"):
+        completed(tmp_path / "out", made_by="hdgan tile")
+
+
+def test_licences_travel_from_stage_to_stage(tmp_path, slides):
+    make(tmp_path / "generator", slides, licence=["non-commercial"])
+    make(tmp_path / "masks", slides, licence=["CC-BY-4.0"])
+    inputs = {"generator": tmp_path / "generator", "masks": tmp_path / "masks"}
+    stage = Stage.begin(tmp_path / "pairs", name="synthesize", config={}, inputs=inputs)
+    assert stage.record["licence"] == ["CC-BY-4.0", "non-commercial"]
+    stage.finish(licence=["CC-BY-4.0"])
+    assert read_json(tmp_path / "pairs" / "stage.json")["licence"] == ["CC-BY-4.0", "non-commercial"]
+
+
+def test_a_damaged_record_is_named(tmp_path, slides):
+    make(tmp_path / "out", slides)
+    (tmp_path / "out" / "stage.json").write_text('{"stage": "ti')
+    with pytest.raises(InputError, match=r"stage\.json is not JSON"):
+        begin(tmp_path / "out", slides)

@@ -23,7 +23,7 @@ def note(message: str) -> None:
 
 
 def bar() -> Progress:
-    """A progress display on standard error; use it as a context manager and add tasks to it."""
+    """A progress display on standard error, if that is a terminal; use it as a context manager and add tasks to it."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -32,7 +32,7 @@ def bar() -> Progress:
         TimeRemainingColumn(),
         TextColumn("{task.fields[detail]}"),
         console=_console,
-        transient=not _console.is_terminal,
+        disable=not _console.is_terminal,
     )
 
 

@@ -24,6 +24,7 @@ from tiling.files import fingerprint, read_json, remove, sweep_partials, write_j
 from tiling.progress import note
 
 RECORD = "stage.json"
+_KEYS = frozenset({"stage", "status", "config", "inputs", "seconds", "peak_rss_bytes"})
 _VERSIONS_OF = ("hdgan", "numpy", "torch", "zarr", "openslide-python", "openslide-bin")
 
 
@@ -68,8 +69,9 @@ class Stage:
         Returns
         -------
         Stage
-            `complete` tells that there is nothing to do, and so does a line on standard error. Otherwise the folder holds nothing, or what an earlier
-            call with the same settings left: the stage keeps the whole items and makes the missing ones.
+            `complete` tells that there is nothing to do, and so does a line on standard error. Otherwise the folder
+            holds nothing, or what an earlier call with the same settings left: the stage keeps the whole items and
+            makes the missing ones.
 
         Raises
         ------
@@ -130,11 +132,21 @@ class Stage:
         self.complete = True
 
 
+def read_record(folder: Path) -> dict[str, Any]:
+    """What `stage.json` says; an :class:`InputError` if it is not the record of a stage."""
+    record = read_json(folder / RECORD)
+    missing = _KEYS - record.keys()
+    if missing or (record["status"] == "complete" and "fingerprint" not in record):
+        lacking = ", ".join(sorted(missing or {"fingerprint"}))
+        raise InputError(f"{folder / RECORD} lacks {lacking}: restore it, or delete {folder} and make it again")
+    return record
+
+
 def completed(folder: Path, *, made_by: str) -> dict[str, Any]:
     """The record of a complete stage; an :class:`InputError` that names the command to run if it is not."""
     if not (folder / RECORD).exists():
         raise InputError(f"{folder} does not exist yet: make it with `{made_by}`")
-    record = read_json(folder / RECORD)
+    record = read_record(folder)
     if record["status"] != "complete":
         raise InputError(f"{folder} is only half made: run `{made_by}` again to finish it")
     return record
@@ -143,7 +155,7 @@ def completed(folder: Path, *, made_by: str) -> dict[str, Any]:
 def fingerprint_of(path: Path) -> str:
     """Fingerprint of a stage's folder (from its record), or of any other file or folder (from its bytes)."""
     if (path / RECORD).exists():
-        return str(completed(path, made_by=f"hdgan {read_json(path / RECORD)['stage']}")["fingerprint"])
+        return str(completed(path, made_by=f"hdgan {read_record(path)['stage']}")["fingerprint"])
     if not path.exists():
         raise InputError(f"no such file or folder: {path}")
     return fingerprint(path)
@@ -161,12 +173,12 @@ def versions() -> dict[str, str]:
 
 
 def _licence_of(path: Path) -> list[str]:
-    return list(read_json(path / RECORD).get("licence", [])) if (path / RECORD).exists() else []
+    return list(read_record(path).get("licence", [])) if (path / RECORD).exists() else []
 
 
 def _previous(folder: Path) -> dict[str, Any] | None:
     if (folder / RECORD).exists():
-        return read_json(folder / RECORD)
+        return read_record(folder)
     if folder.exists() and any(not entry.name.startswith(".") for entry in folder.iterdir()):
         raise InputError(f"{folder} holds files that no stage made; choose another folder or move them away")
     return None

@@ -133,7 +133,8 @@ class TileSet:
         about = json.loads(about)
         if about["format"] != _FORMAT:
             raise InputError(f"{path} has format {about['format']}, and this version reads {_FORMAT}; make it again")
-        return cls(path, table, Path(about["root"] if root is None else root))
+        recorded = path.parent / about["root"]  # relative: slides and study may move together
+        return cls(path, table, recorded.resolve() if root is None else Path(root))
 
     def __len__(self) -> int:
         return int(self._table.num_rows)
@@ -223,6 +224,6 @@ class TileSet:
 
 def write_manifest(path: Path, table: pa.Table, *, root: Path) -> None:
     """Write a manifest: a table with :data:`COLUMNS` and columns of labels, its slides relative to `root`."""
-    about = {"format": _FORMAT, "root": str(root)}
+    about = {"format": _FORMAT, "root": os.path.relpath(root.resolve(), path.parent.resolve())}
     with replacing(path) as partial:
         pq.write_table(table.replace_schema_metadata({_KEY: json.dumps(about).encode()}), partial)

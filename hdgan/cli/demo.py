@@ -48,7 +48,7 @@ def demo(
 
 @app.command()
 def phantom(
-    out: Annotated[Path, typer.Argument(help="Folder for phantom-SEED.tiff; its truth goes to the subfolder truth.")],
+    out: Annotated[Path, typer.Argument(help="Folder for phantom-SEED.tiff; the truth goes to a folder beside it, OUT-truth.")],
     size: Annotated[int, typer.Option(help="Edge, px; a multiple of 256 from 1024 up.")] = 8192,
     n: Annotated[int, typer.Option("-n", help="How many, with seeds counting up.", min=1)] = 1,
     seed: SeedOption = 0,
@@ -58,12 +58,13 @@ def phantom(
 
     Example: hdgan demo phantom slides -n 4 --size 8192
     """
+    from hdgan.demo.folders import truth_folder
     from hdgan.demo.phantom import make_phantom
     from tiling import open_slide
     from tiling.errors import InputError
 
     for number in range(seed, seed + n):
-        slide, truth = out / f"phantom-{number}.tiff", out / "truth" / f"phantom-{number}.tiff"
+        slide, truth = out / f"phantom-{number}.tiff", truth_folder(out) / f"phantom-{number}.tiff"
         if slide.exists() and truth.exists():
             with open_slide(slide) as made:
                 if made.dimensions != (size, size):

@@ -16,7 +16,7 @@ class DemoFolders:
 
     @property
     def slides(self) -> Path:
-        """The phantom to work on, and its truth."""
+        """The phantoms; their truth is in a folder beside it."""
         return self.study.root / "slides"
 
     @property
@@ -45,4 +45,9 @@ class DemoFolders:
 
     def truth(self, seed: int) -> Path:
         """A phantom's truth."""
-        return self.slides / "truth" / f"phantom-{seed}.tiff"
+        return truth_folder(self.slides) / f"phantom-{seed}.tiff"
+
+
+def truth_folder(slides: Path) -> Path:
+    """Where the truth of phantoms in a folder is: beside it, so that tiling the folder does not take it for slides."""
+    return slides.with_name(f"{slides.name}-truth")

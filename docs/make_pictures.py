@@ -6,19 +6,20 @@ import sys
 from pathlib import Path
 
 import numpy as np
+
 from hdgan.demo.report import pair_strip
 from hdgan.pairs import PairSet
 from hdgan.pictures import write_png
 
-ROWS, ACROSS, EDGE = 4, 2, 128
+ROWS, EDGE = 4, 128
 
 
 def main(study: Path) -> None:
     """The first pairs of the study, as image, mask, mask over image, uncertainty."""
     pairs = PairSet.open(study / "pairs")
-    strips = [pair_strip(pairs, i, size=EDGE) for i in range(ROWS * ACROSS)]
+    strips = [pair_strip(pairs, i, size=EDGE) for i in range(2 * ROWS)]
     gap = np.full((EDGE, EDGE // 8, 3), 255, np.uint8)
-    rows = [np.concatenate([strips[r * ACROSS], gap, *strips[r * ACROSS + 1 : (r + 1) * ACROSS]], 1) for r in range(ROWS)]
+    rows = [np.concatenate([left, gap, right], axis=1) for left, right in zip(strips[::2], strips[1::2], strict=True)]
     write_png(Path(__file__).parent / "images" / "pairs.png", np.concatenate(rows))
 
 

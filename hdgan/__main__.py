@@ -11,6 +11,7 @@ from typer.main import get_command
 
 from hdgan.cli import app
 from tiling.errors import InputError
+from training.errors import DivergedError
 
 _EXTRA_OF = {"torch": "gan", "safetensors": "gan", "numba": "gan", "accelerate": "gan", "matplotlib": "notebooks"}
 # Click's class, of which typer shows only what derives from it (where it keeps click differs between versions).
@@ -18,7 +19,7 @@ _UsageError = cast(type[Exception], BadParameter.__mro__[1])
 
 
 def main() -> None:
-    """Run the command line: exit code 2 and one line for bad input, 130 for Ctrl-C."""
+    """Run the command line: exit code 2 and one line for bad input, 1 for a training that diverged, 130 for Ctrl-C."""
     try:
         _run(sys.argv[1:] or ["--help"])
         sys.stdout.flush()
@@ -28,6 +29,8 @@ def main() -> None:
         _stop(str(error), 2)
     except _UsageError as error:
         _stop(_usage(error), 2)
+    except DivergedError as error:
+        _stop(str(error), 1)
     except KeyboardInterrupt as interrupt:
         _stop(str(interrupt) or "stopped; the same command continues", 130)
     except BrokenPipeError:  # whoever read the output has had enough, as in `hdgan info STUDY | head -1`

@@ -18,6 +18,7 @@ from tiling.errors import InputError
 from tiling.files import write_bytes
 from tiling.progress import bar
 from training.checkpoint import Checkpoints
+from training.errors import DivergedError
 
 METRICS = "metrics.jsonl"
 CHECKPOINTS = "checkpoints"
@@ -58,10 +59,6 @@ class LoopConfig:
         """Whether to write a checkpoint after `done` steps and so many seconds since the last one."""
         every = self.checkpoint_every
         return seconds > self.checkpoint_seconds or (every is not None and done % every == 0)
-
-
-class DivergedError(RuntimeError):
-    """A metric of training was NaN or infinite."""
 
 
 def run_loop(

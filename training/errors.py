@@ -1,0 +1,5 @@
+"""What can go wrong in a training that is nobody's bad input."""
+
+
+class DivergedError(RuntimeError):
+    """A metric of training was NaN or infinite."""

@@ -10,7 +10,8 @@ import torch
 from tiling.errors import InputError
 from training.checkpoint import Checkpoints, load_state
 from training.draws import torch_draws
-from training.loop import DivergedError, LoopConfig, read_metrics, run_loop
+from training.errors import DivergedError
+from training.loop import LoopConfig, read_metrics, run_loop
 
 
 class Walk:

@@ -3,7 +3,7 @@
 No torch here: annotating needs a light installation only.
 """
 
-from hdgan.annotations.exchange import export_images, import_masks, load_masks
+from hdgan.annotations.exchange import export_images, import_masks, load_masks, set_classes
 from hdgan.annotations.geojson import read_geojson, to_geojson, write_geojson
 from hdgan.annotations.indexed_png import encode_indexed_png, read_indexed_png
 from hdgan.annotations.pick import contact_sheet, pick
@@ -21,6 +21,7 @@ __all__ = [
     "read_geojson",
     "read_indexed_png",
     "read_mask",
+    "set_classes",
     "to_geojson",
     "write_geojson",
 ]

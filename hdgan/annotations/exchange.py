@@ -10,7 +10,7 @@ from hdgan.annotations.indexed_png import encode_image, encode_indexed_png, read
 from hdgan.annotations.registry import FORMATS, format_of, read_mask
 from hdgan.labels import ClassList, Image, LabelMap
 from tiling.errors import InputError
-from tiling.files import sweep_partials, write_bytes
+from tiling.files import remove, sweep_partials, write_bytes
 from tiling.progress import track
 
 CLASSES = "classes.json"
@@ -38,7 +38,7 @@ def export_images(images: Mapping[int, Image], out: Path, classes: ClassList) ->
     images
         By index, (H, W, 3) uint8 each; read one at a time, so a mapping may make them as they are asked for.
     out
-        The folder; masks that are there stay.
+        The folder; masks that are there stay, images of an earlier choice go.
     classes
         The classes to annotate.
 
@@ -47,12 +47,20 @@ def export_images(images: Mapping[int, Image], out: Path, classes: ClassList) ->
     InputError
         When `out` holds masks of other classes.
     """
-    _refuse_other_classes(out, classes)
-    for index in track(sorted(images), "writing images to annotate"):
-        write_bytes(out / "images" / f"image_{index:04d}.png", encode_image(images[index]))
-    classes.save(out / CLASSES)
+    set_classes(out, classes)
+    wanted = {index: out / "images" / f"image_{index:04d}.png" for index in sorted(images)}
+    for earlier in set((out / "images").glob("image_*.png")) - set(wanted.values()):
+        remove(earlier)  # the expert is to label these images, not those of an earlier choice
+    for index, path in track(wanted.items(), "writing images to annotate"):
+        write_bytes(path, encode_image(images[index]))
     lines = "\n".join(f"   - {c.name} (colour {', '.join(map(str, c.colour))})" for c in classes)
     write_bytes(out / "README.txt", _README.format(classes=lines).encode())
+
+
+def set_classes(folder: Path, classes: ClassList) -> None:
+    """Say which classes a folder of annotations is about; refused when it holds masks of others."""
+    _refuse_other_classes(folder, classes)
+    classes.save(folder / CLASSES)
 
 
 def import_masks(

@@ -51,7 +51,9 @@ def pick(
 def export(
     study: StudyOption = DEFAULT_STUDY,
     out: Annotated[Path | None, typer.Option(help="Folder to write; default: annotations/export.")] = None,
-    classes: Annotated[Path | None, typer.Option(help="classes.json; default: the kidney's five.")] = None,
+    classes: Annotated[
+        Path | None, typer.Option(help="classes.json; default: the study's, else the kidney's five.")
+    ] = None,
     indices: Annotated[str | None, typer.Option(help="Samples, like 3,17,20-25; default: those picked.")] = None,
     quiet: QuietOption = False,
 ) -> None:
@@ -59,7 +61,7 @@ def export(
 
     Example: hdgan annotate export --study kidney --out for-the-expert
     """
-    from hdgan.annotations import export_images
+    from hdgan.annotations import export_images, set_classes
     from hdgan.pictures import read_image
     from hdgan.sampling import load_samples
 
@@ -70,6 +72,7 @@ def export(
     _refuse_unknown(chosen, len(paths))
     out = out or place.annotations / "export"
     listed = ClassList.load(classes) if classes else place.classes()
+    set_classes(place.annotations, listed)
     export_images({index: read_image(paths[index]) for index in chosen}, out, listed)
     say(f"{out}: {len(chosen)} images. Next: hdgan annotate import MASKS --study {study}", quiet)
 
@@ -78,7 +81,9 @@ def export(
 def import_(
     source: Annotated[Path, typer.Argument(help="Folder of masks (or one): indexed PNG or QuPath GeoJSON.")],
     study: StudyOption = DEFAULT_STUDY,
-    classes: Annotated[Path | None, typer.Option(help="classes.json; default: the kidney's five.")] = None,
+    classes: Annotated[
+        Path | None, typer.Option(help="classes.json; default: the study's, else the kidney's five.")
+    ] = None,
     quiet: QuietOption = False,
 ) -> None:
     """Read the expert's masks, named like their images: image_0007.geojson or image_0007.png.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -12,15 +13,20 @@ from tiling import progress
 from tiling.errors import InputError
 
 
+_NOT_SETTINGS = ("help", "study", "redo", "quiet")  # what one call asks for, not what a study is
+
+
 def _load_settings(context: typer.Context, root: Path) -> Path:
     """Let `study.toml` give the defaults of this command's options; the command line overrides them."""
     path = _command_names(context)
     table: Any = Study(root).settings()
+    _refuse_unknown_verbs(context, root, table)
     for name in path:
         table = table.get(name, {})
         if not isinstance(table, dict):
             raise InputError(f"{root / 'study.toml'}: [{'.'.join(path)}] must be a table of options")
-    names = {option.lstrip("-"): p.name for p in context.command.params for option in p.opts}
+    names = {o[2:]: p.name for p in context.command.params for o in p.opts if o.startswith("--")}
+    names = {option: name for option, name in names.items() if name not in _NOT_SETTINGS}
     subtables = getattr(context.command, "commands", {})
     defaults = {}
     for key, value in table.items():
@@ -30,6 +36,14 @@ def _load_settings(context: typer.Context, root: Path) -> Path:
         defaults[names.get(key.replace("_", "-"), key)] = value
     context.default_map = {**(context.default_map or {}), **defaults}
     return root
+
+
+def _refuse_unknown_verbs(context: typer.Context, root: Path, tables: Mapping[str, Any]) -> None:
+    """A misspelt table would be passed over in silence."""
+    verbs = sorted(getattr(context.find_root().command, "commands", {}))
+    for name in tables:
+        if name not in verbs:
+            raise InputError(f"{root / 'study.toml'}: there is no verb {name!r}; there are: {', '.join(verbs)}")
 
 
 def _command_names(context: typer.Context) -> list[str]:

@@ -22,6 +22,7 @@ def train(
     ada_kimg: Annotated[float | None, typer.Option(help="Images it takes p to go from 0 to 1.")] = None,
     augment: Annotated[str | None, typer.Option(help="Augmentation set: histology, bgc, ...")] = None,
     hold_out: Annotated[int | None, typer.Option(help="Fold to leave out of the training.")] = None,
+    root: Annotated[Path | None, typer.Option(help="Where the slides are now, if they were moved.")] = None,
     start_from: Annotated[
         Path | None, typer.Option("--from", help="Folder of an earlier run, to begin with its networks.")
     ] = None,
@@ -43,7 +44,7 @@ def train(
     from tiling.errors import InputError
 
     place = Study(study)
-    tiles = TileSet.open(place.require("tile"))
+    tiles = TileSet.open(place.require("tile"), root=root)
     indices = [i for i in range(len(tiles)) if tiles[i].fold != hold_out]
     if not indices:
         raise InputError(f"every tile is in fold {hold_out}, which is held out; choose another fold")

@@ -106,6 +106,8 @@ def _expert_section(folders: DemoFolders) -> list[str]:
 def _ensemble_section(folders: DemoFolders) -> list[str]:
     report = read_json(folders.study.require("fit") / "report.json")
     ensemble, colour = report["ensemble"], report["nearest_colour"]
+    if ensemble is None:
+        return [heading("The pixel classifiers"), paragraph("No annotated sample was kept for a test.")]
     pixels = sum(ensemble["support"].values())
     common = [name for name in ensemble["classes"] if ensemble["support"][name] >= 0.01 * pixels]
     rows = [

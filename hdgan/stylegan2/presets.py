@@ -15,8 +15,8 @@ from tiling.errors import InputError
 class TrainConfig:
     """Everything that determines a training, besides the tiles.
 
-    Lengths are in thousands of images (kimg) shown to the discriminator. None means: the value that the automatic
-    rule of StyleGAN2-ADA gives for the resolution and batch (see :func:`train_config`).
+    Lengths are in thousands of images (kimg) shown to the discriminator. :func:`train_config` fills in what the
+    automatic rule of StyleGAN2-ADA gives for the resolution and batch.
     """
 
     resolution: int

@@ -10,7 +10,7 @@ import pytest
 # Networks this small only wait for a second thread; commands that the tests start inherit this.
 os.environ["OMP_NUM_THREADS"] = "1"
 
-from command_line import hdgan  # noqa: E402  (nothing that counts threads may be imported before)
+from command_line import hdgan
 
 
 def _shared() -> Path:

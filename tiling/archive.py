@@ -152,6 +152,10 @@ def tile_archive(
     )
     if not stage.complete:
         entries = _tile_slides(archive, settings, mpps, out / _PARTS)
+        if not any(entry.row["tiles"] for entry in entries):
+            stage.withdraw()
+            _clear(out)
+            raise InputError(_why_nothing([entry.row for entry in entries]))
         _write_results(out, archive, entries, patients, slide_labels, folds=folds, seed=seed)
         counts = {status: sum(e.row["status"] == status for e in entries) for status in ("done", "empty", "failed")}
         stage.finish(
@@ -298,14 +302,7 @@ def _write_results(
     folds: int,
     seed: int,
 ) -> None:
-    """Put the parts together: the manifest and the ledger. No tile at all is an error that leaves nothing behind."""
-    if not any(entry.row["tiles"] for entry in entries):
-        if not (out / MANIFEST).exists():
-            for ours in (out / _PARTS, out / RECORD):
-                remove(ours)
-            if not any(out.iterdir()):
-                out.rmdir()
-        raise InputError(_why_nothing([entry.row for entry in entries]))
+    """Put the parts together: the manifest and the ledger."""
     tiles_of: dict[str, int] = {}
     for entry in entries:
         if entry.row["tiles"]:
@@ -327,6 +324,14 @@ def _write_results(
     with replacing(out / LEDGER) as partial:
         pq.write_table(pa.Table.from_pylist(rows, schema=_LEDGER_COLUMNS), partial)
     write_manifest(out / MANIFEST, table, root=archive.root)
+
+
+def _clear(out: Path) -> None:
+    """Remove a folder that never became a tile set; one that did keeps its tiles."""
+    if not (out / RECORD).exists():
+        remove(out / _PARTS)
+        if not any(out.iterdir()):
+            out.rmdir()
 
 
 def _why_nothing(rows: Sequence[Mapping[str, Any]]) -> str:

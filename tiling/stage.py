@@ -35,6 +35,7 @@ class Stage:
     folder: Path
     record: dict[str, Any]
     complete: bool
+    _previous: Mapping[str, Any] | None = None
     _started: float = field(default_factory=time.perf_counter)
 
     @classmethod
@@ -102,7 +103,14 @@ class Stage:
             "peak_rss_bytes": previous["peak_rss_bytes"] if previous else 0,
         }
         write_json(folder / RECORD, record)
-        return cls(folder, record, complete=False)
+        return cls(folder, record, complete=False, _previous=previous)
+
+    def withdraw(self) -> None:
+        """Leave the folder's record as :meth:`begin` found it: the stage turned out to be impossible."""
+        if self._previous is None:
+            remove(self.folder / RECORD)
+        else:
+            write_json(self.folder / RECORD, self._previous)
 
     def finish(
         self,

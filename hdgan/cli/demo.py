@@ -48,7 +48,7 @@ def demo(
 
 @app.command()
 def phantom(
-    out: Annotated[Path, typer.Argument(help="Folder for phantom-SEED.tiff; the truth goes to a folder beside it, OUT-truth.")],
+    out: Annotated[Path, typer.Argument(help="Folder for phantom-SEED.tiff; the truth goes to OUT-truth.")],
     size: Annotated[int, typer.Option(help="Edge, px; a multiple of 256 from 1024 up.")] = 8192,
     n: Annotated[int, typer.Option("-n", help="How many, with seeds counting up.", min=1)] = 1,
     seed: SeedOption = 0,

@@ -110,15 +110,15 @@ def _slide_facts(path: Path) -> dict[str, Any]:
 
 
 def _study_facts(place: Study) -> dict[str, Any]:
-    from tiling.files import read_json
+    from tiling.stage import RECORD, read_record
 
     facts: dict[str, Any] = {}
     for command, folder in place.stages().items():
         if command == "annotate":
             masks = len(list((folder / "masks").glob("label_*.png")))
             facts[command] = f"{masks} masks" if masks else "not yet"
-        elif (folder / "stage.json").exists():
-            record = read_json(folder / "stage.json")
+        elif (folder / RECORD).exists():
+            record = read_record(folder)
             facts[command] = {"status": record["status"], **record.get("summary", {})}
         else:
             facts[command] = "not yet"

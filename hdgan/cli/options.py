@@ -12,7 +12,6 @@ from hdgan.study import Study
 from tiling import progress
 from tiling.errors import InputError
 
-
 _NOT_SETTINGS = ("help", "study", "redo", "quiet")  # what one call asks for, not what a study is
 
 
@@ -25,7 +24,7 @@ def _load_settings(context: typer.Context, root: Path) -> Path:
         table = table.get(name, {})
         if not isinstance(table, dict):
             raise InputError(f"{root / 'study.toml'}: [{'.'.join(path)}] must be a table of options")
-    names = {o[2:]: p.name for p in context.command.params for o in p.opts if o.startswith("--")}
+    names = {o.lstrip("-"): p.name for p in context.command.params for o in p.opts if o.startswith("-")}
     names = {option: name for option, name in names.items() if name not in _NOT_SETTINGS}
     subtables = getattr(context.command, "commands", {})
     defaults = {}

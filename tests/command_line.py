@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -28,7 +27,7 @@ def files(folder: Path) -> dict[str, tuple[int, str]]:
     }
 
 
-def in_group(*arguments: object, cwd: Path | None = None) -> subprocess.Popen[bytes]:
-    """Start a command as the head of its own process group, as a terminal does; its output goes nowhere."""
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    return subprocess.Popen([*HDGAN, *map(str, arguments)], cwd=cwd, start_new_session=True, env=os.environ, **quiet)
+def in_group(*arguments: object) -> subprocess.Popen[bytes]:
+    """Start a command as the head of its own process group, as a terminal does; it says little enough for a pipe."""
+    command = [*HDGAN, *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)

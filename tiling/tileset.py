@@ -210,7 +210,8 @@ class TileSet:
         path = self.root / name
         if not path.exists():
             raise InputError(
-                f"slide {name} is not in {self.root}; if the archive was moved, say where it is: root=..., or --root on the command line"
+                f"slide {name} is not in {self.root}; "
+                "if the archive was moved, say where it is: root=..., or --root on the command line"
             )
         if slide_fingerprint(path) != fingerprint:
             raise InputError(f"slide {path} is not the file that was tiled; restore it, or tile the archive again")

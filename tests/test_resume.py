@@ -45,8 +45,8 @@ def results(study: Path, outputs: Sequence[str]) -> dict[str, object]:
 
 
 def _counts(path: Path) -> bool:
-    """Not checkpoints, of which an undisturbed run leaves others, and not the report, which tells times."""
-    return path.parent.name != "checkpoints" and path.name != "report.html"
+    """Not checkpoints, of which an undisturbed run leaves others, and not what tells how long stages took."""
+    return path.parent.name != "checkpoints" and path.name not in ("report.html", "costs.json")
 
 
 def _result(path: Path) -> object:

@@ -26,7 +26,7 @@ def replacing(path: Path) -> Iterator[Path]:
     hidden `.partial-*` entry, which :func:`sweep_partials` removes.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{_PARTIAL}{uuid.uuid4().hex[:12]}-{path.name}")
+    partial = _partial(path)
     try:
         yield partial
         if partial.is_file():
@@ -37,12 +37,19 @@ def replacing(path: Path) -> Iterator[Path]:
         remove(partial)
 
 
-def sweep_partials(folder: Path) -> None:
-    """Remove what killed processes left half-written directly in `folder`."""
+def sweep_partials(folder: Path, name: str = "") -> None:
+    """Remove what killed processes left half-written directly in `folder`; with `name`, of that file or folder only."""
     if folder.is_dir():
         for entry in folder.iterdir():
-            if entry.name.startswith(_PARTIAL):
+            if entry.name.startswith(_PARTIAL) and entry.name.endswith(f"-{name}" if name else ""):
                 remove(entry)
+
+
+def discard(folder: Path) -> None:
+    """Remove a folder with all it holds, at one moment: a killed process leaves a hidden `.partial-*` entry at most."""
+    partial = _partial(folder)
+    folder.rename(partial)
+    remove(partial)
 
 
 def remove(path: Path) -> None:
@@ -92,3 +99,7 @@ def fingerprint(path: Path) -> str:
             while block := file.read(1 << 20):
                 digest.update(block)
     return digest.hexdigest()
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f"{_PARTIAL}{uuid.uuid4().hex[:12]}-{path.name}")

@@ -14,13 +14,15 @@ import platform
 import resource
 import sys
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from tiling.errors import InputError
-from tiling.files import fingerprint, read_json, remove, sweep_partials, write_json
+from tiling.files import discard, fingerprint, read_json, remove, sweep_partials, write_json
+from tiling.lock import FolderLock
 from tiling.progress import note
 
 RECORD = "stage.json"
@@ -30,11 +32,17 @@ _VERSIONS_OF = ("hdgan", "numpy", "torch", "zarr", "openslide-python", "openslid
 
 @dataclass
 class Stage:
-    """One stage's folder while the stage runs; made by :meth:`begin`."""
+    """One stage's folder while the stage runs; made by :meth:`begin`.
+
+    No other process may work in the folder until the stage is finished or withdrawn, or the `with` block that holds
+    it ends. A block that an :class:`InputError` ends before anything was made leaves no record, so that the corrected
+    request is not refused.
+    """
 
     folder: Path
     record: dict[str, Any]
     complete: bool
+    _lock: FolderLock | None = None
     _previous: Mapping[str, Any] | None = None
     _started: float = field(default_factory=time.perf_counter)
 
@@ -47,6 +55,7 @@ class Stage:
         config: Mapping[str, Any],
         inputs: Mapping[str, Path],
         grows: Collection[str] = (),
+        unsettled: Callable[[Mapping[str, Any]], bool] = lambda summary: False,
         redo: bool = False,
     ) -> Stage:
         """Start, continue or recognise a stage.
@@ -64,8 +73,10 @@ class Stage:
         grows
             Settings of `config` that may change from call to call because the stage continues from where it was
             (the number of pairs, the length of a training).
+        unsettled
+            Tells from the summary of a complete stage whether something in it is to be tried again.
         redo
-            Discard what is there.
+            Discard what is there, if it is of the same stage.
 
         Returns
         -------
@@ -77,7 +88,8 @@ class Stage:
         Raises
         ------
         InputError
-            When the folder was made with other settings or from other inputs, or holds files of somebody else.
+            When the folder was made with other settings or from other inputs, or holds files of somebody else, or
+            another process works in it.
         """
         wanted = {
             "stage": name,
@@ -85,16 +97,23 @@ class Stage:
             "inputs": {key: fingerprint_of(path) for key, path in inputs.items()},
         }
         previous = _previous(folder)
-        if redo and previous is not None:
-            remove(folder)
-            previous = None
         if previous is not None:
+            _refuse_other_stage(folder, previous["stage"], name)
+        if previous is not None and not redo:
             _refuse_other(folder, previous, wanted, grows)
-            if previous["status"] == "complete" and previous["config"] == wanted["config"]:
+            if _is_settled(previous, wanted, unsettled):
                 note(f"{folder} is complete: nothing to do")
                 return cls(folder, previous, complete=True)
-        folder.mkdir(parents=True, exist_ok=True)
+        lock = FolderLock(folder)
+        if _previous(folder) != previous:
+            lock.release()
+            raise InputError(f"another process has just worked in {folder}; run the same command again")
+        if redo and previous is not None:
+            discard(folder)
+            lock.release()
+            lock, previous = FolderLock(folder), None
         sweep_partials(folder)
+        sweep_partials(folder.parent, folder.name)
         record = wanted | {
             "status": "running",
             "versions": versions(),
@@ -103,14 +122,30 @@ class Stage:
             "peak_rss_bytes": previous["peak_rss_bytes"] if previous else 0,
         }
         write_json(folder / RECORD, record)
-        return cls(folder, record, complete=False, _previous=previous)
+        return cls(folder, record, False, lock, previous)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, InputError) and self._is_bare():
+            self.withdraw()
+        self._release()
 
     def withdraw(self) -> None:
-        """Leave the folder's record as :meth:`begin` found it: the stage turned out to be impossible."""
-        if self._previous is None:
-            remove(self.folder / RECORD)
-        else:
+        """Leave the folder as :meth:`begin` found it: the stage turned out to be impossible.
+
+        A complete stage's record comes back; a stage that has made nothing so far leaves no record, nor a folder.
+        """
+        if self._previous is not None and (self._previous["status"] == "complete" or not self._is_bare()):
             write_json(self.folder / RECORD, self._previous)
+        else:
+            remove(self.folder / RECORD)
+        self._release()
+        if not any(self.folder.iterdir()):
+            self.folder.rmdir()
 
     def finish(
         self,
@@ -138,6 +173,15 @@ class Stage:
         }
         write_json(self.folder / RECORD, self.record)
         self.complete = True
+        self._release()
+
+    def _is_bare(self) -> bool:
+        """Whether nothing has been made: a record, and perhaps hidden files."""
+        return {entry.name for entry in self.folder.iterdir() if not entry.name.startswith(".")} == {RECORD}
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -192,12 +236,21 @@ def _previous(folder: Path) -> dict[str, Any] | None:
     return None
 
 
+def _is_settled(
+    previous: Mapping[str, Any], wanted: Mapping[str, Any], unsettled: Callable[[Mapping[str, Any]], bool]
+) -> bool:
+    """Whether a stage is complete, as far as is wanted now, and nothing in it is to be tried again."""
+    complete = previous["status"] == "complete" and previous["config"] == wanted["config"]
+    return complete and not unsettled(previous["summary"])
+
+
+def _refuse_other_stage(folder: Path, made_by: str, name: str) -> None:
+    if made_by != name:
+        raise InputError(f"{folder} was made by `{made_by}`, not by `{name}`; choose another folder")
+
+
 def _refuse_other(folder: Path, previous: Mapping[str, Any], wanted: Mapping[str, Any], grows: Collection[str]) -> None:
-    """Refuse to go on with a folder of another stage, of other settings or from other inputs."""
-    if previous["stage"] != wanted["stage"]:
-        raise InputError(
-            f"{folder} was made by `{previous['stage']}`, not by `{wanted['stage']}`; choose another folder"
-        )
+    """Refuse to go on with a folder of other settings or from other inputs."""
     for key in sorted({*previous["config"], *wanted["config"]} - set(grows)):
         before, now = previous["config"].get(key), wanted["config"].get(key)
         if before != now:

@@ -72,17 +72,17 @@ from pathlib import Path
 from tiling.files import replacing, write_bytes
 from tiling.stage import Stage
 out = Path({str(out)!r})
-Stage.begin(out, name="tile", config={SETTINGS!r}, inputs={{"slides": Path({str(slides)!r})}})
+stage = Stage.begin(out, name="tile", config={SETTINGS!r}, inputs={{"slides": Path({str(slides)!r})}})
 write_bytes(out / "first", b"whole")
 with replacing(out / "second") as partial:
     partial.write_bytes(b"ha")
     os.kill(os.getpid(), signal.SIGKILL)
 """
     assert subprocess.run([sys.executable, "-c", script]).returncode == -signal.SIGKILL
-    assert len(list(out.iterdir())) == 3
+    assert len(list(out.iterdir())) == 4  # the record, a whole and a half file, a lock that holds no longer
     stage = begin(out, slides)
     assert not stage.complete
-    assert {entry.name for entry in out.iterdir()} == {"first", "stage.json"}
+    assert {entry.name for entry in out.iterdir()} == {".lock", "first", "stage.json"}
     stage.finish(principal=[out / "first"])
     assert begin(out, slides).complete
 
@@ -122,7 +122,85 @@ def test_redo_discards_what_is_there(tmp_path, slides):
     make(tmp_path / "out", slides)
     again = begin(tmp_path / "out", slides, SETTINGS | {"size": 32}, redo=True)
     assert not again.complete
+    again.finish()
     assert {entry.name for entry in (tmp_path / "out").iterdir()} == {"stage.json"}
+    assert {entry.name for entry in tmp_path.iterdir()} == {"out", "slides"}
+
+
+def test_redo_discards_no_other_stage(tmp_path, slides):
+    make(tmp_path / "out", slides)
+    with pytest.raises(InputError, match="was made by `tile`, not by `train`; choose another folder"):
+        begin(tmp_path / "out", slides, name="train", redo=True)
+    assert (tmp_path / "out" / "result").read_text() == "made"
+
+
+def test_what_a_killed_redo_was_about_to_remove_is_swept_and_other_stages_are_left_alone(tmp_path, slides):
+    make(tmp_path / "out", slides)
+    (tmp_path / "out").rename(tmp_path / ".partial-0123456789ab-out")
+    (tmp_path / ".partial-0123456789ab-other").mkdir()
+    assert not begin(tmp_path / "out", slides, SETTINGS | {"size": 32}).complete
+    assert {entry.name for entry in tmp_path.iterdir()} == {".partial-0123456789ab-other", "out", "slides"}
+
+
+def test_one_process_at_a_time_works_in_a_folder(tmp_path, slides):
+    out = tmp_path / "out"
+    script = f"""
+from pathlib import Path
+from tiling.stage import Stage
+stage = Stage.begin(Path({str(out)!r}), name="tile", config={SETTINGS!r}, inputs={{"slides": Path({str(slides)!r})}})
+print("begun", flush=True)
+input()
+"""
+    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"begun\n"
+        for redo in (False, True):
+            with pytest.raises(InputError, match=rf"another process \({other.pid}\) works in .*out; wait for it"):
+                begin(out, slides, redo=redo)
+        other.kill()
+    stage = begin(out, slides)
+    stage.finish()
+    assert {entry.name for entry in out.iterdir()} == {"stage.json"}
+
+
+def test_bad_input_before_anything_is_made_leaves_nothing_that_refuses_the_corrected_request(tmp_path, slides):
+    out = tmp_path / "out"
+    for before in ({}, {".hidden": b"by a file manager"}):
+        for name, content in before.items():
+            out.mkdir()
+            (out / name).write_bytes(content)
+        with pytest.raises(InputError, match="no such layer"), begin(out, slides):
+            raise InputError("no such layer")
+        assert {entry.name for entry in out.rglob("*")} == before.keys()
+    with begin(out, slides, SETTINGS | {"size": 32}) as stage:
+        (out / "first").write_text("whole")
+        stage.finish()
+    assert out.exists()
+
+
+def fail_after_the_first(out, slides):
+    with begin(out, slides):
+        (out / "first").write_text("whole")
+        raise InputError("bad item")
+
+
+def test_bad_input_after_something_was_made_keeps_it_for_the_same_request_only(tmp_path, slides):
+    out = tmp_path / "out"
+    with pytest.raises(InputError, match="bad item"):
+        fail_after_the_first(out, slides)
+    assert {entry.name for entry in out.iterdir()} == {"first", "stage.json"}
+    with pytest.raises(InputError, match="was made with size = 64"):
+        begin(out, slides, SETTINGS | {"size": 32})
+    with begin(out, slides) as stage:
+        stage.finish()
+
+
+def test_a_complete_stage_may_have_something_to_try_again(tmp_path, slides):
+    make(tmp_path / "out", slides, summary={"failed": 1})
+    assert begin(tmp_path / "out", slides).complete
+    stage = begin(tmp_path / "out", slides, unsettled=lambda summary: summary["failed"] > 0)
+    assert not stage.complete
+    stage.withdraw()
+    assert completed(tmp_path / "out", made_by="hdgan tile")["summary"] == {"failed": 1}
 
 
 def test_files_that_no_stage_made_are_left_alone_even_with_redo(tmp_path, slides):

@@ -13,7 +13,7 @@ from hdgan.cli import app
 from tiling.errors import InputError
 from training.errors import DivergedError
 
-_EXTRA_OF = {"torch": "gan", "safetensors": "gan", "numba": "gan", "accelerate": "gan", "matplotlib": "notebooks"}
+_EXTRA_OF = {"torch": "gan", "safetensors": "gan", "matplotlib": "notebooks"}
 # Click's class, of which typer shows only what derives from it (where it keeps click differs between versions).
 _UsageError = cast(type[Exception], BadParameter.__mro__[1])
 

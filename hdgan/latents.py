@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from hdgan.stylegan2.generator import Generator
 
 MEAN_SEED = -1
+MAX_PSI = 2.0
 _FIELDS = ("seed", "z", "w", "psi", "c")
 
 
@@ -91,14 +92,25 @@ class Latents:
         import torch
 
         z_dim, c_dim = generator.config.z_dim, generator.config.c_dim
+        if not 0 <= psi <= MAX_PSI:
+            raise InputError(f"truncation psi is usually between 0 and 1, and at most {MAX_PSI}; not {psi}")
+        if not seeds:
+            raise InputError("no seed was given; ask for at least one sample")
         if any(seed < MEAN_SEED or seed >= 2**32 for seed in seeds):
             raise InputError(f"seeds are -1 (the mean) or 0 to 2^32 - 1, not {min(seeds)} to {max(seeds)}")
         drawn = [np.zeros((1, z_dim)) if s == MEAN_SEED else np.random.RandomState(s).randn(1, z_dim) for s in seeds]
         z = np.concatenate(drawn).astype(np.float32)
         conditions = np.zeros((len(seeds), c_dim), np.float32) if c is None else c.astype(np.float32)
         with torch.no_grad():
-            w = generator.mapping(torch.from_numpy(z), torch.from_numpy(conditions), psi=psi).numpy().copy()
+            mapping = generator.mapping
+            device = mapping.w_avg.device
+            w = (
+                mapping(torch.from_numpy(z).to(device), torch.from_numpy(conditions).to(device), psi=psi)
+                .cpu()
+                .numpy()
+                .copy()
+            )
             for i, seed in enumerate(seeds):
                 if seed == MEAN_SEED:
-                    w[i] = generator.mapping.w_avg.numpy()
+                    w[i] = mapping.w_avg.cpu().numpy()
         return cls(np.asarray(seeds, np.int64), z, w, np.full(len(seeds), psi, np.float32), conditions)

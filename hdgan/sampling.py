@@ -7,15 +7,13 @@ from pathlib import Path
 
 import torch
 
-from hdgan.annotations import contact_sheet
 from hdgan.labels import Image
 from hdgan.latents import Latents
-from hdgan.pictures import read_image, write_png
+from hdgan.pictures import contact_sheet, read_image, write_png
 from hdgan.stylegan2 import Generator, load_generator, to_uint8
-from tiling.errors import InputError
 from tiling.files import sweep_partials
 from tiling.progress import track
-from tiling.stage import Stage, completed
+from tiling.stage import RECORD, Stage, completed
 
 LATENTS = "latents.npz"
 _SHEET_IMAGES = 96
@@ -55,21 +53,18 @@ def sample(
     redo
         Discard what is in `out`.
     """
-    if not 0 <= psi <= 2:
-        raise InputError(f"truncation psi is usually between 0 and 1, and at most 2; not {psi}")
-    if not seeds:
-        raise InputError("no seed was given; ask for at least one sample")
-    generator = load_generator(generator_file)  # before anything is discarded
+    generator = load_generator(generator_file)
+    latents = Latents.sample(generator, seeds, psi=psi)  # before anything is discarded
     config = {"seeds": _ranges(seeds), "psi": psi}
-    stage = Stage.begin(out, name="sample", config=config, inputs={"generator": _made(generator_file)}, redo=redo)
-    if not stage.complete:
-        latents = Latents.sample(generator, seeds, psi=psi)
-        _draw_missing(generator.to(device), latents, out)
-        shown = [read_image(image_path(out, index)) for index in range(min(len(latents), _SHEET_IMAGES))]
-        write_png(out / "contact-sheet.png", contact_sheet(shown, columns=12))
-        latents.save(out / LATENTS)
-        stage.finish(principal=[out / LATENTS], summary={"images": len(latents)})
-    return Latents.load(out / LATENTS)
+    inputs = {"generator": _made(generator_file)}
+    with Stage.begin(out, name="sample", config=config, inputs=inputs, redo=redo) as stage:
+        if not stage.complete:
+            _draw_missing(generator.to(device), latents, out)
+            shown = [read_image(image_path(out, index)) for index in range(min(len(latents), _SHEET_IMAGES))]
+            write_png(out / "contact-sheet.png", contact_sheet(shown, columns=12))
+            latents.save(out / LATENTS)
+            stage.finish(principal=[out / LATENTS], summary={"images": len(latents)}, licence=generator.licence)
+    return latents
 
 
 def _draw_missing(generator: Generator, latents: Latents, out: Path) -> None:
@@ -95,7 +90,7 @@ def load_samples(folder: Path) -> tuple[Latents, list[Path]]:
 
 def _made(generator_file: Path) -> Path:
     """The stage folder of a generator file if it lies in one, else the file."""
-    return generator_file.parent if (generator_file.parent / "stage.json").exists() else generator_file
+    return generator_file.parent if (generator_file.parent / RECORD).exists() else generator_file
 
 
 def _ranges(seeds: Sequence[int]) -> str:

@@ -113,6 +113,10 @@ def run_loop(
                 raise KeyboardInterrupt(f"stopped after step {done}; the same command continues from there")
 
 
+class Level(float):
+    """A metric that is logged as it stands, not as a mean over steps: images seen, a probability that is steered."""
+
+
 class _Means:
     """Means of metrics over the steps since they were last taken; a metric need not be there in every step."""
 
@@ -123,7 +127,7 @@ class _Means:
         for name, value in metrics.items():
             if not math.isfinite(value):
                 raise DivergedError(f"step {step}: {name} is {value}; lower the learning rate")
-            total, count = self.sums.get(name, [0.0, 0.0])
+            total, count = (0.0, 0.0) if isinstance(value, Level) else self.sums.get(name, (0.0, 0.0))
             self.sums[name] = [total + value, count + 1]
 
     def take(self) -> dict[str, float]:

@@ -21,6 +21,7 @@ def train(
     ema_kimg: Annotated[float | None, typer.Option(help="Half-life of the averaged generator.")] = None,
     ada_kimg: Annotated[float | None, typer.Option(help="Images it takes p to go from 0 to 1.")] = None,
     augment: Annotated[str | None, typer.Option(help="Augmentation set: histology, bgc, ...")] = None,
+    turn: Annotated[bool, typer.Option(help="Show each tile in its eight orientations.")] = True,
     hold_out: Annotated[int | None, typer.Option(help="Fold to leave out of the training.")] = None,
     root: Annotated[Path | None, typer.Option(help="Where the slides are now, if they were moved.")] = None,
     start_from: Annotated[
@@ -45,9 +46,10 @@ def train(
 
     place = Study(study)
     tiles = TileSet.open(place.require("tile"), root=root)
-    indices = [i for i in range(len(tiles)) if tiles[i].fold != hold_out]
-    if not indices:
-        raise InputError(f"every tile is in fold {hold_out}, which is held out; choose another fold")
+    folds = tiles.table()["fold"].to_numpy()
+    if hold_out is not None and not 0 < (folds == hold_out).sum() < len(folds):
+        there = ", ".join(map(str, sorted(set(folds.tolist()))))
+        raise InputError(f"fold {hold_out} cannot be held out: the tiles are in folds {there}")
     config = train_config(
         preset,
         resolution=tiles[0].size,
@@ -58,14 +60,15 @@ def train(
         ema_kimg=ema_kimg,
         ada_kimg=ada_kimg,
         augment=augment,
+        turn=turn,
         seed=seed,
     )
     made = train_generator(
         tiles,
-        place.tiles,
         place.generator,
         config,
-        indices=indices,
+        indices=[i for i, fold in enumerate(folds.tolist()) if fold != hold_out],
+        inputs={"tiles": place.tiles},
         start_from=start_from,
         device=device,
         checkpoint_seconds=checkpoint_seconds,

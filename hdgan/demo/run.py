@@ -12,10 +12,13 @@ from hdgan.demo.costs import run_measured
 from hdgan.demo.folders import DemoFolders
 from hdgan.demo.plan import DemoPlan
 from hdgan.study import SETTINGS, Study
+from tiling import open_slide
 from tiling.errors import InputError
 from tiling.files import write_bytes
 
 WORK_SEED, UNSEEN_SEED = 0, 1
+_TILES_OF_A_REAL_SLIDE = 4000
+_TILES_ACROSS = 8
 WEIGHTS = Path(__file__).parent / "weights"
 
 
@@ -60,7 +63,7 @@ def run_demo(
     if slide is not None and not slide.exists():
         raise InputError(f"no such slide: {slide}")
     start_from_shipped = slide is None and not from_scratch and plan.preset == "small" and WEIGHTS.is_dir()
-    _write_settings(root / SETTINGS, _settings(plan, real=slide is not None, shipped=start_from_shipped))
+    _write_settings(root / SETTINGS, _settings(plan, slide, shipped=start_from_shipped))
     for command in demo_commands(folders, plan, plan_name, slide=slide, shipped=start_from_shipped):
         _run(command, root, quiet=quiet)
     return folders.report
@@ -77,10 +80,11 @@ def demo_commands(
     start = ["--from", str(WEIGHTS)] if shipped else []
     real = ["--real"] if slide else []
     classes = ["--classes", str(folders.expert / "classes.json")] if slide else []
+    tiling = [f"--{name}={value}" for name, value in _tiling(plan, None).items()]
     phantoms = [
         ["demo", "phantom", str(folders.slides), "--size", str(plan.slide_size), f"--seed={WORK_SEED}"],
         ["demo", "phantom", str(folders.slides), "--size", str(plan.unseen_size), f"--seed={UNSEEN_SEED}"],
-        ["tile", str(folders.slide(UNSEEN_SEED)), *_tiling(plan, real=False), *unseen],
+        ["tile", str(folders.slide(UNSEEN_SEED)), *tiling, *unseen],
     ]
     return [
         *([] if slide else phantoms),
@@ -100,16 +104,25 @@ def demo_commands(
     ]
 
 
-def _tiling(plan: DemoPlan, *, real: bool) -> list[str]:
-    """A real slide may not say its mpp, so it is tiled by level."""
-    scale = ["--level", "0"] if real else ["--mpp", f"{plan.mpp:g}"]
-    return ["--size", str(plan.tile), *scale, "--overlap", str(plan.overlap)]
+def _tiling(plan: DemoPlan, slide: Path | None) -> dict[str, object]:
+    """Options of `hdgan tile`: at the plan's resolution, or by level on a slide that does not say its own."""
+    options: dict[str, object] = {"size": plan.tile, "overlap": plan.overlap}
+    if slide is None:
+        return options | {"mpp": plan.mpp}
+    options |= {"limit": _TILES_OF_A_REAL_SLIDE}
+    with open_slide(slide) as opened:
+        if opened.mpp is not None:
+            return options | {"mpp": max(plan.mpp, opened.mpp)}
+        wide = [
+            i for i, level in enumerate(opened.levels) if min(level.width, level.height) >= _TILES_ACROSS * plan.tile
+        ]
+        return options | {"level": max(wide, default=0)}
 
 
-def _settings(plan: DemoPlan, *, real: bool, shipped: bool) -> str:
+def _settings(plan: DemoPlan, slide: Path | None, *, shipped: bool) -> str:
     """`study.toml` of the demo: every option that differs from its default."""
     tables: dict[str, dict[str, object]] = {
-        "tile": {"size": plan.tile, **({"level": 0} if real else {"mpp": plan.mpp}), "overlap": plan.overlap},
+        "tile": _tiling(plan, slide),
         "train": {"preset": plan.preset, "kimg": plan.kimg if shipped else plan.kimg_from_scratch},
         "sample": {"n": plan.samples},
         "annotate.pick": {"n": plan.annotated},

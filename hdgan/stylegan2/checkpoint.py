@@ -17,8 +17,8 @@ DISCRIMINATOR_KIND = "discriminator"
 
 
 def save_generator(generator: Generator, path: Path | str, *, about: Mapping[str, Any] | None = None) -> None:
-    """Write a generator atomically; `about` is JSON that travels with it (images seen, licence, ...)."""
-    header = {"config": asdict(generator.config), **(about or {})}
+    """Write a generator atomically, with its licence; `about` is more JSON to keep with it (images seen, ...)."""
+    header = {"config": asdict(generator.config), "licence": list(generator.licence), **(about or {})}
     save_weights(Path(path), generator.state_dict(), kind=GENERATOR_KIND, about=header)
 
 
@@ -38,12 +38,8 @@ def load_generator(path: Path | str) -> Generator:
         raise InputError(f"{path} has no configuration of a generator in its header")
     generator = Generator.from_config(GeneratorConfig(**config))
     load_strictly(generator, tensors, path)
+    generator.licence = tuple(about.get("licence", ()))
     return generator.eval().requires_grad_(False)
-
-
-def read_about(path: Path | str) -> dict[str, Any]:
-    """The JSON in a generator file's header."""
-    return load_weights(Path(path), kind=GENERATOR_KIND)[1]
 
 
 def save_discriminator(discriminator: Discriminator, path: Path | str, *, about: Mapping[str, Any]) -> None:

@@ -310,6 +310,8 @@ class Generator(nn.Module):
             resolution, z_dim, w_dim, c_dim, channel_base, channel_max, mapping_layers, architecture, conv_clamp,
             fp16_resolutions,
         )  # fmt: skip
+        self.licence: tuple[str, ...] = ()
+        """Terms under which the weights may be used, and with them all that is made by them; kept in files."""
         self.synthesis = SynthesisNetwork(self.config)
         self.mapping = MappingNetwork(z_dim, c_dim, w_dim, mapping_layers, num_ws=self.synthesis.num_ws)
 

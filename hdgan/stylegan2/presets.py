@@ -62,7 +62,7 @@ class TrainConfig:
     @property
     def steps(self) -> int:
         """Training iterations."""
-        return math.ceil(self.kimg * 1000 / self.batch)
+        return math.ceil(round(self.kimg * 1000 / self.batch, 6))  # 8.06 kimg are 2015 steps of 4, not 2016
 
 
 PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(

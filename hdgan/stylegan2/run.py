@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+
+from hdgan.provenance import digest
 from hdgan.stylegan2.checkpoint import load_discriminator_into, load_generator, save_discriminator, save_generator
 from hdgan.stylegan2.data import Tiles
 from hdgan.stylegan2.presets import TrainConfig
@@ -23,12 +28,12 @@ _CONFIG = "config.json"
 
 def train(
     tiles: Tiles,
-    tiles_folder: Path,
     out: Path,
     config: TrainConfig,
     *,
-    indices: list[int] | None = None,
+    indices: Sequence[int] | None = None,
     start_from: Path | None = None,
+    inputs: Mapping[str, Path] | None = None,
     device: str = "auto",
     checkpoint_seconds: float = 120.0,
     redo: bool = False,
@@ -38,14 +43,17 @@ def train(
     Parameters
     ----------
     tiles
-        The tile set, and `tiles_folder` where it is; its tiles must be `config.resolution` px.
+        A :class:`tiling.TileSet`, or anything with its `len()` and `read(i)`; tiles of `config.resolution` px.
     out
         Run folder: `config.json`, `metrics.jsonl`, `checkpoints/`, and in the end `generator.safetensors` (the
         moving average of the generator) and `discriminator.safetensors`.
     indices
         Tiles to train on; None: all.
     start_from
-        Folder with the networks of an earlier run, of the same shape, to begin with.
+        Folder with the networks of an earlier run, of the same shape, to begin with. The average then has its full
+        half-life from the start, since what it begins with is worth keeping.
+    inputs
+        Folders of the stages that the tiles come from; their fingerprints and licences are recorded.
     device
         "auto", "cpu" or "cuda".
     checkpoint_seconds
@@ -63,25 +71,34 @@ def train(
     InputError
         For tiles or networks that do not fit, and for less kimg than are trained already; `out` is as it was.
     """
-    inputs = {"tiles": tiles_folder} | ({"start_from": start_from} if start_from else {})
-    chosen = list(range(len(tiles))) if indices is None else indices
-    settings = asdict(config) | {"tile_count": len(chosen)}
+    chosen = np.arange(len(tiles)) if indices is None else np.asarray(indices, np.int64)
+    sources = dict(inputs or {})
+    if start_from is not None:
+        config = replace(config, ema_rampup=None)
+        sources["start_from"] = start_from
+    settings = asdict(config) | {"tiles": f"{len(chosen)}, {digest({'indices': chosen})[:16]}"}
     if not redo:
         _refuse_less(out, config)
-    trainer = StyleGAN2Trainer(config, tiles, chosen, device=choose_device(device))
-    if start_from is not None:
-        _start_from(trainer, start_from)
-    stage = Stage.begin(out, name="train", config=settings, inputs=inputs, grows={"kimg"}, redo=redo)
-    if stage.complete:
-        return out / GENERATOR
-    write_json(out / _CONFIG, settings)
-    loop = LoopConfig(steps=config.steps, checkpoint_seconds=checkpoint_seconds)
-    run_loop(trainer, out, loop, "train")
-    about = {"kimg": config.steps * config.batch / 1000, "training": settings}
-    save_generator(trainer.average.cpu(), out / GENERATOR, about=about)
-    save_discriminator(trainer.discriminator.cpu(), out / DISCRIMINATOR, about=about)
-    stage.finish(principal=[out / GENERATOR], summary={"kimg": about["kimg"], "augment_p": trainer.augment_p})
+    with Stage.begin(out, name="train", config=settings, inputs=sources, grows={"kimg"}, redo=redo) as stage:
+        if not stage.complete:
+            trainer = StyleGAN2Trainer(config, tiles, chosen.tolist(), device=choose_device(device))
+            if start_from is not None:
+                _start_from(trainer, start_from)
+            write_json(out / _CONFIG, settings)
+            run_loop(trainer, out, LoopConfig(steps=config.steps, checkpoint_seconds=checkpoint_seconds), "train")
+            _finish(stage, trainer, settings)
     return out / GENERATOR
+
+
+def _finish(stage: Stage, trainer: StyleGAN2Trainer, settings: Mapping[str, Any]) -> None:
+    """Write the networks, with the licence of everything that they were made from."""
+    average, config = trainer.average.cpu(), trainer.config
+    average.licence = tuple(sorted({*stage.record["licence"], *average.licence}))
+    about = {"kimg": config.steps * config.batch / 1000, "training": dict(settings)}
+    save_generator(average, stage.folder / GENERATOR, about=about)
+    save_discriminator(trainer.discriminator.cpu(), stage.folder / DISCRIMINATOR, about=about)
+    summary = {"kimg": about["kimg"], "augment_p": trainer.augment_p}
+    stage.finish(principal=[stage.folder / GENERATOR], summary=summary, licence=average.licence)
 
 
 def _refuse_less(out: Path, config: TrainConfig) -> None:

@@ -21,6 +21,7 @@ from hdgan.stylegan2.presets import TrainConfig
 from tiling.errors import InputError
 from training.draws import torch_draws
 from training.ema import update_average
+from training.loop import Level
 
 _W_AVERAGE_BETA = 0.995
 _PATH_LENGTH_DECAY = 0.01
@@ -75,6 +76,7 @@ class StyleGAN2Trainer:
             )
         for network in (self.generator, self.average):
             network.load_state_dict(generator.state_dict())
+            network.licence = generator.licence
 
     def step(self, index: int) -> Mapping[str, float]:
         """One iteration on one batch: both networks, each with its regularisation when due."""
@@ -90,7 +92,7 @@ class StyleGAN2Trainer:
         self._update_average(seen)
         if (index + 1) % _ADA_INTERVAL == 0:
             self._adapt_augmentation()
-        return metrics | {"p": self.augment_p, "kimg": seen / 1000}
+        return metrics | {"p": Level(self.augment_p), "kimg": Level(seen / 1000)}
 
     def state(self) -> Mapping[str, Any]:
         """Everything that later steps depend on."""
@@ -123,21 +125,23 @@ class StyleGAN2Trainer:
         self._stream_at = index + 1
         return next(self._stream).to(self.device)
 
-    def _mixed_w(self, count: int, draws: torch.Generator, *, track: bool) -> Tensor:
-        """w (N, num_ws, w_dim) of fresh latents, with style mixing (Karras et al. 2019, section 3.1)."""
+    def _mixed_w(self, count: int, draws: torch.Generator) -> Tensor:
+        """w (N, num_ws, w_dim) of fresh latents, with style mixing (Karras et al. 2019, section 3.1).
+
+        The mean w follows the batch means of every phase.
+        """
         z = torch.randn((count, self.config.z_dim), generator=draws).to(self.device)
         w: Tensor = self.generator.mapping(z)
-        if track:
-            average = self.generator.mapping.w_avg
-            average.copy_(w[:, 0].detach().mean(dim=0).lerp(average, _W_AVERAGE_BETA))
+        average = self.generator.mapping.w_avg
+        average.copy_(w[:, 0].detach().mean(dim=0).lerp(average, _W_AVERAGE_BETA))
         other = torch.randn((count, self.config.z_dim), generator=draws).to(self.device)
         crossover = int(torch.randint(1, self.generator.num_ws, (), generator=draws))
         if float(torch.rand((), generator=draws)) < self.config.style_mixing:
             w = torch.cat([w[:, :crossover], self.generator.mapping(other)[:, crossover:]], dim=1)
         return w
 
-    def _fake_images(self, count: int, draws: torch.Generator, *, track: bool) -> Tensor:
-        w = self._mixed_w(count, draws, track=track)
+    def _fake_images(self, count: int, draws: torch.Generator) -> Tensor:
+        w = self._mixed_w(count, draws)
         images: Tensor = self.generator.synthesis(w, noise="random", generator=draws)
         return images
 
@@ -148,7 +152,7 @@ class StyleGAN2Trainer:
     def _generator_step(self, index: int) -> float:
         draws = self._draws("generator", index)
         self.discriminator.requires_grad_(False)
-        loss = losses.generator_loss(self._logits(self._fake_images(self.config.batch, draws, track=True), draws))
+        loss = losses.generator_loss(self._logits(self._fake_images(self.config.batch, draws), draws))
         loss.backward()
         self.discriminator.requires_grad_(True)
         _apply(self.generator_optimiser)
@@ -157,7 +161,7 @@ class StyleGAN2Trainer:
     def _path_length_step(self, index: int) -> float:
         draws = self._draws("path length", index)
         config = self.config
-        w = self._mixed_w(config.batch // 2, draws, track=False)
+        w = self._mixed_w(config.batch // 2, draws)
         images: Tensor = self.generator.synthesis(w, noise="random", generator=draws)
         noise = torch.randn(images.shape, generator=draws).to(self.device) / config.resolution
         lengths = losses.path_lengths(images, w, noise)
@@ -171,7 +175,7 @@ class StyleGAN2Trainer:
     def _discriminator_step(self, index: int, real: Tensor) -> dict[str, float]:
         draws = self._draws("discriminator", index)
         with torch.no_grad():
-            fake = self._fake_images(len(real), draws, track=False)
+            fake = self._fake_images(len(real), draws)
         fake_loss = losses.fake_loss(self._logits(fake, draws))
         fake_loss.backward()
         real_logits = self._logits(real, draws)

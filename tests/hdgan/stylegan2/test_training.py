@@ -166,14 +166,14 @@ def test_tiles_that_do_not_fit_are_refused(tiles):
 
 def test_a_run_folder_holds_the_averaged_generator_and_all_that_made_it(tiles, folder, tmp_path):
     out = tmp_path / "generator"
-    made = train(tiles, folder, out, TINY, indices=[0, 1, 2, 3, 4], device="cpu")
+    made = train(tiles, out, TINY, indices=[0, 1, 2, 3, 4], inputs={"tiles": folder}, device="cpu")
     assert made == out / "generator.safetensors"
     assert {path.name for path in out.iterdir()} == {
         "checkpoints", "config.json", "discriminator.safetensors", "generator.safetensors", "metrics.jsonl",
         "stage.json",
     }  # fmt: skip
     config = json.loads((out / "config.json").read_text())
-    assert (config["kimg"], config["tile_count"], config["seed"]) == (0.032, 5, 0)
+    assert (config["kimg"], config["tiles"].split(",")[0], config["seed"]) == (0.032, "5", 0)
     assert [line["step"] for line in read_metrics(out)] == [8]
     final = load_state(out / "checkpoints" / "step-00000008.safetensors")["trainer"]
     for name, tensor in load_generator(made).state_dict().items():
@@ -181,29 +181,31 @@ def test_a_run_folder_holds_the_averaged_generator_and_all_that_made_it(tiles, f
     record = json.loads((out / "stage.json").read_text())
     assert record["status"] == "complete"
     assert record["summary"]["kimg"] == 0.032
+    with pytest.raises(InputError, match="was made with tiles"):
+        train(tiles, out, TINY, indices=[0, 1, 2, 3, 5], inputs={"tiles": folder}, device="cpu")
     written = made.stat().st_mtime_ns
-    train(tiles, folder, out, TINY, indices=[0, 1, 2, 3, 4], device="cpu")
+    train(tiles, out, TINY, indices=[0, 1, 2, 3, 4], inputs={"tiles": folder}, device="cpu")
     assert made.stat().st_mtime_ns == written
 
 
-def test_asked_for_more_kimg_a_training_goes_on_and_ends_as_if_asked_at_once(tiles, folder, tmp_path):
+def test_asked_for_more_kimg_a_training_goes_on_and_ends_as_if_asked_at_once(tiles, tmp_path):
     longer = replace(TINY, kimg=0.048)
-    train(tiles, folder, tmp_path / "grown", TINY, device="cpu")
-    train(tiles, folder, tmp_path / "grown", longer, device="cpu")
-    train(tiles, folder, tmp_path / "at once", longer, device="cpu")
+    train(tiles, tmp_path / "grown", TINY, device="cpu")
+    train(tiles, tmp_path / "grown", longer, device="cpu")
+    train(tiles, tmp_path / "at once", longer, device="cpu")
     for name in ("generator.safetensors", "discriminator.safetensors"):
         assert (tmp_path / "grown" / name).read_bytes() == (tmp_path / "at once" / name).read_bytes()
     with pytest.raises(InputError, match=r"already trained for 0\.048 kimg, more than the 0\.032 asked for"):
-        train(tiles, folder, tmp_path / "grown", TINY, device="cpu")
+        train(tiles, tmp_path / "grown", TINY, device="cpu")
     with pytest.raises(InputError, match=r"was made with gamma"):
-        train(tiles, folder, tmp_path / "grown", replace(longer, gamma=3.0), device="cpu")
+        train(tiles, tmp_path / "grown", replace(longer, gamma=3.0), device="cpu")
 
 
 def test_a_training_begins_with_the_networks_of_another(tiles, folder, tmp_path):
     first = tmp_path / "first"
-    train(tiles, folder, first, TINY, device="cpu")
+    train(tiles, first, TINY, device="cpu")
     short = replace(TINY, kimg=0.004, learning_rate=1e-9, path_length_weight=0.0, gamma=0.0)
-    train(tiles, folder, tmp_path / "second", short, start_from=first, device="cpu")
+    train(tiles, tmp_path / "second", short, start_from=first, device="cpu")
     begun, fresh = flat(load_generator(first / "generator.safetensors")), flat(trainer_of(tiles).average)
     ended = flat(load_generator(tmp_path / "second" / "generator.safetensors"))
     assert (ended - begun).abs().max() < 1e-3 < (ended - fresh).abs().max()
@@ -212,9 +214,9 @@ def test_a_training_begins_with_the_networks_of_another(tiles, folder, tmp_path)
         load_discriminator_into(discriminator, tmp_path / name / "discriminator.safetensors")
     torch.testing.assert_close(*map(flat, discriminators), atol=1e-4, rtol=0)
     with pytest.raises(InputError, match="the training asks for"):
-        train(tiles, folder, tmp_path / "third", replace(short, w_dim=8), start_from=first, device="cpu")
+        train(tiles, tmp_path / "third", replace(short, w_dim=8), start_from=first, device="cpu")
     with pytest.raises(InputError, match="no such file"):
-        train(tiles, folder, tmp_path / "fourth", short, start_from=folder, device="cpu")
+        train(tiles, tmp_path / "fourth", short, start_from=folder, device="cpu")
 
 
 @pytest.mark.parametrize(

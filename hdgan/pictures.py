@@ -1,23 +1,30 @@
-"""Pictures in files."""
+"""Pictures in PNG files, and many of them on one sheet."""
 
 from __future__ import annotations
 
+import contextlib
 import io
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 from PIL import Image as PillowImage
-from PIL import UnidentifiedImageError
+from PIL import ImageDraw
+from PIL.PngImagePlugin import PngImageFile
 
 from hdgan.labels import Image
 from tiling.errors import InputError
 from tiling.files import write_bytes
 
+_FRAME = (20, 120, 60)
 
-def png_bytes(image: Image) -> bytes:
-    """A picture (H, W, 3) or (H, W) uint8 as the bytes of a PNG."""
+
+def png_bytes(image: Image | PillowImage.Image) -> bytes:
+    """A picture (H, W, 3) or (H, W) uint8, or a Pillow image, as the bytes of a PNG."""
+    picture = image if isinstance(image, PillowImage.Image) else PillowImage.fromarray(image)
     buffer = io.BytesIO()
-    PillowImage.fromarray(image).save(buffer, "PNG", optimize=True)
+    picture.save(buffer, format="PNG")
     return buffer.getvalue()
 
 
@@ -26,10 +33,92 @@ def write_png(path: Path, image: Image) -> None:
     write_bytes(path, png_bytes(image))
 
 
-def read_image(path: Path) -> Image:
-    """(H, W, 3) uint8 of an image file."""
+@contextlib.contextmanager
+def open_png(path: Path) -> Iterator[PngImageFile]:
+    """Open a PNG of any size, decoded when asked for; what cannot be read is an :class:`InputError`.
+
+    `PIL.Image.open` would refuse a 16384 px image as a decompression bomb.
+    """
     try:
-        with PillowImage.open(path) as image:
-            return np.array(image.convert("RGB"))
-    except (UnidentifiedImageError, OSError) as error:
-        raise InputError(f"cannot read {path} as an image: {error}") from error
+        with PngImageFile(path) as picture:
+            yield picture
+    except SyntaxError as error:  # what Pillow raises for a broken header
+        raise InputError(f"{path} is not a readable PNG ({error})") from error
+    except OSError as error:
+        raise InputError(f"cannot read {path} as an image: {error.strerror or error}") from error
+
+
+def read_image(path: Path) -> Image:
+    """(H, W, 3) uint8 of a PNG file."""
+    with open_png(path) as picture:
+        return np.array(picture.convert("RGB"))
+
+
+class ImageFiles(Sequence[Image]):
+    """Images (H, W, 3) uint8 in PNG files, each read when it is asked for and held by nobody."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.paths = paths
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @overload
+    def __getitem__(self, index: int) -> Image: ...
+    @overload
+    def __getitem__(self, index: slice) -> ImageFiles: ...
+    def __getitem__(self, index: int | slice) -> Image | ImageFiles:
+        return ImageFiles(self.paths[index]) if isinstance(index, slice) else read_image(self.paths[index])
+
+    def subset(self, indices: Sequence[int]) -> ImageFiles:
+        """Those of the given places, in the given order."""
+        return ImageFiles([self.paths[index] for index in indices])
+
+
+def contact_sheet(
+    images: Sequence[Image],
+    *,
+    columns: int = 8,
+    captions: Sequence[str] | None = None,
+    selected: Collection[int] = (),
+    size: int = 128,
+) -> Image:
+    """Thumbnails in rows, each with its caption below, the selected ones framed.
+
+    Parameters
+    ----------
+    images
+        N images (H, W, 3) uint8, read one at a time.
+    columns
+        Thumbnails in a row.
+    captions
+        N texts; the indices when not given.
+    selected
+        Indices to frame in green.
+    size
+        Side of a thumbnail, px.
+
+    Returns
+    -------
+    Image
+        (h, w, 3) uint8.
+    """
+    texts = [str(index) for index in range(len(images))] if captions is None else list(captions)
+    if len(texts) != len(images) or not len(images):
+        raise InputError(f"a contact sheet needs images, each with a caption: got {len(images)} and {len(texts)}")
+    if columns < 1 or size < 8:
+        raise InputError(f"a contact sheet needs columns >= 1 and size >= 8, not {columns} and {size}")
+    gap, text_height = 6, 14
+    columns = min(columns, len(images))
+    step_x, step_y = size + 2 * gap, size + 2 * gap + text_height
+    rows = -(-len(images) // columns)
+    sheet = PillowImage.new("RGB", (columns * step_x, rows * step_y), "white")
+    draw = ImageDraw.Draw(sheet)
+    for index, text in enumerate(texts):
+        x, y = index % columns * step_x, index // columns * step_y
+        if index in selected:
+            draw.rectangle((x + 1, y + 1, x + step_x - 2, y + size + 2 * gap - 2), fill=_FRAME)
+        thumbnail = PillowImage.fromarray(images[index]).resize((size, size), PillowImage.Resampling.BOX)
+        sheet.paste(thumbnail, (x + gap, y + gap))
+        draw.text((x + gap, y + size + 2 * gap), text, fill="black")
+    return np.array(sheet)

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from hdgan.labels import KIDNEY, ClassList
+from hdgan.provenance import digest
 from tiling.errors import InputError
-from tiling.files import read_json, write_json
 from tiling.stage import completed
 
 SETTINGS = "study.toml"
-_SAMPLES = "samples.json"
 
 
 @dataclass(frozen=True)
@@ -77,19 +76,15 @@ class Study:
 
     def check_annotations(self) -> None:
         """An :class:`InputError` if the masks were drawn on other samples than those in the study now."""
-        note = self.annotations / _SAMPLES
-        if note.exists() and read_json(note) != self._samples():
-            raise InputError(
-                f"the masks in {self.annotations} were drawn on other samples than those now in {self.latents}; "
-                "move them away, or use another study"
-            )
+        from hdgan.annotations import check_samples
 
-    def bind_annotations(self) -> None:
-        """Note down that the masks are of the samples in the study now."""
-        write_json(self.annotations / _SAMPLES, self._samples())
+        check_samples(self.annotations, self.sample_fingerprints())
 
-    def _samples(self) -> dict[str, Any]:
-        return {"fingerprint": completed(self.latents, made_by=f"hdgan sample --study {self.root}")["fingerprint"]}
+    def sample_fingerprints(self) -> list[str]:
+        """Of the w of every sample, by index: what ties a mask to its image, however many samples are added."""
+        from hdgan.sampling import load_samples
+
+        return [digest({"w": w})[:16] for w in load_samples(self.require("sample"))[0].w]
 
     def settings(self) -> dict[str, Any]:
         """What `study.toml` says: a table per command, whose keys are the command's options."""

@@ -163,6 +163,15 @@ def test_masks_of_samples_that_were_replaced(study: Path, refused: Refused) -> N
         assert "drawn on other samples" in refused(*verb)
 
 
+def test_an_export_into_the_folder_of_a_stage(study: Path, refused: Refused) -> None:
+    assert "folder of a stage" in refused("annotate", "export", "--out", study / "latents")
+
+
+def test_masks_without_a_note_of_their_samples(study: Path, refused: Refused) -> None:
+    (study / "annotations" / "samples.json").unlink()
+    assert "does not tell which sample" in refused("features", "--redo")
+
+
 @pytest.mark.parametrize("content", [b"", b"not a network", b"\x08\0\0\0\0\0\0\0{}      more"])
 def test_a_generator_that_is_none(study: Path, refused: Refused, content: bytes) -> None:
     (study / "generator" / "generator.safetensors").write_bytes(content)

@@ -3,20 +3,30 @@
 No torch here: annotating needs a light installation only.
 """
 
-from hdgan.annotations.exchange import export_images, import_masks, load_masks, set_classes
+from hdgan.annotations.exchange import (
+    check_classes,
+    check_samples,
+    export_images,
+    import_masks,
+    load_masks,
+    mask_indices,
+    set_classes,
+)
 from hdgan.annotations.geojson import read_geojson, to_geojson, write_geojson
 from hdgan.annotations.indexed_png import encode_indexed_png, read_indexed_png
-from hdgan.annotations.pick import contact_sheet, pick
+from hdgan.annotations.pick import pick
 from hdgan.annotations.registry import FORMATS, AnnotationFormat, read_mask
 
 __all__ = [
     "FORMATS",
     "AnnotationFormat",
-    "contact_sheet",
+    "check_classes",
+    "check_samples",
     "encode_indexed_png",
     "export_images",
     "import_masks",
     "load_masks",
+    "mask_indices",
     "pick",
     "read_geojson",
     "read_indexed_png",

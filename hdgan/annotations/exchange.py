@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from hdgan.annotations.indexed_png import encode_image, encode_indexed_png, read_indexed_png
+from hdgan.annotations.indexed_png import encode_indexed_png, read_indexed_png
 from hdgan.annotations.registry import FORMATS, format_of, read_mask
 from hdgan.labels import ClassList, Image, LabelMap
+from hdgan.pictures import png_bytes
 from tiling.errors import InputError
-from tiling.files import remove, sweep_partials, write_bytes
+from tiling.files import read_json, remove, sweep_partials, write_bytes, write_json
 from tiling.progress import track
+from tiling.stage import RECORD
 
-CLASSES = "classes.json"
+CLASSES, SAMPLES, EXPORTED = "classes.json", "samples.json", "export.json"
 _FILE_NAME = re.compile(r"(?:image|label)_(\d+)(?:\.png)?\.\w+", re.IGNORECASE)  # QuPath may keep the image's suffix
 
 _README = """\
@@ -38,33 +40,80 @@ def export_images(images: Mapping[int, Image], out: Path, classes: ClassList) ->
     images
         By index, (H, W, 3) uint8 each; read one at a time, so a mapping may make them as they are asked for.
     out
-        The folder; masks that are there stay, images of an earlier choice go.
+        The folder. Images of an earlier export that are not among these go (`export.json` lists them); everything
+        else stays.
     classes
         The classes to annotate.
 
     Raises
     ------
     InputError
-        When `out` holds masks of other classes.
+        When `out` is a stage's folder, or holds masks of other classes.
     """
+    if (out / RECORD).exists():
+        raise InputError(f"{out} is the folder of a stage of the pipeline; export to a folder of its own")
     set_classes(out, classes)
-    wanted = {index: out / "images" / f"image_{index:04d}.png" for index in sorted(images)}
-    for earlier in set((out / "images").glob("image_*.png")) - set(wanted.values()):
-        remove(earlier)  # the expert is to label these images, not those of an earlier choice
-    for index, path in track(wanted.items(), "writing images to annotate"):
-        write_bytes(path, encode_image(images[index]))
+    wanted = {f"image_{index:04d}.png": index for index in sorted(images)}
+    earlier = set(read_json(out / EXPORTED)["images"]) if (out / EXPORTED).exists() else set()
+    write_json(out / EXPORTED, {"images": sorted(earlier | set(wanted))})  # a killed export knows its images, too
+    for name in earlier - set(wanted):
+        remove(out / "images" / name)  # the expert is to label these images, not those of an earlier choice
+    for name, index in track(wanted.items(), "writing images to annotate"):
+        write_bytes(out / "images" / name, png_bytes(images[index]))
+    write_json(out / EXPORTED, {"images": list(wanted)})
     lines = "\n".join(f"   - {c.name} (colour {', '.join(map(str, c.colour))})" for c in classes)
     write_bytes(out / "README.txt", _README.format(classes=lines).encode())
 
 
 def set_classes(folder: Path, classes: ClassList) -> None:
     """Say which classes a folder of annotations is about; refused when it holds masks of others."""
-    _refuse_other_classes(folder, classes)
+    check_classes(folder, classes)
     classes.save(folder / CLASSES)
 
 
+def check_classes(folder: Path, classes: ClassList) -> None:
+    """Masks are class indices: an :class:`InputError` when a folder holds some of another list of classes."""
+    if mask_indices(folder) and ClassList.load(folder / CLASSES) != classes:
+        before = ", ".join(ClassList.load(folder / CLASSES).names)
+        raise InputError(
+            f"{folder} holds masks of the classes {before}, and now {', '.join(classes.names)} are given (or their "
+            "colours differ); use the same classes or another folder"
+        )
+
+
+def check_samples(folder: Path, samples: Sequence[str]) -> None:
+    """An :class:`InputError` unless every mask of a folder was drawn on the present image of its index.
+
+    Parameters
+    ----------
+    folder
+        The annotations folder.
+    samples
+        Fingerprints of the present images, by index, as :func:`import_masks` was given them. Images that were added
+        since do no harm.
+    """
+    masks = mask_indices(folder)
+    noted = read_json(folder / SAMPLES) if (folder / SAMPLES).exists() else {}
+    if unknown := [index for index in masks if str(index) not in noted]:
+        raise InputError(
+            f"{folder / SAMPLES} does not tell which sample mask {unknown[0]} was drawn on; import it again with "
+            "`hdgan annotate import`"
+        )
+    if any(index >= len(samples) or noted[str(index)] != samples[index] for index in masks):
+        raise InputError(
+            f"masks in {folder} were drawn on other samples than those of the study now; "
+            "move them away, or use another study"
+        )
+
+
 def import_masks(
-    source: Path, out: Path, *, shape: tuple[int, int], classes: ClassList, known: Collection[int]
+    source: Path,
+    out: Path,
+    *,
+    shape: tuple[int, int],
+    classes: ClassList,
+    known: Collection[int],
+    samples: Sequence[str] | None = None,
 ) -> list[int]:
     """Take over the expert's masks as `masks/label_0007.png` (palette PNG) and `classes.json`.
 
@@ -84,6 +133,9 @@ def import_masks(
         The study's classes.
     known
         Indices of the images that exist.
+    samples
+        Fingerprints of these images, by index. Those of the annotated ones are noted in `samples.json`, before any
+        mask is written, for :func:`check_samples`.
 
     Returns
     -------
@@ -94,9 +146,11 @@ def import_masks(
     ------
     InputError
         When there is nothing to import, a name tells no index, an index is unknown or comes twice, a mask is
-        refused by its reader, or `out` holds masks of other classes.
+        refused by its reader, or `out` holds masks of other classes or of other samples.
     """
-    _refuse_other_classes(out, classes)
+    check_classes(out, classes)
+    if samples is not None:
+        check_samples(out, samples)
     files = _by_index(source, known)
     # Encoded, a mask takes a hundredth of its memory: all can be validated before the first is written.
     encoded = {
@@ -104,35 +158,32 @@ def import_masks(
         for index in track(sorted(files), "reading masks")
     }
     classes.save(out / CLASSES)
-    masks = out / "masks"
-    sweep_partials(masks)
+    if samples is not None:
+        noted = read_json(out / SAMPLES) if (out / SAMPLES).exists() else {}
+        write_json(out / SAMPLES, noted | {str(index): samples[index] for index in encoded})
+    sweep_partials(out / "masks")
     for index, content in encoded.items():
-        write_bytes(masks / f"label_{index:04d}.png", content)
+        write_bytes(_mask_path(out, index), content)
     return list(encoded)
+
+
+def mask_indices(folder: Path) -> list[int]:
+    """Which images of an annotations folder have masks, ascending; none is decoded."""
+    return sorted(int(path.stem.removeprefix("label_")) for path in (folder / "masks").glob("label_*.png"))
 
 
 def load_masks(folder: Path) -> tuple[dict[int, LabelMap], ClassList]:
     """The imported masks of an annotations folder, (H, W) uint8 each by image index, and their classes."""
-    paths = _masks(folder)
-    if not paths:
+    indices = mask_indices(folder)
+    if not indices:
         raise InputError(f"{folder} holds no masks yet: bring the expert's with `hdgan annotate import`")
     classes = ClassList.load(folder / CLASSES)
-    return {index: read_indexed_png(path, shape=None, classes=classes) for index, path in paths.items()}, classes
+    masks = {index: read_indexed_png(_mask_path(folder, index), shape=None, classes=classes) for index in indices}
+    return masks, classes
 
 
-def _masks(folder: Path) -> dict[int, Path]:
-    paths = {int(path.stem.removeprefix("label_")): path for path in (folder / "masks").glob("label_*.png")}
-    return dict(sorted(paths.items()))
-
-
-def _refuse_other_classes(out: Path, classes: ClassList) -> None:
-    """Masks are class indices: under another list of classes they would mean something else."""
-    if _masks(out) and ClassList.load(out / CLASSES) != classes:
-        before = ", ".join(ClassList.load(out / CLASSES).names)
-        raise InputError(
-            f"{out} holds masks of the classes {before}, and now {', '.join(classes.names)} are given (or their "
-            "colours differ); use the same classes or another folder"
-        )
+def _mask_path(folder: Path, index: int) -> Path:
+    return folder / "masks" / f"label_{index:04d}.png"
 
 
 def _by_index(source: Path, known: Collection[int]) -> dict[int, Path]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,8 @@ import numpy.typing as npt
 from PIL import Image as PillowImage
 from PIL.PngImagePlugin import PngImageFile
 
-from hdgan.labels import UNLABELLED, ClassList, Image, LabelMap
+from hdgan.labels import UNLABELLED, ClassList, LabelMap
+from hdgan.pictures import open_png, png_bytes
 from tiling.errors import InputError
 
 _IHDR_BIT_DEPTH = 24  # offset of the bit depth in a PNG file
@@ -43,22 +43,15 @@ def read_indexed_png(path: Path, /, *, shape: tuple[int, int] | None, classes: C
     InputError
         When the file cannot be read as a PNG, has another size or kind, or holds an unknown index or colour.
     """
-    try:
-        content = path.read_bytes()
-        # Not through Image.open, whose limit against decompression bombs is below a 16384 px mask: the size is
-        # compared with the expected one here, before anything is decoded.
-        with PngImageFile(io.BytesIO(content)) as picture:
-            if shape is not None and picture.size != shape[::-1]:
-                raise InputError(
-                    f"{path} is {picture.width} x {picture.height} px (width x height), and the image it labels is "
-                    f"{shape[1]} x {shape[0]} px; export the mask at the image's full size"
-                )
-            picture.load()
-            return _labels(picture, content[_IHDR_BIT_DEPTH], path, classes)
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}; {_EXPECTED}") from error
-    except SyntaxError as error:  # what Pillow raises for a broken header
-        raise InputError(f"{path} is not a readable PNG ({error}); {_EXPECTED}") from error
+    with open_png(path) as picture:
+        # Compared before anything is decoded: the expected size is what guards against decompression bombs.
+        if shape is not None and picture.size != shape[::-1]:
+            raise InputError(
+                f"{path} is {picture.width} x {picture.height} px (width x height), and the image it labels is "
+                f"{shape[1]} x {shape[0]} px; export the mask at the image's full size"
+            )
+        picture.load()
+        return _labels(picture, _bit_depth(path), path, classes)
 
 
 def _labels(picture: PngImageFile, bit_depth: int, path: Path, classes: ClassList) -> LabelMap:
@@ -69,6 +62,12 @@ def _labels(picture: PngImageFile, bit_depth: int, path: Path, classes: ClassLis
     if picture.mode in ("RGB", "RGBA"):
         return _from_colours(np.array(picture.convert("RGBA")), path, classes)
     raise InputError(f"{path} is a {bit_depth}-bit PNG of mode {picture.mode}; {_EXPECTED}")
+
+
+def _bit_depth(path: Path) -> int:
+    with path.open("rb") as file:
+        file.seek(_IHDR_BIT_DEPTH)
+        return file.read(1)[0]
 
 
 def _from_palette(picture: PngImageFile, path: Path, classes: ClassList) -> LabelMap:
@@ -127,16 +126,4 @@ def encode_indexed_png(labels: LabelMap, classes: ClassList) -> bytes:
     """A label map (H, W) uint8 as the bytes of a palette PNG: indices for programs, the classes' colours for eyes."""
     picture = PillowImage.fromarray(labels)
     picture.putpalette(classes.colour_table().tobytes())
-    return encode_png(picture)
-
-
-def encode_image(image: Image) -> bytes:
-    """An RGB image (H, W, 3) uint8 as the bytes of a PNG."""
-    return encode_png(PillowImage.fromarray(image))
-
-
-def encode_png(picture: PillowImage.Image) -> bytes:
-    """A Pillow image as the bytes of a PNG."""
-    buffer = io.BytesIO()
-    picture.save(buffer, format="PNG")
-    return buffer.getvalue()
+    return png_bytes(picture)

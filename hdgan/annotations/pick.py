@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image as PillowImage
-from PIL import ImageDraw
 
 from hdgan.labels import Image
 from tiling.errors import InputError
@@ -17,7 +16,6 @@ from tiling.progress import track
 _RESTARTS = 8
 _ROUNDS = 50
 _GRID = 8  # cells along each side for the colour layout
-_FRAME = (20, 120, 60)
 
 
 def pick(images_or_w: Sequence[Image] | npt.NDArray[Any], n: int, *, seed: int) -> list[int]:
@@ -59,55 +57,6 @@ def pick(images_or_w: Sequence[Image] | npt.NDArray[Any], n: int, *, seed: int) 
     generator = np.random.default_rng(seed)
     found = [_medoids(points, _spread(points, n, generator)) for _ in range(_RESTARTS)]
     return sorted(min(found, key=lambda medoids: _looseness(points, medoids)).tolist())
-
-
-def contact_sheet(
-    images: Sequence[Image],
-    *,
-    columns: int = 8,
-    captions: Sequence[str] | None = None,
-    selected: Collection[int] = (),
-    size: int = 128,
-) -> Image:
-    """Thumbnails in rows, each with its caption below, the selected ones framed.
-
-    Parameters
-    ----------
-    images
-        N images (H, W, 3) uint8.
-    columns
-        Thumbnails in a row.
-    captions
-        N texts; the indices when not given.
-    selected
-        Indices to frame in green.
-    size
-        Side of a thumbnail, px.
-
-    Returns
-    -------
-    Image
-        (h, w, 3) uint8.
-    """
-    texts = [str(index) for index in range(len(images))] if captions is None else list(captions)
-    if len(texts) != len(images) or not len(images):
-        raise InputError(f"a contact sheet needs images, each with a caption: got {len(images)} and {len(texts)}")
-    if columns < 1 or size < 8:
-        raise InputError(f"a contact sheet needs columns >= 1 and size >= 8, not {columns} and {size}")
-    gap, text_height = 6, 14
-    columns = min(columns, len(images))
-    step_x, step_y = size + 2 * gap, size + 2 * gap + text_height
-    rows = -(-len(images) // columns)
-    sheet = PillowImage.new("RGB", (columns * step_x, rows * step_y), "white")
-    draw = ImageDraw.Draw(sheet)
-    for index, text in enumerate(texts):
-        x, y = index % columns * step_x, index // columns * step_y
-        if index in selected:
-            draw.rectangle((x + 1, y + 1, x + step_x - 2, y + size + 2 * gap - 2), fill=_FRAME)
-        thumbnail = PillowImage.fromarray(images[index]).resize((size, size), PillowImage.Resampling.BOX)
-        sheet.paste(thumbnail, (x + gap, y + gap))
-        draw.text((x + gap, y + size + 2 * gap), text, fill="black")
-    return np.array(sheet)
 
 
 def _describe(images: Sequence[Image] | npt.NDArray[Any]) -> npt.NDArray[np.float64]:

@@ -26,9 +26,8 @@ def pick(
 
     Example: hdgan annotate pick --study kidney -n 36
     """
-    from hdgan.annotations import contact_sheet
     from hdgan.annotations import pick as choose
-    from hdgan.pictures import read_image, write_png
+    from hdgan.pictures import ImageFiles, contact_sheet, write_png
     from hdgan.sampling import load_samples
     from tiling.files import write_json
     from tiling.progress import note
@@ -40,9 +39,9 @@ def pick(
     if sheet.exists() and _picked_before(place).items() >= asked.items():
         note(f"{sheet} is complete: nothing to do")
         return
-    images = [read_image(path) for path in load_samples(place.latents)[1]]
+    images = ImageFiles(load_samples(place.latents)[1])
     chosen = choose(images, n, seed=seed)
-    write_png(sheet, contact_sheet([images[i] for i in chosen], captions=[f"image_{i:04d}" for i in chosen]))
+    write_png(sheet, contact_sheet(images.subset(chosen), captions=[f"image_{i:04d}" for i in chosen]))
     write_json(place.annotations / _PICKED, asked | {"indices": chosen})
     say(f"{sheet}: {n} of {len(images)} samples. Next: hdgan annotate export --study {study}", quiet)
 
@@ -61,19 +60,21 @@ def export(
 
     Example: hdgan annotate export --study kidney --out for-the-expert
     """
-    from hdgan.annotations import export_images, set_classes
-    from hdgan.pictures import read_image
+    from hdgan.annotations import check_classes, export_images, set_classes
+    from hdgan.lazy import LazyMapping
+    from hdgan.pictures import ImageFiles
     from hdgan.sampling import load_samples
 
     place = Study(study)
     place.require("sample")
-    paths = load_samples(place.latents)[1]
+    images = ImageFiles(load_samples(place.latents)[1])
     chosen = _picked(place) if indices is None else _parse_indices(indices)
-    _refuse_unknown(chosen, len(paths))
+    _refuse_unknown(chosen, len(images))
     out = out or place.annotations / "export"
     listed = ClassList.load(classes) if classes else place.classes()
+    check_classes(place.annotations, listed)
+    export_images(LazyMapping(chosen, images.__getitem__), out, listed)
     set_classes(place.annotations, listed)
-    export_images({index: read_image(paths[index]) for index in chosen}, out, listed)
     say(f"{out}: {len(chosen)} images. Next: hdgan annotate import MASKS --study {study}", quiet)
 
 
@@ -91,17 +92,21 @@ def import_(
     Example: hdgan annotate import from-the-expert --study kidney
     """
     from hdgan.annotations import import_masks
-    from hdgan.pictures import read_image
-    from hdgan.sampling import load_samples
+    from hdgan.pictures import open_png
+    from hdgan.sampling import image_path
 
     place = Study(study)
-    place.require("sample")
-    paths = load_samples(place.latents)[1]
-    height, width = read_image(paths[0]).shape[:2]
-    listed = ClassList.load(classes) if classes else place.classes()
-    place.check_annotations()
-    imported = import_masks(source, place.annotations, shape=(height, width), classes=listed, known=range(len(paths)))
-    place.bind_annotations()
+    with open_png(image_path(place.require("sample"), 0)) as first:
+        width, height = first.size
+    samples = place.sample_fingerprints()
+    imported = import_masks(
+        source,
+        place.annotations,
+        shape=(height, width),
+        classes=ClassList.load(classes) if classes else place.classes(),
+        known=range(len(samples)),
+        samples=samples,
+    )
     say(f"{place.annotations}: {len(imported)} masks. Next: hdgan features --study {study}", quiet)
 
 

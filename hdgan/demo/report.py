@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from hdgan.annotations import contact_sheet, load_masks
+from hdgan.annotations import load_masks
 from hdgan.demo.comparison import result_path
 from hdgan.demo.costs import COSTS
 from hdgan.demo.expertise import SCORE
@@ -16,7 +16,7 @@ from hdgan.demo.folders import DemoFolders
 from hdgan.demo.page import curve, figure, heading, legend, number, page, paragraph, report_table, table
 from hdgan.labels import Image
 from hdgan.pairs import PairSet
-from hdgan.pictures import read_image
+from hdgan.pictures import ImageFiles, contact_sheet
 from hdgan.sampling import load_samples
 from tiling import TileSet, open_slide
 from tiling.files import read_json, write_bytes
@@ -74,7 +74,7 @@ def _generator_section(folders: DemoFolders) -> list[str]:
         else "from random weights"
     )
     latents, paths = load_samples(folders.study.require("sample"))
-    images = [read_image(path) for path in paths[:_SHOWN_SAMPLES]]
+    images = ImageFiles(paths[:_SHOWN_SAMPLES])
     sheet = contact_sheet(images, columns=8, captions=[f"seed {seed}" for seed in latents.seed[: len(images)]])
     return [
         heading("The generator"),

@@ -14,9 +14,10 @@ import zarr
 from PIL import Image as PillowImage
 
 from hdgan.labels import ClassList, Image, LabelMap
+from hdgan.pictures import open_png, png_bytes
 from hdgan.provenance import digest
 from tiling.errors import InputError
-from tiling.files import replacing, sweep_partials
+from tiling.files import replacing, sweep_partials, write_bytes
 
 HalfMap = npt.NDArray[np.float16]
 _TILE = 1024  # px: larger images are kept in tiles
@@ -100,10 +101,8 @@ class PngPairs:
         """Write the three files of pair i."""
         indexed = PillowImage.fromarray(mask)
         indexed.putpalette(self._palette)
-        with replacing(self._path("images", i)) as partial:
-            PillowImage.fromarray(image).save(partial)
-        with replacing(self._path("masks", i)) as partial:
-            indexed.save(partial)
+        write_bytes(self._path("images", i), png_bytes(image))
+        write_bytes(self._path("masks", i), png_bytes(indexed))
         with replacing(self._path("uncertainty", i)) as partial:
             np.save(partial, uncertainty)
 
@@ -193,5 +192,5 @@ def _sweep(folder: Path) -> None:
 
 
 def _read_png(path: Path) -> npt.NDArray[np.uint8]:
-    with PillowImage.open(path) as file:
-        return np.array(file)
+    with open_png(path) as picture:
+        return np.array(picture)

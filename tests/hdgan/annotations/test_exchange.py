@@ -1,9 +1,20 @@
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from hdgan.annotations import encode_indexed_png, export_images, import_masks, load_masks, write_geojson
+from hdgan.annotations import (
+    check_samples,
+    encode_indexed_png,
+    export_images,
+    import_masks,
+    load_masks,
+    mask_indices,
+    write_geojson,
+)
 from hdgan.labels import KIDNEY, ClassList, LabelClass
+from hdgan.lazy import LazyMapping
 from tiling.errors import InputError
 
 SHAPE = (24, 32)
@@ -42,6 +53,65 @@ def test_images_leave_with_classes_and_directions(tmp_path):
     readme = (tmp_path / "annotations" / "README.txt").read_text()
     assert "GeoJSON" in readme
     assert all(name in readme for name in KIDNEY.names)
+
+
+def test_a_second_export_takes_away_its_own_images_only(tmp_path):
+    image = np.zeros((8, 8, 3), np.uint8)
+    images = tmp_path / "images"
+    images.mkdir()
+    (images / "image_0001.png").write_bytes(b"not ours")
+    export_images({4: image, 11: image}, tmp_path, KIDNEY)
+    export_images({4: image, 12: image}, tmp_path, KIDNEY)
+    assert {path.name for path in images.iterdir()} == {"image_0001.png", "image_0004.png", "image_0012.png"}
+
+
+def test_an_export_that_was_killed_is_cleared_up_by_the_next(tmp_path):
+    def killed():
+        yield 4
+        raise KeyboardInterrupt
+
+    image = np.zeros((8, 8, 3), np.uint8)
+    read = killed()
+    with pytest.raises(KeyboardInterrupt):
+        export_images(LazyMapping([4, 5], lambda _: np.full_like(image, next(read))), tmp_path, KIDNEY)
+    assert (tmp_path / "images" / "image_0004.png").exists()
+    export_images({6: image}, tmp_path, KIDNEY)
+    assert [path.name for path in (tmp_path / "images").iterdir()] == ["image_0006.png"]
+
+
+def test_the_folder_of_a_stage_is_no_place_to_export_to(tmp_path):
+    (tmp_path / "stage.json").write_text("{}")
+    with pytest.raises(InputError, match="folder of a stage"):
+        export_images({}, tmp_path, KIDNEY)
+    assert [path.name for path in tmp_path.iterdir()] == ["stage.json"]
+
+
+def test_masks_belong_to_the_samples_that_they_were_drawn_on(tmp_path, source):
+    samples = [f"w{index}" for index in range(20)]
+    import_masks(source, tmp_path, shape=SHAPE, classes=KIDNEY, known=range(20), samples=samples)
+    assert mask_indices(tmp_path) == [3, 7]
+    check_samples(tmp_path, samples)
+    check_samples(tmp_path, [*samples, "w20"])
+    check_samples(tmp_path, ["other", *samples[1:]])
+    for others in (["other", *samples], samples[:7]):
+        with pytest.raises(InputError, match="drawn on other samples"):
+            check_samples(tmp_path, others)
+        with pytest.raises(InputError, match="drawn on other samples"):
+            import_masks(source, tmp_path, shape=SHAPE, classes=KIDNEY, known=range(20), samples=others)
+
+
+def test_masks_that_nobody_tied_to_samples_are_refused(tmp_path, source):
+    take(source, tmp_path)
+    with pytest.raises(InputError, match="does not tell which sample mask 3 was drawn on"):
+        check_samples(tmp_path, [f"w{index}" for index in range(20)])
+
+
+def test_the_samples_are_noted_before_the_first_mask_is_written(tmp_path, source):
+    (tmp_path / "masks").write_text("in the way of every mask")
+    samples = [f"w{index}" for index in range(20)]
+    with pytest.raises(FileExistsError):
+        import_masks(source, tmp_path, shape=SHAPE, classes=KIDNEY, known=range(20), samples=samples)
+    assert json.loads((tmp_path / "samples.json").read_text()) == {"3": "w3", "7": "w7"}
 
 
 def test_masks_of_any_format_come_in_and_are_loaded_again(tmp_path, source):

@@ -4,7 +4,7 @@ import sys
 import numpy as np
 import pytest
 
-from hdgan.annotations import contact_sheet, pick
+from hdgan.annotations import pick
 from tiling.errors import InputError
 
 
@@ -60,20 +60,6 @@ def test_a_number_out_of_reach_is_refused(n):
 def test_images_of_another_kind_are_refused():
     with pytest.raises(InputError, match="uint8, not"):
         pick(np.zeros((3, 8, 8, 3), np.float32), 1, seed=0)
-
-
-def test_a_contact_sheet_shows_every_image_and_frames_the_selected():
-    images = [np.full((20, 20, 3), value, np.uint8) for value in (10, 90, 170)]
-    sheet = contact_sheet(images, columns=2, captions=["a", "b", "c"], selected={1}, size=16)
-    assert sheet.dtype == np.uint8
-    assert sheet.shape == (2 * 42, 2 * 28, 3)
-    assert (sheet[14, 14] == 10).all()
-    assert (sheet[14, 28 + 14] == 90).all()
-    assert (sheet[42 + 14, 14] == 170).all()
-    assert tuple(sheet[3, 28 + 3]) == (20, 120, 60)
-    assert tuple(sheet[3, 3]) == (255, 255, 255)
-    with pytest.raises(InputError, match="3 and 1"):
-        contact_sheet(images, captions=["a"])
 
 
 def test_annotations_need_no_torch():

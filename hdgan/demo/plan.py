@@ -31,6 +31,7 @@ class DemoPlan:
     mpp: float
     overlap: int
     preset: str
+    gamma: float
     kimg: float
     kimg_from_scratch: float
     samples: int
@@ -56,6 +57,7 @@ PLANS: Mapping[str, DemoPlan] = MappingProxyType(
             mpp=4.0,
             overlap=32,
             preset="small",
+            gamma=1.0,
             kimg=1.0,
             kimg_from_scratch=2.4,
             samples=160,
@@ -73,6 +75,7 @@ PLANS: Mapping[str, DemoPlan] = MappingProxyType(
             mpp=8.0,
             overlap=24,
             preset="tiny",
+            gamma=0.05,
             kimg=0.12,
             kimg_from_scratch=0.12,
             samples=16,

@@ -123,7 +123,7 @@ def _settings(plan: DemoPlan, slide: Path | None, *, shipped: bool) -> str:
     """`study.toml` of the demo: every option that differs from its default."""
     tables: dict[str, dict[str, object]] = {
         "tile": _tiling(plan, slide),
-        "train": {"preset": plan.preset, "kimg": plan.kimg if shipped else plan.kimg_from_scratch},
+        "train": {"preset": plan.preset, "gamma": plan.gamma, "kimg": plan.kimg if shipped else plan.kimg_from_scratch},
         "sample": {"n": plan.samples},
         "annotate.pick": {"n": plan.annotated},
         "features": {"blocks": plan.blocks},

@@ -23,7 +23,8 @@ lint: $(INSTALLED)  ## style, types, import contracts
 
 install: $(INSTALLED)
 
-# The CPU build of PyTorch where there is one: a plain `torch` pulls gigabytes of CUDA packages.
+# torch comes first, alone and at the pinned version: where pip is told of a CPU build of it (PIP_FIND_LINKS), it takes
+# that one, and what follows does not fetch another.
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch -c constraints.txt

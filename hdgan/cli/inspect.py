@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -90,16 +90,14 @@ def _ensemble_reports(place: Study) -> dict[str, Any]:
 
 
 def _print_report(title: str, report: Mapping[str, Any]) -> None:
+    from hdgan.metrics import score_rows
+
     table = Table(title=title)
-    columns: Sequence[str] = ("recall", "precision", "dice", "iou")
-    for heading in ("class", *columns, "pixels"):
+    rows = score_rows(report)
+    for heading in rows[0]:
         table.add_column(heading, justify="left" if heading == "class" else "right")
-    everything = sum(report["support"].values())
-    rows = [(name, report["per_class"][name], report["support"][name]) for name in report["classes"]]
-    rows += [("macro", report["macro"], everything), ("micro", report["micro"], everything)]
-    for name, measures, pixels in rows:
-        shown = ["-" if measures[column] is None else f"{measures[column]:.3f}" for column in columns]
-        table.add_row(name, *shown, f"{pixels:,}")
+    for row in rows:
+        table.add_row(*row.values())
     Console().print(table)
 
 

@@ -8,6 +8,7 @@ from html import escape
 from typing import Any
 
 from hdgan.labels import Image
+from hdgan.metrics import score_rows
 from hdgan.pictures import png_bytes
 
 _STYLE = """
@@ -58,18 +59,9 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def report_table(report: Mapping[str, Any]) -> str:
-    """Recall, precision, Dice and IoU of every class, macro and micro."""
-    measures = ("recall", "precision", "dice", "iou")
-    everything = sum(report["support"].values())
-    rows = [(name, report["per_class"][name], report["support"][name]) for name in report["classes"]]
-    rows += [("macro", report["macro"], everything), ("micro", report["micro"], everything)]
-    cells = [[name, *(number(row[m]) for m in measures), f"{pixels:,}"] for name, row, pixels in rows]
-    return table(["class", "recall", "precision", "Dice", "IoU", "pixels"], cells)
-
-
-def number(value: float | None) -> str:
-    """Three decimals, or a dash for what is not defined."""
-    return "–" if value is None else f"{value:.3f}"
+    """The scores of a report, as `SegmentationReport.to_dict` gives it."""
+    rows = score_rows(report)
+    return table(list(rows[0]), [list(row.values()) for row in rows])
 
 
 def legend(classes: Sequence[tuple[str, tuple[int, int, int]]]) -> str:

@@ -13,8 +13,9 @@ from hdgan.demo.comparison import result_path
 from hdgan.demo.costs import COSTS
 from hdgan.demo.expertise import SCORE
 from hdgan.demo.folders import DemoFolders
-from hdgan.demo.page import curve, figure, heading, legend, number, page, paragraph, report_table, table
+from hdgan.demo.page import curve, figure, heading, legend, page, paragraph, report_table, table
 from hdgan.labels import Image
+from hdgan.metrics import measure_text
 from hdgan.pairs import PairSet
 from hdgan.pictures import ImageFiles, contact_sheet
 from hdgan.sampling import load_samples
@@ -111,7 +112,7 @@ def _ensemble_section(folders: DemoFolders) -> list[str]:
     pixels = sum(ensemble["support"].values())
     common = [name for name in ensemble["classes"] if ensemble["support"][name] >= 0.01 * pixels]
     rows = [
-        [name, number(ensemble["per_class"][name]["recall"]), number(colour["per_class"][name]["recall"])]
+        [name, measure_text(ensemble["per_class"][name]["recall"]), measure_text(colour["per_class"][name]["recall"])]
         for name in common
     ]
     return [
@@ -167,9 +168,9 @@ def _comparison_section(folders: DemoFolders) -> list[str]:
                 [
                     name,
                     str(r["images"]),
-                    number(r["macro"]["dice"]),
-                    number(r["macro"]["recall"]),
-                    number(r["micro"]["recall"]),
+                    measure_text(r["macro"]["dice"]),
+                    measure_text(r["macro"]["recall"]),
+                    measure_text(r["micro"]["recall"]),
                 ]
                 for name, r in result.items()
             ],

@@ -1,8 +1,8 @@
-"""Measures of a segmentation, all from one confusion matrix."""
+"""Measures of a segmentation, all from one confusion matrix, and their table."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,18 +14,22 @@ from tiling.errors import InputError
 
 Measures = dict[str, float | None]
 MEASURES = ("recall", "precision", "dice", "iou")
+_HEADINGS = dict(zip(MEASURES, ("recall", "precision", "Dice", "IoU"), strict=True))
 
 
 @dataclass(frozen=True, eq=False)
 class SegmentationReport:
-    """What a segmentation got right.
+    """What a segmentation got right, of the pixels that are labelled in the truth.
+
+    A pixel that the prediction leaves unlabelled is a miss: it lowers the recall of its class, the accuracy, Dice and
+    IoU, and no class's precision.
 
     Attributes
     ----------
     classes
         Names in index order.
     confusion
-        (K, K) int64 pixels: rows are the truth, columns the prediction.
+        (K, K + 1) int64 pixels: rows are the truth, columns the prediction, the last one what it left unlabelled.
     """
 
     classes: tuple[str, ...]
@@ -35,6 +39,11 @@ class SegmentationReport:
     def support(self) -> dict[str, int]:
         """{class: labelled pixels of it in the truth}."""
         return dict(zip(self.classes, self.confusion.sum(axis=1).tolist(), strict=True))
+
+    @property
+    def unlabelled(self) -> dict[str, int]:
+        """{class: pixels of it that the prediction left unlabelled}."""
+        return dict(zip(self.classes, self.confusion[:, -1].tolist(), strict=True))
 
     @property
     def per_class(self) -> dict[str, Measures]:
@@ -52,19 +61,17 @@ class SegmentationReport:
 
     @property
     def micro(self) -> Measures:
-        """Measures of all pixels together: recall, precision and Dice all equal pixel accuracy."""
-        correct, pixels = int(np.trace(self.confusion)), int(self.confusion.sum())
-        accuracy = _ratio(correct, pixels)
-        return {
-            "recall": accuracy,
-            "precision": accuracy,
-            "dice": accuracy,
-            "iou": _ratio(correct, 2 * pixels - correct),
-        }
+        """Measures of the pixels of all classes together.
+
+        Recall is pixel accuracy. Precision, Dice and recall are equal where the prediction leaves nothing unlabelled.
+        """
+        pixels = int(self.confusion.sum())
+        predicted = pixels - int(self.confusion[:, -1].sum())
+        return _measures(int(np.trace(self.confusion)), pixels, predicted)
 
     @property
     def accuracy(self) -> float | None:
-        """Share of labelled pixels that are right."""
+        """Share of the pixels labelled in the truth that are right."""
         return self.micro["recall"]
 
     def to_dict(self) -> dict[str, Any]:
@@ -73,27 +80,15 @@ class SegmentationReport:
             "classes": list(self.classes),
             "confusion": self.confusion.tolist(),
             "support": self.support,
+            "unlabelled": self.unlabelled,
             "per_class": self.per_class,
             "macro": self.macro,
             "micro": self.micro,
         }
 
-    def table(self) -> list[dict[str, str]]:
-        """Rows of text for a table: one per class, then macro and micro; an absent measure is a dash."""
-        everything = int(self.confusion.sum())
-        pixels = {**self.support, "macro": everything, "micro": everything}
-        rows = {**self.per_class, "macro": self.macro, "micro": self.micro}
-        return [{"class": name, **_shown(row), "pixels": f"{pixels[name]:,}"} for name, row in rows.items()]
-
     def _measures(self, index: int) -> Measures:
-        correct = int(self.confusion[index, index])
         true, predicted = int(self.confusion[index].sum()), int(self.confusion[:, index].sum())
-        return {
-            "recall": _ratio(correct, true),
-            "precision": 0.0 if true and not predicted else _ratio(correct, predicted),
-            "dice": _ratio(2 * correct, true + predicted),
-            "iou": _ratio(correct, true + predicted - correct),
-        }
+        return _measures(int(self.confusion[index, index]), true, predicted)
 
 
 def segmentation_report(
@@ -107,7 +102,7 @@ def segmentation_report(
     ----------
     truth, predicted
         Two label maps (H, W) uint8, two stacks (N, H, W), or two iterables of label maps, read one pair at a time.
-        Pixels that are 255 (unlabelled) in either do not count.
+        Pixels that are 255 (unlabelled) in the truth do not count; those that are so in the prediction are misses.
     classes
         Class names in index order, or a `ClassList`.
 
@@ -116,7 +111,7 @@ def segmentation_report(
     >>> truth = np.array([[0, 0, 1, 255]], np.uint8)
     >>> predicted = np.array([[0, 1, 1, 0]], np.uint8)
     >>> segmentation_report(truth, predicted, ["background", "nucleus"]).confusion.tolist()
-    [[1, 1], [0, 1]]
+    [[1, 1, 0], [0, 1, 0]]
     """
     if isinstance(truth, np.ndarray) and isinstance(predicted, np.ndarray):
         return report_of_pairs([(truth, predicted)], classes)
@@ -128,7 +123,7 @@ def report_of_pairs(
 ) -> SegmentationReport:
     """:func:`segmentation_report` of (truth, predicted) pairs, one at a time in memory."""
     names = tuple(c if isinstance(c, str) else c.name for c in classes)
-    confusion = np.zeros((len(names), len(names)), np.int64)
+    confusion = np.zeros((len(names), len(names) + 1), np.int64)
     for truth, predicted in pairs:
         confusion += _confusion(np.asarray(truth), np.asarray(predicted), len(names))
     return SegmentationReport(names, confusion)
@@ -137,20 +132,56 @@ def report_of_pairs(
 def _confusion(truth: LabelMap, predicted: LabelMap, classes: int) -> npt.NDArray[np.int64]:
     if truth.shape != predicted.shape:
         raise InputError(f"truth and prediction differ in shape: {truth.shape} and {predicted.shape}")
-    labelled = (truth != UNLABELLED) & (predicted != UNLABELLED)
-    for name, labels in (("truth", truth[labelled]), ("prediction", predicted[labelled])):
+    labelled = truth != UNLABELLED
+    true, guessed = truth[labelled], predicted[labelled]
+    for name, labels in (("truth", true), ("prediction", guessed[guessed != UNLABELLED])):
         if labels.size and not 0 <= labels.min() <= labels.max() < classes:
             raise InputError(
                 f"the {name} holds labels {labels.min()} to {labels.max()}; {classes} classes are 0 to {classes - 1}, "
                 f"and {UNLABELLED} is unlabelled"
             )
-    joint = truth[labelled].astype(np.int64) * classes + predicted[labelled]
-    return np.bincount(joint, minlength=classes * classes).reshape(classes, classes)
+    columns = classes + 1  # the last one takes what the prediction left unlabelled
+    joint = true.astype(np.int64) * columns + np.minimum(guessed, classes)
+    return np.bincount(joint, minlength=classes * columns).reshape(classes, columns)
+
+
+def score_rows(report: Mapping[str, Any]) -> list[dict[str, str]]:
+    """A report, as :meth:`SegmentationReport.to_dict` gives it, as the rows of a table.
+
+    One row {heading: text} per class, then "macro" and "micro". "pixels" are those of the class in the truth,
+    "unlabelled" those of them that the prediction left so.
+    """
+    support, unlabelled = report["support"], report["unlabelled"]
+    everything = {"pixels": sum(support.values()), "unlabelled": sum(unlabelled.values())}
+    rows = [
+        (name, report["per_class"][name], {"pixels": support[name], "unlabelled": unlabelled[name]})
+        for name in report["classes"]
+    ]
+    rows += [(name, report[name], everything) for name in ("macro", "micro")]
+    return [
+        {
+            "class": name,
+            **{heading: measure_text(measures[measure]) for measure, heading in _HEADINGS.items()},
+            **{heading: f"{count:,}" for heading, count in counts.items()},
+        }
+        for name, measures, counts in rows
+    ]
+
+
+def measure_text(value: float | None) -> str:
+    """Three decimals, or a dash for what is not defined."""
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _measures(correct: int, true: int, predicted: int) -> Measures:
+    """Of the pixels that are of a class, that are predicted to be, and that are both."""
+    return {
+        "recall": _ratio(correct, true),
+        "precision": 0.0 if true and not predicted else _ratio(correct, predicted),
+        "dice": _ratio(2 * correct, true + predicted),
+        "iou": _ratio(correct, true + predicted - correct),
+    }
 
 
 def _ratio(part: float, whole: int) -> float | None:
     return part / whole if whole else None
-
-
-def _shown(measures: Measures) -> dict[str, str]:
-    return {name: "–" if value is None else f"{value:.3f}" for name, value in measures.items()}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hdgan.labels import KIDNEY, UNLABELLED
-from hdgan.metrics import segmentation_report
+from hdgan.metrics import score_rows, segmentation_report
 from hdgan.metrics.segmentation import report_of_pairs
 from tiling.errors import InputError
 
@@ -16,7 +16,7 @@ PREDICTED = np.array([[0, 0, 1, 1], [1, 0, 1, 3]], np.uint8)
 
 def test_every_measure_of_a_small_example_is_the_one_worked_out_by_hand():
     report = segmentation_report(TRUTH, PREDICTED, ["a", "b", "c", "d"])
-    assert report.confusion.tolist() == [[2, 1, 0, 0], [1, 2, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0]]
+    assert report.confusion.tolist() == [[2, 1, 0, 0, 0], [1, 2, 0, 0, 0], [0, 1, 0, 0, 0], [0] * 5]
     assert report.per_class["a"] == pytest.approx({"recall": 2 / 3, "precision": 2 / 3, "dice": 2 / 3, "iou": 1 / 2})
     assert report.per_class["b"] == pytest.approx({"recall": 2 / 3, "precision": 1 / 2, "dice": 4 / 7, "iou": 2 / 5})
     assert report.per_class["c"] == {"recall": 0.0, "precision": 0.0, "dice": 0.0, "iou": 0.0}
@@ -52,10 +52,26 @@ def test_stacks_streams_and_pairs_give_the_same_report():
 def test_a_report_is_json_and_a_table():
     report = segmentation_report(TRUTH, PREDICTED, ["a", "b", "c", "d"])
     assert json.loads(json.dumps(report.to_dict(), allow_nan=False))["per_class"]["d"]["iou"] is None
-    rows = report.table()
+    rows = score_rows(report.to_dict())
     assert [row["class"] for row in rows] == ["a", "b", "c", "d", "macro", "micro"]
     assert rows[0]["recall"] == "0.667"
-    assert rows[3]["dice"] == "–"
+    assert rows[3]["Dice"] == "–"
+
+
+def test_leaving_pixels_out_is_a_miss_and_does_not_raise_the_score():
+    truth = np.array([[0, 0, 0, 0, 1, 1, 255, 255]], np.uint8)
+    complete = segmentation_report(truth, np.array([[0, 0, 0, 1, 1, 0, 0, 255]], np.uint8), ["a", "b"])
+    hesitant = segmentation_report(truth, np.array([[0, 0, 0, 255, 1, 255, 0, 255]], np.uint8), ["a", "b"])
+    assert hesitant.confusion.tolist() == [[3, 0, 1], [0, 1, 1]]
+    assert hesitant.unlabelled == {"a": 1, "b": 1}
+    assert hesitant.support == complete.support == {"a": 4, "b": 2}
+    assert hesitant.per_class["a"] == pytest.approx({"recall": 3 / 4, "precision": 1, "dice": 6 / 7, "iou": 3 / 4})
+    assert hesitant.accuracy == complete.accuracy == pytest.approx(4 / 6)
+    assert hesitant.micro == pytest.approx({"recall": 4 / 6, "precision": 1, "dice": 8 / 10, "iou": 4 / 6})
+    assert [row["unlabelled"] for row in score_rows(hesitant.to_dict())] == ["1", "1", "2", "2"]
+    nothing = segmentation_report(truth, np.full_like(truth, 255), ["a", "b"])
+    assert nothing.micro == {"recall": 0.0, "precision": 0.0, "dice": 0.0, "iou": 0.0}
+    assert nothing.macro == {"recall": 0.0, "precision": 0.0, "dice": 0.0, "iou": 0.0}
 
 
 def test_nothing_labelled_gives_no_measure():

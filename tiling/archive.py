@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -29,6 +29,7 @@ LEDGER = "ledger.parquet"
 _PARTS = "parts"  # one Parquet file per slide that was looked at: its tiles, and its ledger row as metadata
 _PART_KEY = b"hdgan.slide"
 _NAMED_IN_ERROR = 3
+_MARKS_OF_STUDY = ("study.toml", f"tiles/{RECORD}")
 
 _LEDGER_COLUMNS = pa.schema(
     [
@@ -89,8 +90,8 @@ def tile_archive(
 
     The tiles stay in the slides: what is written is a manifest of where they are, and a ledger of every slide with
     what was dropped and why. A slide that cannot be tiled does not stop the others. The same call continues a
-    killed one, and takes up slides that were added, changed, removed or given an mpp since; folds are shared out
-    anew then.
+    killed one, tries again what failed, and takes up slides that were added, changed, removed or given an mpp since;
+    folds are shared out anew then.
 
     Parameters
     ----------
@@ -135,7 +136,7 @@ def tile_archive(
     slide_labels = labels_of(archive.names, labels, reserved=COLUMNS.names)
     mpps = _given_mpp(mpp_of, archive.names)
     assign_folds({}, folds=folds, seed=seed)  # raises for a wrong number before any work
-    stage = Stage.begin(
+    began = Stage.begin(
         out,
         name="tile",
         config={
@@ -148,19 +149,19 @@ def tile_archive(
         },
         inputs={} if labels is None or isinstance(labels, Mapping) else {"labels": Path(labels)},
         grows=("slides", "mpp_of"),
+        unsettled=lambda summary: summary["slides"]["failed"] > 0,
         redo=redo,
     )
-    if not stage.complete:
-        entries = _tile_slides(archive, settings, mpps, out / _PARTS)
-        if not any(entry.row["tiles"] for entry in entries):
-            stage.withdraw()
-            _clear(out)
-            raise InputError(_why_nothing([entry.row for entry in entries]))
-        _write_results(out, archive, entries, patients, slide_labels, folds=folds, seed=seed)
-        counts = {status: sum(e.row["status"] == status for e in entries) for status in ("done", "empty", "failed")}
-        stage.finish(
-            principal=[out / MANIFEST], summary={"slides": counts, "tiles": sum(e.row["tiles"] for e in entries)}
-        )
+    with began as stage:
+        if not stage.complete:
+            entries = _tile_slides(archive, settings, mpps, out / _PARTS)
+            if not any(entry.row["tiles"] for entry in entries):
+                _withdraw(stage)
+                raise InputError(_why_nothing([entry.row for entry in entries]))
+            _write_results(out, archive, entries, patients, slide_labels, folds=folds, seed=seed)
+            counts = {status: sum(e.row["status"] == status for e in entries) for status in ("done", "empty", "failed")}
+            summary = {"slides": counts, "tiles": sum(e.row["tiles"] for e in entries)}
+            stage.finish(principal=[out / MANIFEST], summary=summary)
     return TileSet.open(out, root=archive.root)
 
 
@@ -197,18 +198,21 @@ def _find_slides(slides: Paths, out: Path) -> _Archive:
     return _Archive(root, fingerprints)
 
 
-def _slides_in(place: Path, out: Path) -> Iterable[Path]:
+def _slides_in(place: Path, out: Path) -> Iterator[Path]:
     """A file itself; of a folder, all slides in it that are not hidden and no output of ours."""
     if not place.is_dir():
-        return [place]
-    return [
-        path
-        for path in place.rglob("*")
-        if path.suffix.lower() in SUFFIXES
-        and path.is_file()
-        and out not in path.parents
-        and not any(part.startswith(".") for part in path.relative_to(place).parts)
-    ]
+        yield place
+    for folder, below, names in os.walk(place):
+        here = Path(folder)
+        below[:] = [name for name in below if not name.startswith(".") and not _is_ours(here / name, out)]
+        for name in names:
+            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES and (here / name).is_file():
+                yield here / name
+
+
+def _is_ours(folder: Path, out: Path) -> bool:
+    """Whether a folder is the output, a study or a stage: what lies there was made from slides."""
+    return folder == out or any((folder / mark).exists() for mark in (RECORD, *_MARKS_OF_STUDY))
 
 
 def _given_mpp(mpp_of: float | Mapping[str, float] | None, names: Sequence[str]) -> dict[str, tuple[float, bool]]:
@@ -326,12 +330,11 @@ def _write_results(
     write_manifest(out / MANIFEST, table, root=archive.root)
 
 
-def _clear(out: Path) -> None:
-    """Remove a folder that never became a tile set; one that did keeps its tiles."""
-    if not (out / RECORD).exists():
-        remove(out / _PARTS)
-        if not any(out.iterdir()):
-            out.rmdir()
+def _withdraw(stage: Stage) -> None:
+    """Leave nothing of a folder that never became a tile set; one that did keeps its tiles."""
+    if not (stage.folder / MANIFEST).exists():
+        remove(stage.folder / _PARTS)
+    stage.withdraw()
 
 
 def _why_nothing(rows: Sequence[Mapping[str, Any]]) -> str:

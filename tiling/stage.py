@@ -130,7 +130,7 @@ class Stage:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if isinstance(error, InputError) and self._is_bare():
+        if self._lock is not None and isinstance(error, InputError) and self._is_bare():
             self.withdraw()
         self._release()
 
@@ -182,6 +182,7 @@ class Stage:
     def _release(self) -> None:
         if self._lock is not None:
             self._lock.release()
+            self._lock = None
 
 
 def read_record(folder: Path) -> dict[str, Any]:

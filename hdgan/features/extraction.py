@@ -53,9 +53,18 @@ def extract(
         Folders of the stages that generator and latents come from; their fingerprints and licences are recorded.
     redo
         Discard what is there.
+
+    Raises
+    ------
+    InputError
+        For blocks that the generator lacks, no latents, or features that float16 cannot hold; and as
+        :meth:`tiling.stage.Stage.begin`.
     """
     if dtype not in DTYPES:
         raise InputError(f"dtype must be {' or '.join(DTYPES)}, not {dtype!r}")
+    most = sum(1 for _ in generator.synthesis.blocks())
+    if not 1 <= blocks <= most:
+        raise InputError(f"blocks must be 1 to {most}, of a generator of {generator.resolution} px, not {blocks}")
     if len(latents) == 0:
         raise InputError("there are no latents to extract features of; draw some with `hdgan sample`")
     config = {
@@ -64,20 +73,24 @@ def extract(
         "generator": digest(generator.state_dict()),
         "latents": digest({"w": latents.w}),
     }
-    stage = Stage.begin(Path(out), name="features", config=config, inputs=inputs or {}, redo=redo)
-    if not stage.complete:
-        root = stage.folder / ARRAYS
-        sweep_partials(root)
-        seeds = [int(seed) for seed in latents.seed]
-        missing = [i for i in range(len(latents)) if not (root / group_name(i)).exists()]
-        for i in track(missing, "features"):
-            layers = _features(generator, latents, i, blocks, dtype)
-            if i == missing[0]:
-                channels = {name: values.shape[0] for name, values in layers.items()}
-                describe(root, layers=channels, shape=(generator.resolution, generator.resolution), seeds=seeds)
-            write_latent(root, i, layers, seeds[i])
-        stage.finish(summary={"latents": len(latents), "blocks": blocks})
+    with Stage.begin(Path(out), name="features", config=config, inputs=inputs or {}, redo=redo) as stage:
+        if not stage.complete:
+            _extract_missing(generator, latents, stage.folder / ARRAYS, blocks, dtype)
+            stage.finish(summary={"latents": len(latents), "blocks": blocks})
     return FeatureStore.open(out)
+
+
+def _extract_missing(generator: Generator, latents: Latents, root: Path, blocks: int, dtype: str) -> None:
+    """Write the groups that are not there yet."""
+    sweep_partials(root)
+    seeds = [int(seed) for seed in latents.seed]
+    missing = [i for i in range(len(latents)) if not (root / group_name(i)).exists()]
+    for i in track(missing, "features"):
+        layers = _features(generator, latents, i, blocks, dtype)
+        if i == missing[0]:
+            channels = {name: values.shape[0] for name, values in layers.items()}
+            describe(root, layers=channels, shape=(generator.resolution, generator.resolution), seeds=seeds)
+        write_latent(root, i, layers, seeds[i])
 
 
 @torch.inference_mode()

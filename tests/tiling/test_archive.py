@@ -200,6 +200,45 @@ def test_hidden_files_and_other_files_of_a_folder_are_no_slides(png, tmp_path):
         tile_archive([], tmp_path / "other")
 
 
+def test_what_a_study_within_the_archive_made_is_no_slide(png, tmp_path):
+    png("archive/a.png")
+    study = tmp_path / "archive" / "kidney"
+    tile_archive(tmp_path / "archive", study / "tiles", size=128)
+    png("archive/kidney/annotations/masks/label_0000.png")
+    png("archive/named/picture.png")
+    (tmp_path / "archive" / "named" / "study.toml").touch()
+    png("archive/stage/images/image_0000.png")
+    (tmp_path / "archive" / "stage" / RECORD).write_text("{}")
+    for out in (study / "tiles", tmp_path / "elsewhere"):
+        assert tile_archive(tmp_path / "archive", out, size=128).slides == ["a.png"]
+    assert tile_archive(study / "annotations", tmp_path / "asked", size=128).slides == ["masks/label_0000.png"]
+
+
+def test_a_slide_that_failed_is_tried_again_and_the_others_are_not(png, tmp_path):
+    out = tmp_path / "tiles"
+    (tmp_path / "archive").mkdir()
+    png("archive/a.png")
+    # Nothing in the file itself tells that it can be read again once the folder with its pixels is back.
+    (tmp_path / "archive" / "b.mrxs").write_bytes(b"")
+    assert tile_archive(tmp_path / "archive", out, size=128).slides == ["a.png"]
+    kept = {path: path.stat().st_mtime_ns for path in (out / "parts").iterdir()}
+    made = completed(out, made_by="hdgan tile")
+    assert made["summary"]["slides"]["failed"] == 1
+    tile_archive(tmp_path / "archive", out, size=128)
+    again = completed(out, made_by="hdgan tile")
+    assert again["fingerprint"] == made["fingerprint"]
+    assert again["seconds"] > made["seconds"]
+    assert {path: path.stat().st_mtime_ns for path in (out / "parts").iterdir()} == kept
+
+
+def test_settings_that_gave_no_tile_can_be_corrected(png, tmp_path):
+    out = tmp_path / "tiles"
+    png("archive/a.png")
+    with pytest.raises(InputError, match="image smaller than a tile"):
+        tile_archive(tmp_path / "archive", out, size=4096)
+    assert tile_archive(tmp_path / "archive", out, size=128).slides == ["a.png"]
+
+
 def test_a_table_of_labels_is_part_of_what_the_tiles_were_made_from(png, tmp_path):
     path, table = png(), tmp_path / "cases.csv"
     table.write_text("slide,diagnosis\nslide,lupus\n")

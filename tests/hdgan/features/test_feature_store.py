@@ -96,6 +96,19 @@ def test_other_weights_other_latents_and_bad_requests_are_refused(made):
         store.pixels(0, [0, 32], [0, 0])
 
 
+def test_a_bad_request_neither_discards_features_nor_stands_in_the_way_of_the_corrected_one(made, tmp_path):
+    generator, latents, store = made
+    out = tmp_path / "features"
+    for blocks in (0, 9):
+        with pytest.raises(InputError, match=f"blocks must be 1 to 4, of a generator of 32 px, not {blocks}"):
+            extract(generator, latents, out, blocks=blocks)
+    assert not out.exists()
+    extract(generator, latents, out, blocks=4)
+    with pytest.raises(InputError, match="blocks must be"):
+        extract(generator, latents, out, blocks=9, redo=True)
+    assert fingerprint(out / "features.zarr") == fingerprint(store.path / "features.zarr")
+
+
 def test_features_too_large_for_half_precision_are_refused_and_kept_in_single(made, tmp_path):
     generator, latents, _ = made
     loud = Generator.from_config(replace(generator.config, conv_clamp=None))
@@ -103,8 +116,8 @@ def test_features_too_large_for_half_precision_are_refused_and_kept_in_single(ma
     loud.synthesis.b32.conv1.bias.data.fill_(1e5)
     loud.requires_grad_(False)
     with pytest.raises(InputError, match=r"b32\.conv1 of seed 10 reaches .* too large for float16"):
-        extract(loud, latents, tmp_path / "half", blocks=2)
-    store = extract(loud, latents, tmp_path / "single", blocks=2, dtype="float32")
+        extract(loud, latents, tmp_path / "loud", blocks=2)
+    store = extract(loud, latents, tmp_path / "loud", blocks=2, dtype="float32")
     assert store.native(0, "b32.conv1").max() > 1e5
     assert store.native(0, "b32.conv1").dtype == np.float32
 

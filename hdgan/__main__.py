@@ -36,6 +36,8 @@ def main() -> None:
     except BrokenPipeError:  # whoever read the output has had enough, as in `hdgan info STUDY | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
+    except OSError as error:  # a folder that cannot be written, a full disk
+        _stop(_refused(error), 2)
     except ModuleNotFoundError as error:
         extra = _EXTRA_OF.get((error.name or "").partition(".")[0])
         if extra is None:
@@ -54,6 +56,13 @@ def _usage(error: Any) -> str:
     """What is wrong with the command, on one line, and where help is."""
     message = " ".join(error.format_message().split())
     return f"{message} (see `{error.ctx.command_path} --help`)" if error.ctx else message
+
+
+def _refused(error: OSError) -> str:
+    """What the system refuses, on one line."""
+    if error.strerror is None or error.filename is None:
+        return " ".join(str(error).split())
+    return f"{error.filename}: {error.strerror}"
 
 
 def _stop(message: str, code: int) -> None:

@@ -62,6 +62,18 @@ def test_a_slide_that_is_not_there(tmp_path: Path) -> None:
     assert not (tmp_path / "new").exists()
 
 
+def test_a_folder_that_is_no_study(tmp_path: Path, demo_study: Path) -> None:
+    assert "is no study: it has none of tiles, generator" in refusal("info", tmp_path)
+    hdgan("info", demo_study)
+
+
+def test_a_study_where_the_system_lets_none_be(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    slide = tmp_path / "slide.png"
+    Image.new("RGB", (100, 100), (200, 100, 150)).save(slide)
+    assert "Not a directory" in refusal("tile", slide, "--size", 50, "--study", tmp_path / "file")
+
+
 @pytest.mark.parametrize("name", ["broken.svs", "unopenable.tiff", "unreadable.svs"])
 def test_a_slide_that_is_broken(data: Path, tmp_path: Path, name: str) -> None:
     line = refusal("tile", _slide(data, name), "--size", 8, "--study", tmp_path / "new")

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from hdgan.cli.options import DEFAULT_STUDY, StudyOption
 from hdgan.labels import ClassList
-from hdgan.study import Study
+from hdgan.study import SETTINGS, Study
 from tiling.errors import InputError
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
@@ -110,6 +110,11 @@ def _slide_facts(path: Path) -> dict[str, Any]:
 def _study_facts(place: Study) -> dict[str, Any]:
     from tiling.stage import RECORD, read_record
 
+    marks = [place.root / SETTINGS, place.annotations / "masks", *(at / RECORD for at in place.stages().values())]
+    if not any(mark.exists() for mark in marks):
+        raise InputError(
+            f"{place.root} is no study: it has none of {', '.join(at.name for at in place.stages().values())}"
+        )
     facts: dict[str, Any] = {}
     for command, folder in place.stages().items():
         if command == "annotate":

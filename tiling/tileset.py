@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tiling.backends.base import Image
+from tiling.backends.image import ImageBackend
 from tiling.errors import InputError
 from tiling.files import replacing
 from tiling.resample import area_resample
@@ -44,6 +45,7 @@ COLUMNS = pa.schema(
 _KEY = b"hdgan.tiles"
 _FORMAT = 1
 _OPEN_SLIDES = 8
+_HELD_PIXELS = 1 << 28  # of plain pictures, which are held decoded: 0.8 GiB
 
 
 @dataclass(frozen=True)
@@ -202,9 +204,13 @@ class TileSet:
         with self._lock:
             slide = self._slides.pop(name, None) or self._opened(name, fingerprint)
             self._slides[name] = slide
-            if len(self._slides) > _OPEN_SLIDES:
+            while len(self._slides) > 1 and self._holds_too_much():
                 self._slides.popitem(last=False)  # not closed: another thread may be reading it; its last user frees it
         return slide
+
+    def _holds_too_much(self) -> bool:
+        pictures = [slide.dimensions for slide in self._slides.values() if slide.backend == ImageBackend.name]
+        return len(self._slides) > _OPEN_SLIDES or sum(width * height for width, height in pictures) > _HELD_PIXELS
 
     def _opened(self, name: str, fingerprint: str) -> Slide:
         path = self.root / name

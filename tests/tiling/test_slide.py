@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import openslide
 import pytest
@@ -80,18 +82,42 @@ def test_an_unreadable_region_is_an_error_that_says_where_each_time(data):
                 slide.read(x=1, y=2, width=4, height=4)
 
 
-def test_one_corrupt_cell_does_not_spoil_the_rest_of_the_slide(pyramid):
-    path, _ = pyramid
+def spoil_the_first_cell(path):
     content = bytearray(path.read_bytes())
-    with open_slide(path) as slide:
-        good = slide.read(x=512, y=512, width=128, height=128)
-    start = content.index(b"\xff\xd8\xff")  # the first cell's JPEG stream
+    start = content.index(b"\xff\xd8\xff")  # its JPEG stream
     content[start : start + 40] = b"\0" * 40
     path.write_bytes(content)
+
+
+def test_one_corrupt_cell_does_not_spoil_the_rest_of_the_slide(pyramid):
+    path, _ = pyramid
+    with open_slide(path) as slide:
+        good = slide.read(x=512, y=512, width=128, height=128)
+    spoil_the_first_cell(path)
     with open_slide(path) as slide:
         with pytest.raises(InputError, match="at x=0, y=0 of level 0"):
             slide.read(x=0, y=0, width=16, height=16)
         np.testing.assert_array_equal(slide.read(x=512, y=512, width=128, height=128), good)
+
+
+def test_a_corrupt_cell_that_one_thread_reads_does_not_disturb_the_others(pyramid):
+    path, _ = pyramid
+    cells = [(x, y) for y in range(0, 768, 128) for x in range(0, 1024, 128)]
+    with open_slide(path) as slide:
+        expected = {(x, y): slide.read(x=x, y=y, width=128, height=128) for x, y in cells}
+    spoil_the_first_cell(path)
+
+    def is_right(cell):
+        x, y = cell
+        try:
+            return np.array_equal(slide.read(x=x, y=y, width=128, height=128), expected[cell])
+        except InputError:
+            return None
+
+    with open_slide(path) as slide, ThreadPoolExecutor(8) as pool:
+        asked = [cell for other in cells[1:] for cell in (cells[0], other)] * 3
+        for cell, right in zip(asked, pool.map(is_right, asked), strict=True):
+            assert right is (None if cell == cells[0] else True)
 
 
 def test_a_pyramid_with_an_emoji_in_its_name_reads_exactly_at_every_level(pyramid):

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tiling import InputError, TileSet, open_slide, tile_archive
+from tiling import InputError, TileSet, open_slide, tile_archive, tileset
 from tiling.stage import RECORD
 
 
@@ -64,7 +64,7 @@ def test_a_missing_or_another_slide_is_told_and_a_moved_archive_found(png, tmp_p
     tile_archive(path.parent, tmp_path / "tiles", size=128)
     expected = TileSet.open(tmp_path / "tiles").read(0)
     path.parent.rename(tmp_path / "elsewhere")
-    with pytest.raises(InputError, match=r"slide a.png is not in .*archive; .*\(--root\)"):
+    with pytest.raises(InputError, match=r"slide a.png is not in .*archive; .* or --root on"):
         TileSet.open(tmp_path / "tiles").read(0)
     np.testing.assert_array_equal(TileSet.open(tmp_path / "tiles", root=tmp_path / "elsewhere").read(0), expected)
     shutil.copy(png("other.png", seed=2), tmp_path / "elsewhere" / "a.png")
@@ -99,6 +99,19 @@ def test_more_slides_than_are_kept_open_can_be_read_from_threads_in_any_order(pn
     with ThreadPoolExecutor(8) as pool:
         for index, pixels in zip(order, pool.map(tiles.read, order), strict=True):
             np.testing.assert_array_equal(pixels, expected[index])
+
+
+def test_pictures_that_are_held_decoded_are_bounded_by_their_pixels(png, tmp_path, monkeypatch):
+    for i in range(4):
+        png(f"archive/{i}.png", width=200, height=200, seed=i)
+    tiles = tile_archive(tmp_path / "archive", tmp_path / "tiles", size=100)
+    expected = [tiles.read(i) for i in range(len(tiles))]
+    assert len(tiles._slides) == 4
+    for pixels, held in ((100_000, 2), (1, 1)):
+        monkeypatch.setattr(tileset, "_HELD_PIXELS", pixels)
+        for index, tile in enumerate(expected):
+            np.testing.assert_array_equal(tiles.read(index), tile)
+            assert len(tiles._slides) <= held
 
 
 def _sum_in_child(tiles, index, queue):

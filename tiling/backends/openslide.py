@@ -56,12 +56,18 @@ class OpenSlideBackend:
 
     def read(self, *, x: int, y: int, width: int, height: int, level: int) -> Image:
         """Read a region as RGBA."""
+        region = (x, y), level, (width, height)
         try:
-            return np.asarray(self._handle.read_region((x, y), level, (width, height)))
-        except openslide.OpenSlideError as error:
-            # After one unreadable cell an OpenSlide handle fails on every further region, the good ones included.
-            self._handle.close()
+            return np.asarray(self._handle.read_region(*region))
+        except openslide.OpenSlideError:
+            # After one unreadable cell a handle fails on every further region. Another thread may have met that cell,
+            # so a new handle tells whether this region is to blame. The old one is not closed, since others may be
+            # reading by it: its last user frees it.
             self._handle = _opened(self._path)
+        try:
+            fresh = _opened(self._path)
+            return np.asarray(fresh.read_region(*region))
+        except openslide.OpenSlideError as error:
             raise BackendError(str(error)) from error
 
     def close(self) -> None:

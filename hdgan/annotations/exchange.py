@@ -73,7 +73,7 @@ def set_classes(folder: Path, classes: ClassList) -> None:
 
 def check_classes(folder: Path, classes: ClassList) -> None:
     """Masks are class indices: an :class:`InputError` when a folder holds some of another list of classes."""
-    if mask_indices(folder) and ClassList.load(folder / CLASSES) != classes:
+    if _mask_indices(folder) and ClassList.load(folder / CLASSES) != classes:
         before = ", ".join(ClassList.load(folder / CLASSES).names)
         raise InputError(
             f"{folder} holds masks of the classes {before}, and now {', '.join(classes.names)} are given (or their "
@@ -92,7 +92,7 @@ def check_samples(folder: Path, samples: Sequence[str]) -> None:
         Fingerprints of the present images, by index, as :func:`import_masks` was given them. Images that were added
         since do no harm.
     """
-    masks = mask_indices(folder)
+    masks = _mask_indices(folder)
     noted = read_json(folder / SAMPLES) if (folder / SAMPLES).exists() else {}
     if unknown := [index for index in masks if str(index) not in noted]:
         raise InputError(
@@ -168,18 +168,23 @@ def import_masks(
 
 
 def mask_indices(folder: Path) -> list[int]:
-    """Which images of an annotations folder have masks, ascending; none is decoded."""
-    return sorted(int(path.stem.removeprefix("label_")) for path in (folder / "masks").glob("label_*.png"))
+    """Which images of an annotations folder have masks, ascending; an :class:`InputError` if none has."""
+    indices = _mask_indices(folder)
+    if not indices:
+        raise InputError(f"{folder} holds no masks yet: bring the expert's with `hdgan annotate import`")
+    return indices
 
 
 def load_masks(folder: Path) -> tuple[dict[int, LabelMap], ClassList]:
     """The imported masks of an annotations folder, (H, W) uint8 each by image index, and their classes."""
     indices = mask_indices(folder)
-    if not indices:
-        raise InputError(f"{folder} holds no masks yet: bring the expert's with `hdgan annotate import`")
     classes = ClassList.load(folder / CLASSES)
     masks = {index: read_indexed_png(_mask_path(folder, index), shape=None, classes=classes) for index in indices}
     return masks, classes
+
+
+def _mask_indices(folder: Path) -> list[int]:
+    return sorted(int(path.stem.removeprefix("label_")) for path in (folder / "masks").glob("label_*.png"))
 
 
 def _mask_path(folder: Path, index: int) -> Path:

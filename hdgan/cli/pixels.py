@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hdgan.cli.options import DEFAULT_STUDY, DeviceOption, QuietOption, RedoOption, SeedOption, StudyOption, say
 from hdgan.study import Study
 from tiling.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from pathlib import Path
+
+    from hdgan.features import FeatureStore
 
 
 def features(
@@ -24,18 +30,22 @@ def features(
 
     Example: hdgan features --study kidney --blocks 5
     """
-    from hdgan.annotations import load_masks
-    from hdgan.features import extract
+    from hdgan.annotations import mask_indices
+    from hdgan.features import FeatureStore, extract
     from hdgan.sampling import load_samples
     from hdgan.stylegan2 import load_generator
     from hdgan.stylegan2.run import GENERATOR
+    from tiling.stage import RECORD, read_record
     from training.devices import choose_device
 
     place = Study(study)
     generator_folder, samples = place.require("train"), place.require("sample")
     place.check_annotations()
     latents = load_samples(samples)[0]
-    indices = list(range(len(latents))) if all_ else sorted(load_masks(place.annotations)[0])
+    indices = list(range(len(latents))) if all_ else mask_indices(place.annotations)
+    stored = (place.features / RECORD).exists() and read_record(place.features)["status"] == "complete"
+    if stored and not all_ and not redo:
+        _require_features(FeatureStore.open(place.features), latents.seed[indices].tolist(), study)
     generator = load_generator(generator_folder / GENERATOR).to(choose_device(device))
     inputs = {"generator": generator_folder, "latents": samples}
     store = extract(
@@ -62,7 +72,8 @@ def fit(
     """
     from hdgan.annotations import load_masks
     from hdgan.features import FeatureStore
-    from hdgan.pictures import read_image
+    from hdgan.lazy import LazyMapping
+    from hdgan.pictures import ImageFiles
     from hdgan.pixels import fit as fit_ensemble
     from hdgan.pixels import split_images
     from hdgan.sampling import load_samples
@@ -73,12 +84,10 @@ def fit(
     latents, paths = load_samples(place.require("sample"))
     place.check_annotations()
     masks, classes = load_masks(place.annotations)
+    _require_features(store, latents.seed[list(masks)].tolist(), study)
     position_of = {int(seed_): position for position, seed_ in enumerate(store.seeds)}
-    sample_of = {position_of[int(latents.seed[i])]: i for i in masks if int(latents.seed[i]) in position_of}
-    if missing := len(masks) - len(sample_of):
-        raise InputError(
-            f"{missing} annotated samples have no features yet: run `hdgan features --study {study} --redo`"
-        )
+    sample_of = {position_of[int(latents.seed[i])]: i for i in masks}
+    images = ImageFiles(paths)
     ensemble = fit_ensemble(
         store,
         {position: masks[i] for position, i in sample_of.items()},
@@ -88,7 +97,7 @@ def fit(
         preset=preset,
         seed=seed,
         classes=classes,
-        images={position: read_image(paths[i]) for position, i in sample_of.items()},
+        images=LazyMapping(sample_of, lambda position: images[sample_of[position]]),
         device=choose_device(device),
         redo=redo,
     )
@@ -132,6 +141,13 @@ def synthesize(
         generator.to(chosen), ensemble, latents, place.pairs, format=format_, window=window, inputs=inputs, redo=redo
     )
     say(f"{place.pairs}: {len(pairs)} image-mask pairs of {generator.resolution} px", quiet)
+
+
+def _require_features(store: FeatureStore, seeds: Collection[int], study: Path) -> None:
+    if missing := len(set(seeds) - set(store.seeds.tolist())):
+        raise InputError(
+            f"{missing} annotated samples have no features yet: run `hdgan features --study {study} --redo`"
+        )
 
 
 def _parse_split(text: str | None) -> tuple[int, int, int] | None:

@@ -160,7 +160,9 @@ def _comparison_section(folders: DemoFolders) -> list[str]:
         heading("What it is for: training a segmenter"),
         paragraph(
             "The same network, trained for the same number of steps on the pairs and on the labelled images alone, "
-            "scored on tiles of the second phantom with exact truth. Neither has seen the phantom or its truth."
+            "scored on tiles of the second phantom with exact truth. Neither has seen the phantom or its truth. "
+            "The labelled images are those that the ensemble behind the pairs was trained and stopped on; its test "
+            "images are left out of both."
         ),
         table(
             ["trained on", "images", "macro Dice", "macro recall", "pixel accuracy"],

@@ -69,7 +69,7 @@ def synthesize(
         Names and colours to write; default: the ensemble's.
     inputs
         Folders of the stages that generator, ensemble and latents come from; their fingerprints and licences are
-        recorded.
+        recorded, the latter beside those that generator and ensemble carry themselves.
     redo
         Discard what is there.
     """
@@ -80,6 +80,7 @@ def synthesize(
     folder, named = Path(out), classes or ensemble.class_list
     if len(named) != len(ensemble.class_list):
         raise InputError(f"the ensemble tells {len(ensemble.class_list)} classes apart, and {len(named)} are named")
+    _blocks(generator, ensemble)
     pairs = pair_format(format, folder, named)
     if not redo:
         _check_made(folder, latents)
@@ -91,14 +92,31 @@ def synthesize(
         "generator": digest(generator.state_dict()),
         "ensemble": digest(ensemble.state_dict()),
     }
-    stage = Stage.begin(folder, name="synthesize", config=config, inputs=inputs or {}, grows=("n", "window"), redo=redo)
-    if not stage.complete:
-        named.save(folder / CLASSES)
-        _make_missing(generator, ensemble, latents, folder, pairs, window)
-        records = read_ledger(folder)
-        write_manifest(folder, records, named.names, "; ".join(stage.record["licence"]))
-        stage.finish(principal=[folder / MANIFEST], summary={"pairs": len(records)})
+    with Stage.begin(
+        folder, name="synthesize", config=config, inputs=inputs or {}, grows=("n", "window"), redo=redo
+    ) as stage:
+        if not stage.complete:
+            named.save(folder / CLASSES)
+            _make_missing(generator, ensemble, latents, folder, pairs, window)
+            licence = sorted({*stage.record["licence"], *generator.licence, *ensemble.licence})
+            records = read_ledger(folder)
+            write_manifest(folder, records, named.names, "; ".join(licence))
+            stage.finish(principal=[folder / MANIFEST], summary={"pairs": len(records)}, licence=licence)
     return PairSet.open(folder)
+
+
+def _blocks(generator: Generator, ensemble: PixelEnsemble) -> int:
+    """How many of the generator's last blocks the ensemble knows; refused if they are not of this generator's shape."""
+    layout = generator.synthesis.layout
+    blocks = len({layer.split(".")[0] for layer in ensemble.layers})
+    channels = {resolution: layout.channels(resolution) for resolution in layout.resolutions[-blocks:]}
+    layers = {f"b{r}.{conv}": n for r, n in channels.items() for conv in ("conv0", "conv1") if r > 4 or conv == "conv1"}
+    if layers != ensemble.layers:
+        raise InputError(
+            f"the ensemble was fitted on the layers {', '.join(ensemble.layers)}; "
+            f"this generator has others: {', '.join(layers)}, or of other widths"
+        )
+    return blocks
 
 
 def _check_made(folder: Path, latents: Latents) -> None:
@@ -143,13 +161,8 @@ def make_pair(
 ) -> tuple[Image, LabelMap, Uncertainty]:
     """Image (H, W, 3) uint8, mask (H, W) uint8 and uncertainty (H, W) float32 of one latent w (num_ws, w_dim)."""
     device = next(generator.parameters()).device
-    blocks = len({layer.split(".")[0] for layer in ensemble.layers})
+    blocks = _blocks(generator, ensemble)
     image, features = generator.image_and_features(torch.as_tensor(w)[None].to(device), blocks=blocks, noise="const")
-    if {name: values.shape[1] for name, values in features.items()} != ensemble.layers:
-        raise InputError(
-            f"the ensemble was fitted on the layers {', '.join(ensemble.layers)}; "
-            f"this generator has others: {', '.join(features)}, or of other widths"
-        )
     size = generator.resolution
     mask = np.empty((size, size), np.uint8)
     uncertainty = np.empty((size, size), np.float32)

@@ -68,6 +68,11 @@ class PixelEnsemble(nn.Module):
         Share of the first hidden layer's outputs that training drops.
     weight_deviation
         Of the initial weights; None: He et al. 2015, by fan-in.
+
+    Attributes
+    ----------
+    licence
+        Terms that hold for what is made with the ensemble; it carries them in its file.
     """
 
     mean: Tensor
@@ -90,6 +95,7 @@ class PixelEnsemble(nn.Module):
         self.layers = dict(layers)
         self.class_list = with_colours(classes)
         self.members, self.hidden, self.dropout = members, tuple(hidden), dropout
+        self.licence: tuple[str, ...] = ()
         channels = sum(self.layers.values())
         widths = [channels, *hidden, len(self.class_list)]
         pairs = pairwise(widths)
@@ -174,6 +180,7 @@ class PixelEnsemble(nn.Module):
             "members": self.members,
             "hidden": list(self.hidden),
             "dropout": self.dropout,
+            "licence": list(self.licence),
         }
         save_weights(Path(path), self.state_dict(), kind=_KIND, about=about)
 
@@ -181,7 +188,8 @@ class PixelEnsemble(nn.Module):
     def load(cls, path: str | Path, *, device: str | torch.device = "cpu") -> PixelEnsemble:
         """Read what :meth:`save` wrote; anything else is an :class:`InputError`."""
         path = Path(path)
-        tensors, about = load_weights(path, kind=_KIND, needs=["layers", "classes", "members", "hidden", "dropout"])
+        needs = ("layers", "classes", "members", "hidden", "dropout", "licence")
+        tensors, about = load_weights(path, kind=_KIND, needs=needs)
         ensemble = cls(
             layers=about["layers"],
             classes=[LabelClass(c["name"], tuple(c["colour"])) for c in about["classes"]],
@@ -190,6 +198,7 @@ class PixelEnsemble(nn.Module):
             generator=torch.Generator(),
             dropout=about["dropout"],
         )
+        ensemble.licence = tuple(about["licence"])
         load_strictly(ensemble, tensors, path)
         return ensemble.to(device)
 

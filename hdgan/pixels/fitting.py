@@ -12,6 +12,7 @@ import torch
 
 from hdgan.features import FeatureStore
 from hdgan.labels import UNLABELLED, ClassList, Image, LabelClass, LabelMap
+from hdgan.lazy import LazyMapping
 from hdgan.metrics.segmentation import report_of_pairs
 from hdgan.pixels.baseline import NearestColour
 from hdgan.pixels.ensemble import PixelEnsemble, with_colours
@@ -73,7 +74,8 @@ def fit(
     classes
         Names in index order or a `ClassList`; without it, "class 0" to the highest label.
     images
-        {index: (H, W, 3) uint8}: where given, the report has a nearest-colour baseline beside the ensemble.
+        {index: (H, W, 3) uint8}: where given, the report has a nearest-colour baseline beside the ensemble. Read one
+        at a time, so that a mapping may read them from files as they are asked for.
     device
         Where to train.
     inputs
@@ -81,14 +83,15 @@ def fit(
     redo
         Discard what is there.
     """
+    if members < 1:
+        raise InputError(f"an ensemble has at least 1 member, not {members}")
     recipe = preset_of(preset)
     parts = _checked_split(split, store, labels)
     task = _Task(store, labels, images, parts, _class_list(classes, labels, parts), recipe, members, seed)
-    stage = Stage.begin(
-        Path(out), name="fit", config=task.config(), inputs={"features": store.path, **(inputs or {})}, redo=redo
-    )
-    if not stage.complete:
-        _run(task, stage, torch.device(device))
+    sources = {"features": store.path, **(inputs or {})}
+    with Stage.begin(Path(out), name="fit", config=task.config(), inputs=sources, redo=redo) as stage:
+        if not stage.complete:
+            _run(task, stage, torch.device(device))
     return PixelEnsemble.load(stage.folder / ENSEMBLE, device=device)
 
 
@@ -158,6 +161,7 @@ def _run(task: _Task, stage: Stage, device: torch.device) -> None:
     loop = LoopConfig(steps=task.preset.epochs, log_every=1, checkpoint_every=1)
     run_loop(trainer, folder, loop, "fit", finished=trainer.out_of_patience)
     ensemble = trainer.best_ensemble()
+    ensemble.licence = tuple(stage.record["licence"])
     ensemble.save(folder / ENSEMBLE)
     report = _report(ensemble, task)
     history = read_metrics(folder)
@@ -204,6 +208,9 @@ def _checked_split(split: Split, store: FeatureStore, labels: Mapping[int, Label
                 f"label map {i} is {labels[i].shape} {labels[i].dtype}; the features are of {store.shape} px, "
                 "and labels are uint8"
             )
+    for part in ("train", "validation"):
+        if parts[part] and all((labels[i] == UNLABELLED).all() for i in parts[part]):
+            raise InputError(f"no pixel is labelled in the {part} images {parts[part]}")
     return parts
 
 
@@ -222,4 +229,4 @@ def _digest(arrays: Mapping[int, LabelMap], parts: Split) -> str:
     absent = [i for i in chosen if i not in arrays]
     if absent:
         raise InputError(f"image {absent[0]} of the split is missing from images; given are {sorted(arrays)}")
-    return digest({i: arrays[i] for i in chosen})
+    return digest(LazyMapping(chosen, arrays.__getitem__))

@@ -92,8 +92,8 @@ def fit_segmenter(
     steps, batch, crop, seed, balanced, width
         As in :class:`FitConfig`; the defaults suit about a hundred tiles of 128 px.
     inputs
-        The folders that the pairs come from, for the record. Without them the record holds a fingerprint of
-        the pairs.
+        The folders that the pairs come from: their fingerprints and licences are recorded. The pairs' own
+        fingerprint always is.
     checkpoint_every
         Steps between checkpoints.
     device
@@ -114,17 +114,15 @@ def fit_segmenter(
     config = FitConfig(steps=steps, batch=batch, crop=crop, seed=seed, balanced=balanced, width=width)
     loop = LoopConfig(steps=config.steps, checkpoint_every=checkpoint_every)
     surveyed = survey(pairs, classes, crop=config.crop)
-    settings = asdict(config) | {"classes": classes.names}
-    if not inputs:
-        settings["pairs"] = surveyed.fingerprint
-    stage = Stage.begin(out, name="segment", config=settings, inputs=inputs or {}, redo=redo)
-    if not stage.complete:
-        trainer = SegmenterTrainer(pairs, surveyed.present, config, torch.device(device))
-        run_loop(trainer, out, loop, "fitting a segmenter")
-        Segmenter(trainer.network, classes).save(out)
-        loss = read_metrics(out)[-1]["loss"]
-        stage.finish(principal=[out / WEIGHTS], summary={"steps": config.steps, "loss": loss})
-        remove(out / CHECKPOINTS)
+    settings = asdict(config) | {"classes": classes.names, "pairs": surveyed.fingerprint}
+    with Stage.begin(out, name="segment", config=settings, inputs=inputs or {}, redo=redo) as stage:
+        if not stage.complete:
+            trainer = SegmenterTrainer(pairs, surveyed.present, config, torch.device(device))
+            run_loop(trainer, out, loop, "fitting a segmenter")
+            Segmenter(trainer.network, classes).save(out)
+            loss = read_metrics(out)[-1]["loss"]
+            stage.finish(principal=[out / WEIGHTS], summary={"steps": config.steps, "loss": loss})
+            remove(out / CHECKPOINTS)
     return Segmenter.load(out, device=device)
 
 

@@ -180,5 +180,6 @@ def test_nothing_to_import_and_nothing_to_load_are_said(tmp_path):
         take(tmp_path / "empty", tmp_path / "out")
     with pytest.raises(InputError, match="no such file or folder"):
         take(tmp_path / "absent", tmp_path / "out")
-    with pytest.raises(InputError, match="no masks yet"):
-        load_masks(tmp_path / "out")
+    for load in (load_masks, mask_indices):
+        with pytest.raises(InputError, match="no masks yet"):
+            load(tmp_path / "out")

@@ -1,4 +1,5 @@
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 import torch
 from small_study import make_latents
 
+from hdgan.features import FeatureStore
 from hdgan.pixels import PRESETS, PixelEnsemble, Preset, fit
 from hdgan.pixels.ensemble import with_colours
 from hdgan.pixels.fitting import _checked_split, _Task
@@ -70,6 +72,17 @@ def test_a_finished_fit_is_recognised_and_other_labels_are_refused(small_store, 
         fit(small_store, changed, tmp_path / "c", split=SPLIT, members=2, preset=QUICK)
 
 
+def test_an_ensemble_carries_the_terms_of_what_it_was_made_from(small_store, label_maps, tmp_path):
+    features = tmp_path / "features"
+    shutil.copytree(small_store.path, features)
+    record = features / "stage.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"licence": ["non-commercial"]}))
+    store = FeatureStore.open(features)
+    ensemble = fit(store, label_maps, tmp_path / "c", split=SPLIT, members=2, preset=replace(QUICK, epochs=1))
+    assert ensemble.licence == ("non-commercial",)
+    assert PixelEnsemble.load(tmp_path / "c" / "ensemble.safetensors").licence == ("non-commercial",)
+
+
 @pytest.mark.parametrize("optimiser", ["adam", "sgd"])
 def test_training_goes_on_from_a_checkpoint_as_if_nothing_had_happened(small_store, label_maps, tmp_path, optimiser):
     preset = replace(QUICK, optimiser=optimiser, momentum=0.9 if optimiser == "sgd" else 0.0)
@@ -119,6 +132,10 @@ def test_bad_splits_and_labels_are_refused(small_store, label_maps, tmp_path):
     refused("hold class 2; the classes are a, b", classes=["a", "b"])
     refused("unknown preset 'best'; there are default, paper, datasetgan", preset="best")
     refused("image 0 of the split is missing from images", images={})
+    refused("at least 1 member, not 0", members=0)
+    nothing = dict.fromkeys(range(6), np.full((32, 32), 255, np.uint8))
+    refused(r"no pixel is labelled in the train images \[0, 1, 2\]", labels=nothing)
+    refused(r"no pixel is labelled in the validation images \[3\]", labels=label_maps | {3: nothing[3]})
 
 
 @pytest.mark.slow

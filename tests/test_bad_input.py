@@ -175,6 +175,12 @@ def test_masks_of_samples_that_were_replaced(study: Path, refused: Refused) -> N
         assert "drawn on other samples" in refused(*verb)
 
 
+def test_masks_stay_valid_when_samples_are_added(study: Path) -> None:
+    hdgan("sample", "--study", study, "-n", 20, "--redo")
+    hdgan("annotate", "import", study / "expert" / "masks", "--study", study)
+    hdgan("features", "--study", study, "--redo")
+
+
 def test_an_export_into_the_folder_of_a_stage(study: Path, refused: Refused) -> None:
     assert "folder of a stage" in refused("annotate", "export", "--out", study / "latents")
 
@@ -182,6 +188,17 @@ def test_an_export_into_the_folder_of_a_stage(study: Path, refused: Refused) -> 
 def test_masks_without_a_note_of_their_samples(study: Path, refused: Refused) -> None:
     (study / "annotations" / "samples.json").unlink()
     assert "does not tell which sample" in refused("features", "--redo")
+
+
+def test_masks_that_came_after_the_features(study: Path, refused: Refused) -> None:
+    masks = study.parent / "masks"
+    masks.mkdir()
+    annotated = {path.stem[-4:] for path in (study / "annotations" / "masks").iterdir()}
+    number = next(f"{index:04d}" for index in range(16) if f"{index:04d}" not in annotated)
+    Image.fromarray(np.zeros((32, 32), np.uint8)).save(masks / f"image_{number}.png")
+    hdgan("annotate", "import", masks, "--study", study)
+    for verb in ("features", "fit"):
+        assert "1 annotated samples have no features yet: run `hdgan features" in refused(verb)
 
 
 @pytest.mark.parametrize("content", [b"", b"not a network", b"\x08\0\0\0\0\0\0\0{}      more"])

@@ -47,7 +47,7 @@ def compare_segmenters(folders: DemoFolders, *, unseen_seed: int, steps: int, se
     `comparison/result.json`.
     """
     study = folders.study
-    labelled, classes = _labelled_images(study)
+    labelled, classes = labelled_images(study)
     pairs = PairSet.open(study.require("synthesize")).select(drop_uncertain=_DROP_UNCERTAIN)
     training: dict[str, tuple[LabelledImages, dict[str, Path]]] = {
         "pairs": (PairImages(pairs), {"pairs": pairs.path}),
@@ -66,7 +66,7 @@ def compare_segmenters(folders: DemoFolders, *, unseen_seed: int, steps: int, se
     return result
 
 
-def _labelled_images(study: Study) -> tuple[list[tuple[Image, LabelMap]], ClassList]:
+def labelled_images(study: Study) -> tuple[list[tuple[Image, LabelMap]], ClassList]:
     """What the ensemble learnt from: the annotated images of its training and validation, none of its test."""
     masks, classes = load_masks(study.annotations)
     split = read_json(study.require("fit") / CONFIG)["split"]

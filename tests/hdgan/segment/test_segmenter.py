@@ -105,6 +105,16 @@ def test_an_interrupted_run_goes_on_to_the_weights_of_one_that_was_not(tmp_path)
     assert not (tmp_path / "stopped" / "checkpoints").exists()
 
 
+def test_other_pairs_are_refused_also_where_they_come_from_the_same_folder(tmp_path):
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "note.txt").write_text("where the pairs are from")
+    more = {**QUICK, "steps": 2, "inputs": {"source": source}}
+    fit_segmenter(toy_pairs(3), tmp_path / "out", **more)
+    with pytest.raises(InputError, match="was made with pairs"):
+        fit_segmenter(toy_pairs(2), tmp_path / "out", **more)
+
+
 _FIT = """
 import sys
 from pathlib import Path

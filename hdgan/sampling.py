@@ -9,7 +9,7 @@ import torch
 
 from hdgan.labels import Image
 from hdgan.latents import Latents
-from hdgan.pictures import contact_sheet, read_image, write_png
+from hdgan.pictures import ImageFiles, contact_sheet, write_png
 from hdgan.stylegan2 import Generator, load_generator, to_uint8
 from tiling.files import sweep_partials
 from tiling.progress import track
@@ -60,7 +60,7 @@ def sample(
     with Stage.begin(out, name="sample", config=config, inputs=inputs, redo=redo) as stage:
         if not stage.complete:
             _draw_missing(generator.to(device), latents, out)
-            shown = [read_image(image_path(out, index)) for index in range(min(len(latents), _SHEET_IMAGES))]
+            shown = ImageFiles([image_path(out, index) for index in range(min(len(latents), _SHEET_IMAGES))])
             write_png(out / "contact-sheet.png", contact_sheet(shown, columns=12))
             latents.save(out / LATENTS)
             stage.finish(principal=[out / LATENTS], summary={"images": len(latents)}, licence=generator.licence)

@@ -116,6 +116,57 @@ def test_a_demo_that_was_killed_goes_on_to_the_same_result(demo_study: Path, tmp
     assert (study / "report.html").exists()
 
 
+@pytest.mark.parametrize("stage", ["sample", "features", "fit"])
+def test_a_redo_that_was_killed_goes_on_to_the_same_result(demo_study: Path, study: Path, stage: str) -> None:
+    template, outputs = STAGES[stage]
+    command = [*template, "--study", str(study)]
+    place = study / outputs[0]
+    worked = _seconds([place])
+    moments = random.Random(f"redo {stage}")
+    kills = 0
+    for _ in range(KILLS):
+        before = _times([study])
+        kills += kill_after(
+            in_group(*command, "--redo"),
+            lambda: _times([study]) != before,  # noqa: B023
+            moments.choice((0, moments.uniform(0, worked / 2))),
+        )
+    assert kills, "the command was quicker than every kill"
+    hdgan(*command)
+    assert results(study, outputs) == results(demo_study, outputs)
+    assert not list(study.glob(".partial-*"))
+
+
+def test_a_demo_whose_first_process_alone_was_killed_goes_on_to_the_same_result(
+    demo_study: Path, tmp_path: Path
+) -> None:
+    study = tmp_path / "study"
+    command = ["demo", "--plan", "quick", "--study", study]
+    moments = random.Random("parent")
+    for _ in range(3):
+        demo = in_group(*command)
+        while not study.exists() and demo.poll() is None:
+            time.sleep(0.002)
+        time.sleep(moments.uniform(2, 12))
+        demo.kill()
+        assert demo.wait() == -signal.SIGKILL
+    hdgan(*command)
+    folders = [path.name for path in demo_study.iterdir()]
+    assert results(study, folders) == results(demo_study, folders)
+
+
+def test_a_second_call_of_a_stage_that_runs_is_refused(study: Path) -> None:
+    shutil.rmtree(study / "generator")
+    training = in_group("train", "--study", study)
+    _wait_for_steps(study, training)
+    training.send_signal(signal.SIGSTOP)  # it holds the folder as long as it is there
+    for options in ((), ("--redo",)):
+        said = hdgan("train", "--study", study, *options, code=2).stderr
+        assert f"another process ({training.pid}) works in" in said
+    os.killpg(training.pid, signal.SIGKILL)
+    training.wait()
+
+
 def _wait_for_steps(study: Path, command: subprocess.Popen[bytes]) -> None:
     metrics = study / "generator" / "metrics.jsonl"
     while not (metrics.exists() and metrics.stat().st_size) and command.poll() is None:

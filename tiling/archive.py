@@ -149,7 +149,7 @@ def tile_archive(
         },
         inputs={} if labels is None or isinstance(labels, Mapping) else {"labels": Path(labels)},
         grows=("slides", "mpp_of"),
-        unsettled=lambda summary: summary["slides"]["failed"] > 0,
+        unsettled=lambda summary: summary.get("slides", {}).get("failed", 0) > 0,
         redo=redo,
     )
     with began as stage:

@@ -242,7 +242,7 @@ def _is_settled(
 ) -> bool:
     """Whether a stage is complete, as far as is wanted now, and nothing in it is to be tried again."""
     complete = previous["status"] == "complete" and previous["config"] == wanted["config"]
-    return complete and not unsettled(previous["summary"])
+    return complete and not unsettled(previous.get("summary", {}))
 
 
 def _refuse_other_stage(folder: Path, made_by: str, name: str) -> None:

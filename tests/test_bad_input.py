@@ -71,7 +71,7 @@ def test_a_study_where_the_system_lets_none_be(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     slide = tmp_path / "slide.png"
     Image.new("RGB", (100, 100), (200, 100, 150)).save(slide)
-    assert "Not a directory" in refusal("tile", slide, "--size", 50, "--study", tmp_path / "file")
+    assert "Not a directory" in refusal("tile", slide, "--size", 50, "--study", tmp_path / "file" / "study")
 
 
 @pytest.mark.parametrize("name", ["broken.svs", "unopenable.tiff", "unreadable.svs"])

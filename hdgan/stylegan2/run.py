@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from hdgan.stylegan2.presets import TrainConfig
 from hdgan.stylegan2.trainer import StyleGAN2Trainer
 from tiling.errors import InputError
 from tiling.files import read_json, write_json
-from tiling.stage import Stage
+from tiling.stage import RECORD, Stage, read_record
 from training.checkpoint import Checkpoints
 from training.devices import choose_device
 from training.loop import CHECKPOINTS, LoopConfig, run_loop
@@ -79,15 +80,23 @@ def train(
     settings = asdict(config) | {"tiles": f"{len(chosen)}, {digest({'indices': chosen})[:16]}"}
     if not redo:
         _refuse_less(out, config)
+    trainer = None
+    if redo or not _is_made(out, settings):  # what cannot be trained is refused before the folder is touched
+        trainer = StyleGAN2Trainer(config, tiles, chosen.tolist(), device=choose_device(device))
+        if start_from is not None:
+            _start_from(trainer, start_from)
     with Stage.begin(out, name="train", config=settings, inputs=sources, grows={"kimg"}, redo=redo) as stage:
-        if not stage.complete:
-            trainer = StyleGAN2Trainer(config, tiles, chosen.tolist(), device=choose_device(device))
-            if start_from is not None:
-                _start_from(trainer, start_from)
+        if trainer is not None:
             write_json(out / _CONFIG, settings)
             run_loop(trainer, out, LoopConfig(steps=config.steps, checkpoint_seconds=checkpoint_seconds), "train")
             _finish(stage, trainer, settings)
     return out / GENERATOR
+
+
+def _is_made(out: Path, settings: Mapping[str, Any]) -> bool:
+    """Whether a training of these settings is complete there: then neither slides nor networks are needed."""
+    record = read_record(out) if (out / RECORD).exists() else {}
+    return record.get("status") == "complete" and record.get("config") == json.loads(json.dumps(settings))
 
 
 def _finish(stage: Stage, trainer: StyleGAN2Trainer, settings: Mapping[str, Any]) -> None:

@@ -10,12 +10,12 @@ import torch
 from hdgan.labels import Image
 from hdgan.latents import Latents
 from hdgan.pictures import ImageFiles, contact_sheet, write_png
+from hdgan.samples import LATENTS, image_path
 from hdgan.stylegan2 import Generator, load_generator, to_uint8
 from tiling.files import sweep_partials
 from tiling.progress import track
-from tiling.stage import RECORD, Stage, completed
+from tiling.stage import RECORD, Stage
 
-LATENTS = "latents.npz"
 _SHEET_IMAGES = 96
 
 
@@ -74,18 +74,6 @@ def _draw_missing(generator: Generator, latents: Latents, out: Path) -> None:
     images = render(generator, latents.subset(missing))
     for index, image in zip(missing, track(images, "sample", total=len(missing)), strict=True):
         write_png(image_path(out, index), image)
-
-
-def image_path(folder: Path, index: int) -> Path:
-    """Where the image of a sample is."""
-    return folder / "images" / f"image_{index:04d}.png"
-
-
-def load_samples(folder: Path) -> tuple[Latents, list[Path]]:
-    """Latents of a finished sampling and the files of their images, in the same order."""
-    completed(folder, made_by="hdgan sample")
-    latents = Latents.load(folder / LATENTS)
-    return latents, [image_path(folder, index) for index in range(len(latents))]
 
 
 def _made(generator_file: Path) -> Path:

@@ -82,7 +82,7 @@ class Study:
 
     def sample_fingerprints(self) -> list[str]:
         """Of the w of every sample, by index: what ties a mask to its image, however many samples are added."""
-        from hdgan.sampling import load_samples
+        from hdgan.samples import load_samples
 
         return [digest({"w": w})[:16] for w in load_samples(self.require("sample"))[0].w]
 

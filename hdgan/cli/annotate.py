@@ -28,7 +28,7 @@ def pick(
     """
     from hdgan.annotations import pick as choose
     from hdgan.pictures import ImageFiles, contact_sheet, write_png
-    from hdgan.sampling import load_samples
+    from hdgan.samples import load_samples
     from tiling.files import write_json
     from tiling.progress import note
     from tiling.stage import fingerprint_of
@@ -63,7 +63,7 @@ def export(
     from hdgan.annotations import check_classes, export_images, set_classes
     from hdgan.lazy import LazyMapping
     from hdgan.pictures import ImageFiles
-    from hdgan.sampling import load_samples
+    from hdgan.samples import load_samples
 
     place = Study(study)
     place.require("sample")
@@ -93,7 +93,7 @@ def import_(
     """
     from hdgan.annotations import import_masks
     from hdgan.pictures import open_png
-    from hdgan.sampling import image_path
+    from hdgan.samples import image_path
 
     place = Study(study)
     with open_png(image_path(place.require("sample"), 0)) as first:

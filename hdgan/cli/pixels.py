@@ -32,7 +32,7 @@ def features(
     """
     from hdgan.annotations import mask_indices
     from hdgan.features import FeatureStore, extract
-    from hdgan.sampling import load_samples
+    from hdgan.samples import load_samples
     from hdgan.stylegan2 import load_generator
     from hdgan.stylegan2.run import GENERATOR
     from tiling.stage import RECORD, read_record
@@ -76,7 +76,7 @@ def fit(
     from hdgan.pictures import ImageFiles
     from hdgan.pixels import fit as fit_ensemble
     from hdgan.pixels import split_images
-    from hdgan.sampling import load_samples
+    from hdgan.samples import load_samples
     from training.devices import choose_device
 
     place = Study(study)

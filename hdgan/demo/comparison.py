@@ -15,7 +15,7 @@ from hdgan.metrics import segmentation_report
 from hdgan.pairs import PairSet
 from hdgan.pictures import read_image
 from hdgan.pixels.fitting import CONFIG
-from hdgan.sampling import load_samples
+from hdgan.samples import load_samples
 from hdgan.segment import LabelledImages, fit_segmenter
 from hdgan.study import Study
 from tiling import TileSet

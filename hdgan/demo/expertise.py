@@ -12,7 +12,7 @@ from hdgan.demo.folders import DemoFolders
 from hdgan.demo.truth import labelled_tiles, read_truth
 from hdgan.labels import KIDNEY
 from hdgan.pictures import read_image
-from hdgan.sampling import load_samples
+from hdgan.samples import load_samples
 from hdgan.segment import Segmenter
 from tiling import TileSet
 from tiling.files import read_json, write_bytes, write_json

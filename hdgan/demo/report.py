@@ -18,7 +18,7 @@ from hdgan.labels import Image
 from hdgan.metrics import measure_text
 from hdgan.pairs import PairSet
 from hdgan.pictures import ImageFiles, contact_sheet
-from hdgan.sampling import load_samples
+from hdgan.samples import load_samples
 from tiling import TileSet, open_slide
 from tiling.files import read_json, write_bytes
 from tiling.picture import draw_tiles

@@ -5,7 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from hdgan.sampling import image_path, load_samples, render, sample
+from hdgan.samples import image_path, load_samples
+from hdgan.sampling import render, sample
 from hdgan.stylegan2 import save_generator, to_uint8
 from tiling.errors import InputError
 

@@ -1,0 +1,22 @@
+"""Samples of a generator as they lie in a folder: latents and the images made of them. Needs no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hdgan.latents import Latents
+from tiling.stage import completed
+
+LATENTS = "latents.npz"
+
+
+def image_path(folder: Path, index: int) -> Path:
+    """Where the image of a sample is."""
+    return folder / "images" / f"image_{index:04d}.png"
+
+
+def load_samples(folder: Path) -> tuple[Latents, list[Path]]:
+    """Latents of a finished sampling and the files of their images, in the same order."""
+    completed(folder, made_by="hdgan sample")
+    latents = Latents.load(folder / LATENTS)
+    return latents, [image_path(folder, index) for index in range(len(latents))]

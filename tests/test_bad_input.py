@@ -226,7 +226,7 @@ def test_an_ensemble_that_is_none(study: Path, refused: Refused) -> None:
         (("train", "--augment", "huge"), "'huge'"),
         (("train", "--batch", "1"), "batch must be at least 2"),
         (("train", "--kimg", "0"), "kimg must be above 0"),
-        (("train", "--hold-out", "0"), "every tile is in fold 0"),
+        (("train", "--hold-out", "0"), "fold 0 cannot be held out"),
         (("sample", "--psi", "9"), "psi"),
         (("features", "--dtype", "int8"), "int8"),
         (("features", "--blocks", "99"), "99"),

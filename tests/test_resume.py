@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -69,10 +69,18 @@ def kill_after(command: subprocess.Popen[bytes], begun: Callable[[], bool], seco
     return command.wait() == -signal.SIGKILL
 
 
+def _below(place: Path) -> Iterator[Path]:
+    """A file, or all files and folders below a folder; those that go while it is walked are passed over."""
+    if place.is_file():
+        yield place
+    for folder, folders, names in os.walk(place):  # unlike rglob, it bears with folders that vanish
+        yield from (Path(folder, name) for name in folders + names)
+
+
 def _times(places: Sequence[Path]) -> dict[Path, int]:
     """When files were written; one may be gone by the time that it is looked at."""
     times = {}
-    for path in [path for place in places for path in ([place] if place.is_file() else place.rglob("*"))]:
+    for path in [path for place in places for path in _below(place)]:
         try:
             times[path] = path.stat().st_mtime_ns
         except FileNotFoundError:

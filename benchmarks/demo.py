@@ -49,6 +49,7 @@ def print_tables(result: dict[str, Any]) -> None:
 
 
 def main() -> None:
+    """Run the demo and print what it cost and gave."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--study", type=Path, default=Path("demo-study"))
     parser.add_argument("--json", action="store_true")

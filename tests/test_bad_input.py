@@ -179,6 +179,8 @@ def test_masks_stay_valid_when_samples_are_added(study: Path) -> None:
     hdgan("sample", "--study", study, "-n", 20, "--redo")
     hdgan("annotate", "import", study / "expert" / "masks", "--study", study)
     hdgan("features", "--study", study, "--redo")
+    record = json.loads((study / "features" / "stage.json").read_text())
+    assert record["status"] == "complete"
 
 
 def test_an_export_into_the_folder_of_a_stage(study: Path, refused: Refused) -> None:
@@ -227,6 +229,7 @@ def test_an_ensemble_that_is_none(study: Path, refused: Refused) -> None:
         (("train", "--batch", "1"), "batch must be at least 2"),
         (("train", "--kimg", "0"), "kimg must be above 0"),
         (("train", "--hold-out", "0"), "fold 0 cannot be held out"),
+        (("train", "--hold-out", "7"), "fold 7 cannot be held out"),
         (("sample", "--psi", "9"), "psi"),
         (("features", "--dtype", "int8"), "int8"),
         (("features", "--blocks", "99"), "99"),

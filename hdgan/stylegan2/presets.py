@@ -68,7 +68,7 @@ class TrainConfig:
 PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "auto": {},
-        # For CPUs: narrow networks at 64 to 128 px. Small batches, because a short training lacks steps, not images.
+        # For CPUs: narrow networks at 64 to 128 px. Small batches: more steps in the same time.
         "small": {
             "batch": 4,
             "z_dim": 128,

@@ -206,6 +206,9 @@ def test_a_training_begins_with_the_networks_of_another(tiles, folder, tmp_path)
     train(tiles, first, TINY, device="cpu")
     short = replace(TINY, kimg=0.004, learning_rate=1e-9, path_length_weight=0.0, gamma=0.0)
     train(tiles, tmp_path / "second", short, start_from=first, device="cpu")
+    assert json.loads((first / "config.json").read_text())["ema_rampup"] == TINY.ema_rampup
+    assert json.loads((tmp_path / "second" / "config.json").read_text())["ema_rampup"] is None
+    assert [row["kimg"] for row in read_metrics(first)] == [TINY.kimg]  # as it stands, not a mean over steps
     begun, fresh = flat(load_generator(first / "generator.safetensors")), flat(trainer_of(tiles).average)
     ended = flat(load_generator(tmp_path / "second" / "generator.safetensors"))
     assert (ended - begun).abs().max() < 1e-3 < (ended - fresh).abs().max()

@@ -6,10 +6,12 @@ import pytest
 import torch
 
 from hdgan.stylegan2 import load_generator, train, train_config
-from hdgan.stylegan2.checkpoint import load_discriminator_into
+from hdgan.stylegan2.checkpoint import load_discriminator_into, save_generator
 from hdgan.stylegan2.data import TileBatches
 from hdgan.stylegan2.trainer import StyleGAN2Trainer
 from tiling.errors import InputError
+from tiling.files import write_json
+from tiling.stage import RECORD, read_record
 from training.checkpoint import load_state, save_state
 from training.loop import read_metrics
 
@@ -220,6 +222,21 @@ def test_a_training_begins_with_the_networks_of_another(tiles, folder, tmp_path)
         train(tiles, tmp_path / "third", replace(short, w_dim=8), start_from=first, device="cpu")
     with pytest.raises(InputError, match="no such file"):
         train(tiles, tmp_path / "fourth", short, start_from=folder, device="cpu")
+
+
+def test_the_terms_of_the_tiles_and_of_the_first_networks_travel_with_the_weights(tiles, folder, tmp_path):
+    settled = {"status": "complete", "fingerprint": "1", "config": {}, "inputs": {}, "seconds": 0, "peak_rss_bytes": 0}
+    write_json(folder / RECORD, {"stage": "tile", "licence": ["slides: CC BY-NC"], **settled})
+    first = train(tiles, tmp_path / "first", TINY, inputs={"tiles": folder}, device="cpu")
+    assert load_generator(first).licence == ("slides: CC BY-NC",)
+    networks = tmp_path / "downloaded"
+    networks.mkdir()
+    generator = load_generator(first)
+    generator.licence = ("weights: NVIDIA",)
+    save_generator(generator, networks / "generator.safetensors", about={})
+    second = train(tiles, tmp_path / "second", TINY, start_from=networks, inputs={"tiles": folder}, device="cpu")
+    assert load_generator(second).licence == ("slides: CC BY-NC", "weights: NVIDIA")
+    assert read_record(tmp_path / "second")["licence"] == ["slides: CC BY-NC", "weights: NVIDIA"]
 
 
 @pytest.mark.parametrize(

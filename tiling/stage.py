@@ -44,6 +44,7 @@ class Stage:
     complete: bool
     _lock: FolderLock | None = None
     _previous: Mapping[str, Any] | None = None
+    _grows: Collection[str] = ()
     _started: float = field(default_factory=time.perf_counter)
 
     @classmethod
@@ -72,7 +73,8 @@ class Stage:
             What the stage reads: folders of other stages (which must be complete), files, or plain folders.
         grows
             Settings of `config` that may change from call to call because the stage continues from where it was
-            (the number of pairs, the length of a training).
+            (the number of pairs, the length of a training). What they change in the output shows in its principal
+            files, see :meth:`finish`.
         unsettled
             Tells from the summary of a complete stage whether something in it is to be tried again.
         redo
@@ -122,7 +124,7 @@ class Stage:
             "peak_rss_bytes": previous["peak_rss_bytes"] if previous else 0,
         }
         write_json(folder / RECORD, record)
-        return cls(folder, record, False, lock, previous)
+        return cls(folder, record, False, lock, previous, grows)
 
     def __enter__(self) -> Self:
         return self
@@ -156,10 +158,12 @@ class Stage:
     ) -> None:
         """Mark the folder complete.
 
-        `principal` are the files whose bytes identify the output (besides settings and inputs), `summary` is what
-        a report may show, `licence` names terms that hold for everything made from this output.
+        `principal` are the files whose bytes identify the output, besides the inputs and the settings that do not
+        grow: where only items are added, and the stages after this one know the items they use, there may be none.
+        `summary` is what a report may show, `licence` names terms that hold for everything made from this output.
         """
-        identity = [self.record["stage"], self.record["config"], self.record["inputs"]]
+        settled = {key: value for key, value in self.record["config"].items() if key not in self._grows}
+        identity = [self.record["stage"], settled, self.record["inputs"]]
         identity += [fingerprint(path) for path in principal]
         usage = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
         kib = 1 if sys.platform == "darwin" else 1024  # getrusage counts bytes on macOS and KiB elsewhere

@@ -118,6 +118,18 @@ def test_what_grows_may_change_and_the_stage_goes_on(tmp_path, slides):
     assert read_json(tmp_path / "out" / "stage.json")["seconds"] > before > 0
 
 
+def test_what_grew_shows_in_the_fingerprint_by_the_principal_files_alone(tmp_path, slides):
+    def grown(size: int, content: str) -> str:
+        stage = begin(tmp_path / "out", slides, SETTINGS | {"size": size}, grows={"size"})
+        (tmp_path / "out" / "result").write_text(content)
+        stage.finish(principal=[tmp_path / "out" / "result"])
+        return completed(tmp_path / "out", made_by="hdgan tile")["fingerprint"]
+
+    first = grown(64, "small")
+    assert grown(128, "small") == first
+    assert grown(256, "large") != first
+
+
 def test_redo_discards_what_is_there(tmp_path, slides):
     make(tmp_path / "out", slides)
     again = begin(tmp_path / "out", slides, SETTINGS | {"size": 32}, redo=True)

@@ -14,7 +14,7 @@ from typing import Self
 import numpy as np
 
 from tiling.backends import BACKENDS
-from tiling.backends.base import Backend, BackendError, Colour, Image, Level
+from tiling.backends.base import Backend, BackendError, Colour, DeclinedError, Image, Level
 from tiling.errors import InputError
 from tiling.resample import area_resample
 from tiling.tissue import has_dark_background
@@ -52,6 +52,8 @@ def open_slide(path: str | os.PathLike[str]) -> Slide:
     for backend in BACKENDS:
         try:
             return Slide(path, backend.open(path))
+        except DeclinedError:
+            continue
         except BackendError as error:
             refused_by.setdefault(str(error), []).append(backend.name)
     reasons = "; ".join(f"{reason} ({', '.join(names)})" for reason, names in refused_by.items())

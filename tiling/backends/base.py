@@ -38,6 +38,10 @@ class BackendError(Exception):
     """A file that a backend cannot open, or a region that it cannot read; the message is the reason."""
 
 
+class DeclinedError(BackendError):
+    """A file that is left to the next backend, whose verdict counts."""
+
+
 class Level(NamedTuple):
     """One resolution of a slide: its size in its own pixels, and level-0 px per pixel."""
 
@@ -53,7 +57,7 @@ class Backend(Protocol):
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Open a slide; raise :class:`BackendError` with the reason if this backend cannot."""
+        """Open a slide; raise :class:`BackendError` with the reason if this backend cannot or does not want to."""
 
     @property
     def levels(self) -> tuple[Level, ...]:

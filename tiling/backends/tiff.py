@@ -1,0 +1,145 @@
+"""Tiled JPEG and JPEG 2000 TIFFs, Aperio's SVS among them, by decoding their cells directly."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar, Self
+
+import numpy as np
+import tifffile
+
+from tiling.backends.base import DAMAGED, BackendError, Colour, DeclinedError, Image, Level
+from tiling.backends.openslide import OpenSlideBackend
+from tiling.cells import CellGrid
+
+_SAMPLE = 64  # px
+_PARTS = (0.0, 0.37, 0.5, 0.71, 1.0)  # along the diagonal of a level
+_LONGEST_STEP = 256  # px of a level
+_ALIGNED = 1e-6  # px of a level
+
+
+class TiffBackend:
+    """The pixels that OpenSlide gives, in a fraction of its time.
+
+    What the file is (levels, resolution, background) is OpenSlide's word. A file is served only if every level is a
+    whole grid of cells and a sample of regions of each level equals OpenSlide's pixels; regions that reach outside a
+    level, or begin between its pixels, where OpenSlide interpolates, are read by OpenSlide.
+    """
+
+    name: ClassVar[str] = "tiff"
+
+    def __init__(self, openslide: OpenSlideBackend, file: int, grids: tuple[CellGrid, ...]) -> None:
+        self._openslide = openslide
+        self._file = file
+        self.grids = grids
+        self.threads = os.cpu_count() or 1
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Open a slide; a :class:`DeclinedError` tells why it is left to the next backend."""
+        grids = _grids(path)
+        try:
+            openslide = OpenSlideBackend.open(path)
+        except BackendError as error:
+            raise DeclinedError(str(error)) from error
+        chosen = []
+        for level in openslide.levels:
+            if (level.width, level.height) not in grids:
+                raise DeclinedError(f"has no cells for its level of {level.width} x {level.height} px")
+            chosen.append(grids[level.width, level.height])
+        backend = cls(openslide, os.open(path, os.O_RDONLY), tuple(chosen))
+        try:
+            backend._compare()
+        except BackendError:
+            backend.close()
+            raise
+        return backend
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """The resolutions, finest first."""
+        return self._openslide.levels
+
+    @property
+    def mpp(self) -> float | None:
+        """Micrometres per level-0 pixel."""
+        return self._openslide.mpp
+
+    @property
+    def objective_power(self) -> float | None:
+        """Magnification of the objective."""
+        return self._openslide.objective_power
+
+    @property
+    def background(self) -> Colour | None:
+        """The colour of areas that were not scanned."""
+        return self._openslide.background
+
+    @property
+    def properties(self) -> Mapping[str, str]:
+        """What the file says about itself."""
+        return self._openslide.properties
+
+    def read(self, *, x: int, y: int, width: int, height: int, level: int) -> Image:
+        """Read a region as RGB, or as RGBA where OpenSlide has to."""
+        grid, downsample = self.grids[level], self.levels[level].downsample
+        left, top = round(x / downsample), round(y / downsample)
+        aligned = max(abs(x / downsample - left), abs(y / downsample - top)) < _ALIGNED
+        inside = left >= 0 and top >= 0 and left + width <= grid.width and top + height <= grid.height
+        if aligned and inside:
+            return grid.read(self._file, x=left, y=top, width=width, height=height, threads=self.threads)
+        return self._openslide.read(x=x, y=y, width=width, height=height, level=level)
+
+    def close(self) -> None:
+        """Release the file; closing twice is fine."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+        self._openslide.close()
+
+    def _compare(self) -> None:
+        """Refuse a file whose pixels, decoded here, are not OpenSlide's."""
+        compared = 0
+        for number, (grid, level) in enumerate(zip(self.grids, self.levels, strict=True)):
+            size = {"width": min(_SAMPLE, grid.width), "height": min(_SAMPLE, grid.height)}
+            for x, y in _places(grid, level):
+                try:
+                    expected = self._openslide.read(x=x, y=y, **size, level=number)
+                except BackendError:
+                    continue  # a corrupt cell is no reason to read the others the slow way
+                given = self.read(x=x, y=y, **size, level=number)
+                if (expected[..., 3] != 255).any() or not np.array_equal(expected[..., :3], given[..., :3]):
+                    raise DeclinedError(f"has pixels that OpenSlide sees otherwise, at x={x}, y={y} of level {number}")
+                compared += 1
+        if not compared:
+            raise DeclinedError("has no region that OpenSlide can read")
+
+
+def _grids(path: Path) -> dict[tuple[int, int], CellGrid]:
+    """The cell grids of a file by their width and height; the first where several pages have the same size."""
+    grids: dict[tuple[int, int], CellGrid] = {}
+    try:
+        with tifffile.TiffFile(path) as file:
+            for page in file.pages:
+                if page.is_tiled:
+                    grids.setdefault((page.imagewidth, page.imagelength), CellGrid.of_page(page))
+    except DAMAGED as error:
+        raise DeclinedError(" ".join(str(error).split()) or type(error).__name__) from error
+    return grids
+
+
+def _places(grid: CellGrid, level: Level) -> list[tuple[int, int]]:
+    """Level-0 corners of the sampled regions, each on a pixel of the level."""
+    steps = (n for n in range(1, _LONGEST_STEP + 1) if abs(n * level.downsample % 1) < _ALIGNED)
+    step = next(steps, 0)  # 0: only the origin is on a pixel of both
+    ends = max(0, grid.width - _SAMPLE), max(0, grid.height - _SAMPLE)
+    corners = [tuple(int(part * end) // step * step if step else 0 for end in ends) for part in _PARTS]
+    return [(round(x * level.downsample), round(y * level.downsample)) for x, y in dict.fromkeys(corners)]

@@ -42,6 +42,11 @@ class Study:
         return self.root / "annotations"
 
     @property
+    def picks(self) -> Path:
+        """Which samples the expert is to label, made by `hdgan annotate pick`."""
+        return self.annotations / "pick"
+
+    @property
     def features(self) -> Path:
         """Features of the annotated samples, made by `hdgan features`."""
         return self.root / "features"

@@ -131,12 +131,18 @@ def test_a_record_that_is_not_one(study: Path, refused: Refused) -> None:
 
 
 def test_export_before_pick(study: Path, refused: Refused) -> None:
-    (study / "annotations" / "picked.json").unlink()
+    shutil.rmtree(study / "annotations" / "pick")
     assert "hdgan annotate pick" in refused("annotate", "export")
 
 
+def test_a_list_of_picks_that_lists_none(study: Path, refused: Refused) -> None:
+    (study / "annotations" / "pick" / "picked.json").write_text("{}")
+    assert 'picked.json has no "indices"' in refused("annotate", "export")
+    assert 'picked.json has no "indices"' in refused("demo", "expert", "--plan", "quick", "--redo")
+
+
 def test_samples_that_do_not_exist(refused: Refused) -> None:
-    assert "samples 0 to 15, no 99" in refused("annotate", "export", "--indices", "3,99")
+    assert "no sample 99, only 16 samples numbered from 0" in refused("annotate", "export", "--indices", "3,99")
     assert "--indices takes numbers" in refused("annotate", "export", "--indices", "three")
 
 
@@ -200,7 +206,7 @@ def test_masks_that_came_after_the_features(study: Path, refused: Refused) -> No
     Image.fromarray(np.zeros((32, 32), np.uint8)).save(masks / f"image_{number}.png")
     hdgan("annotate", "import", masks, "--study", study)
     for verb in ("features", "fit"):
-        assert "1 annotated samples have no features yet: run `hdgan features" in refused(verb)
+        assert "1 annotated sample without features: run `hdgan features" in refused(verb)
 
 
 @pytest.mark.parametrize("content", [b"", b"not a network", b"\x08\0\0\0\0\0\0\0{}      more"])
@@ -254,6 +260,11 @@ def test_a_value_that_there_is_not(refused: Refused, arguments: tuple[str, ...],
     [
         ("train", "--seed", "7"),
         ("sample", "--psi", "0.5"),
+        ("annotate", "pick", "-n", "3"),
+        ("annotate", "pick", "--seed", "3"),
+        ("demo", "expert", "--plan", "quick", "--seed", "3"),
+        ("demo", "expert", "--plan", "quick", "--real"),
+        ("demo", "compare", "--plan", "quick", "--seed", "3"),
         ("features", "--blocks", "2"),
         ("fit", "--members", "2"),
         ("synthesize", "--format", "png"),

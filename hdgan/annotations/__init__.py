@@ -11,11 +11,13 @@ from hdgan.annotations.exchange import (
     load_masks,
     mask_indices,
     set_classes,
+    stored_masks,
 )
 from hdgan.annotations.geojson import read_geojson, to_geojson, write_geojson
 from hdgan.annotations.indexed_png import encode_indexed_png, read_indexed_png
 from hdgan.annotations.pick import pick
 from hdgan.annotations.registry import FORMATS, AnnotationFormat, read_mask
+from hdgan.annotations.selection import pick_samples, picked_samples
 
 __all__ = [
     "FORMATS",
@@ -28,10 +30,13 @@ __all__ = [
     "load_masks",
     "mask_indices",
     "pick",
+    "pick_samples",
+    "picked_samples",
     "read_geojson",
     "read_indexed_png",
     "read_mask",
     "set_classes",
+    "stored_masks",
     "to_geojson",
     "write_geojson",
 ]

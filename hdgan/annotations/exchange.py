@@ -73,7 +73,7 @@ def set_classes(folder: Path, classes: ClassList) -> None:
 
 def check_classes(folder: Path, classes: ClassList) -> None:
     """Masks are class indices: an :class:`InputError` when a folder holds some of another list of classes."""
-    if _mask_indices(folder) and ClassList.load(folder / CLASSES) != classes:
+    if stored_masks(folder) and ClassList.load(folder / CLASSES) != classes:
         before = ", ".join(ClassList.load(folder / CLASSES).names)
         raise InputError(
             f"{folder} holds masks of the classes {before}, and now {', '.join(classes.names)} are given (or their "
@@ -92,12 +92,13 @@ def check_samples(folder: Path, samples: Sequence[str]) -> None:
         Fingerprints of the present images, by index, as :func:`import_masks` was given them. Images that were added
         since do no harm.
     """
-    masks = _mask_indices(folder)
+    masks = stored_masks(folder)
     noted = read_json(folder / SAMPLES) if (folder / SAMPLES).exists() else {}
     if unknown := [index for index in masks if str(index) not in noted]:
+        more = f" (and {len(unknown) - 1} more)" if len(unknown) > 1 else ""
         raise InputError(
-            f"{folder / SAMPLES} does not tell which sample mask {unknown[0]} was drawn on; import it again with "
-            "`hdgan annotate import`"
+            f"{folder / SAMPLES} does not tell which sample {_mask_path(folder, unknown[0])}{more} was drawn on; "
+            "move such masks to a folder elsewhere, then import that folder with `hdgan annotate import`"
         )
     if any(index >= len(samples) or noted[str(index)] != samples[index] for index in masks):
         raise InputError(
@@ -169,7 +170,7 @@ def import_masks(
 
 def mask_indices(folder: Path) -> list[int]:
     """Which images of an annotations folder have masks, ascending; an :class:`InputError` if none has."""
-    indices = _mask_indices(folder)
+    indices = stored_masks(folder)
     if not indices:
         raise InputError(f"{folder} holds no masks yet: bring the expert's with `hdgan annotate import`")
     return indices
@@ -183,7 +184,8 @@ def load_masks(folder: Path) -> tuple[dict[int, LabelMap], ClassList]:
     return masks, classes
 
 
-def _mask_indices(folder: Path) -> list[int]:
+def stored_masks(folder: Path) -> list[int]:
+    """Which images of an annotations folder have masks, ascending; none of a folder that is not there."""
     return sorted(int(path.stem.removeprefix("label_")) for path in (folder / "masks").glob("label_*.png"))
 
 
@@ -206,7 +208,7 @@ def _by_index(source: Path, known: Collection[int]) -> dict[int, Path]:
             )
         index = int(match[1])
         if index not in known:
-            raise InputError(f"{path} labels image {index}, which does not exist; there are {_summary(known)}")
+            raise InputError(f"{path} labels image {index}, which does not exist; there {_summary(known)}")
         if index in files:
             raise InputError(f"{files[index]} and {path} both label image {index}; keep one of them")
         files[index] = path
@@ -218,7 +220,11 @@ def _by_index(source: Path, known: Collection[int]) -> dict[int, Path]:
 
 def _summary(known: Collection[int]) -> str:
     indices = sorted(known)
+    if not indices:
+        return "are no images"
+    if len(indices) == 1:
+        return f"is image {indices[0]} only"
     if indices == list(range(len(indices))):
-        return f"images 0 to {len(indices) - 1}" if indices else "no images"
+        return f"are images 0 to {len(indices) - 1}"
     shown = ", ".join(map(str, indices[:12]))
-    return f"images {shown}" + (f" and {len(indices) - 12} more" if len(indices) > 12 else "")
+    return f"are images {shown}" + (f" and {len(indices) - 12} more" if len(indices) > 12 else "")

@@ -12,6 +12,7 @@ from PIL import Image as PillowImage
 from hdgan.labels import Image
 from tiling.errors import InputError
 from tiling.progress import track
+from tiling.wording import counted
 
 _RESTARTS = 8
 _ROUNDS = 50
@@ -48,8 +49,7 @@ def pick(images_or_w: Sequence[Image] | npt.NDArray[Any], n: int, *, seed: int) 
     [1, 3, 5]
     """
     count = len(images_or_w)
-    if not 1 <= n <= count:
-        raise InputError(f"cannot pick {n} of {count} images; ask for 1 to {count}")
+    check_number(n, count)
     if isinstance(images_or_w, np.ndarray) and images_or_w.ndim == 2:
         points = _standardised(images_or_w.astype(np.float64))
     else:
@@ -57,6 +57,12 @@ def pick(images_or_w: Sequence[Image] | npt.NDArray[Any], n: int, *, seed: int) 
     generator = np.random.default_rng(seed)
     found = [_medoids(points, _spread(points, n, generator)) for _ in range(_RESTARTS)]
     return sorted(min(found, key=lambda medoids: _looseness(points, medoids)).tolist())
+
+
+def check_number(n: int, count: int) -> None:
+    """An :class:`InputError` unless `n` of `count` images can be chosen."""
+    if not 1 <= n <= count:
+        raise InputError(f"cannot pick {n} of {counted(count, 'image')}; ask for 1 to {count}")
 
 
 def _describe(images: Sequence[Image] | npt.NDArray[Any]) -> npt.NDArray[np.float64]:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from hdgan.cli.options import DEFAULT_STUDY, QuietOption, SeedOption, StudyOption, say
+from hdgan.cli.options import DEFAULT_STUDY, QuietOption, RedoOption, SeedOption, StudyOption, say
 from hdgan.labels import ClassList
 from hdgan.study import Study
+from tiling.wording import counted
 
 app = typer.Typer(help="The expert's part: choose samples, hand them out, take masks back.")
-_PICKED = "picked.json"
 
 
 @app.command()
@@ -20,30 +20,26 @@ def pick(
     study: StudyOption = DEFAULT_STUDY,
     n: Annotated[int, typer.Option("-n", help="How many to choose.", min=1)] = 36,
     seed: SeedOption = 0,
+    redo: RedoOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Propose a diverse subset of the samples, as a contact sheet to look at.
+    """Propose a diverse subset of the samples, as a contact sheet to look at. Masks are never discarded.
 
     Example: hdgan annotate pick --study kidney -n 36
     """
-    from hdgan.annotations import pick as choose
-    from hdgan.pictures import ImageFiles, contact_sheet, write_png
+    from hdgan.annotations import pick_samples, stored_masks
+    from hdgan.annotations.selection import SHEET
+    from hdgan.pictures import ImageFiles
     from hdgan.samples import load_samples
-    from tiling.files import write_json
-    from tiling.progress import note
-    from tiling.stage import fingerprint_of
 
     place = Study(study)
-    asked = {"n": n, "seed": seed, "samples": fingerprint_of(place.require("sample"))}
-    sheet = place.annotations / "contact-sheet.png"
-    if sheet.exists() and _picked_before(place).items() >= asked.items():
-        note(f"{sheet} is complete: nothing to do")
-        return
-    images = ImageFiles(load_samples(place.latents)[1])
-    chosen = choose(images, n, seed=seed)
-    write_png(sheet, contact_sheet(images.subset(chosen), captions=[f"image_{i:04d}" for i in chosen]))
-    write_json(place.annotations / _PICKED, asked | {"indices": chosen})
-    say(f"{sheet}: {n} of {len(images)} samples. Next: hdgan annotate export --study {study}", quiet)
+    samples = place.require("sample")
+    images = ImageFiles(load_samples(samples)[1])
+    chosen = pick_samples(images, place.picks, samples=samples, n=n, seed=seed, redo=redo)
+    masks = stored_masks(place.annotations) if redo else []
+    kept = f" Kept: {counted(len(masks), 'mask')} imported before." if masks else ""
+    picked = f"{len(chosen)} of {counted(len(images), 'sample')}"
+    say(f"{place.picks / SHEET}: {picked}.{kept} Next: hdgan annotate export --study {study}", quiet)
 
 
 @app.command()
@@ -60,22 +56,23 @@ def export(
 
     Example: hdgan annotate export --study kidney --out for-the-expert
     """
-    from hdgan.annotations import check_classes, export_images, set_classes
+    from hdgan.annotations import check_classes, export_images, picked_samples, set_classes
     from hdgan.lazy import LazyMapping
     from hdgan.pictures import ImageFiles
     from hdgan.samples import load_samples
 
     place = Study(study)
-    place.require("sample")
-    images = ImageFiles(load_samples(place.latents)[1])
-    chosen = _picked(place) if indices is None else _parse_indices(indices)
+    samples = place.require("sample")
+    images = ImageFiles(load_samples(samples)[1])
+    made_by = f"hdgan annotate pick --study {study}"
+    chosen = _parse_indices(indices) if indices is not None else picked_samples(place.picks, samples, made_by=made_by)
     _refuse_unknown(chosen, len(images))
     out = out or place.annotations / "export"
     listed = ClassList.load(classes) if classes else place.classes()
     check_classes(place.annotations, listed)
     export_images(LazyMapping(chosen, images.__getitem__), out, listed)
     set_classes(place.annotations, listed)
-    say(f"{out}: {len(chosen)} images. Next: hdgan annotate import MASKS --study {study}", quiet)
+    say(f"{out}: {counted(len(chosen), 'image')}. Next: hdgan annotate import MASKS --study {study}", quiet)
 
 
 @app.command("import")
@@ -107,25 +104,7 @@ def import_(
         known=range(len(samples)),
         samples=samples,
     )
-    say(f"{place.annotations}: {len(imported)} masks. Next: hdgan features --study {study}", quiet)
-
-
-def _picked_before(place: Study) -> dict[str, Any]:
-    from tiling.files import read_json
-
-    path = place.annotations / _PICKED
-    return read_json(path) if path.exists() else {}
-
-
-def _picked(place: Study) -> list[int]:
-    from tiling.errors import InputError
-
-    indices = _picked_before(place).get("indices")
-    if indices is None:
-        raise InputError(
-            f"no samples were chosen yet: run `hdgan annotate pick --study {place.root}` or give --indices"
-        )
-    return [int(index) for index in indices]
+    say(f"{place.annotations}: {counted(len(imported), 'mask')}. Next: hdgan features --study {study}", quiet)
 
 
 def _parse_indices(text: str) -> list[int]:
@@ -146,4 +125,4 @@ def _refuse_unknown(indices: list[int], count: int) -> None:
 
     unknown = [index for index in indices if index >= count]
     if unknown:
-        raise InputError(f"there are samples 0 to {count - 1}, no {unknown[0]}")
+        raise InputError(f"there is no sample {unknown[0]}, only {counted(count, 'sample')} numbered from 0")

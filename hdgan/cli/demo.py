@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from hdgan.cli.options import QuietOption, SeedOption, say
+from hdgan.cli.options import QuietOption, RedoOption, SeedOption, say
 from hdgan.study import Study
+from tiling.wording import counted
 
 app = typer.Typer(help="The whole pipeline on a slide that the demo makes itself.", invoke_without_command=True)
 PlanOption = Annotated[str, typer.Option("--plan", help="full (under 10 minutes on 2 cores) or quick (for tests).")]
@@ -83,24 +84,24 @@ def expert(
     plan: PlanOption = "full",
     real: Annotated[bool, typer.Option("--real", help="The slide is real: k-means of colour.")] = False,
     seed: SeedOption = 0,
+    redo: RedoOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Let a stand-in for the expert label the picked samples.
 
     Example: hdgan demo expert --study demo-study
     """
-    from hdgan.demo.expertise import colour_expert, label_picked, phantom_expert
+    from hdgan.demo.expertise import label_by_colour, label_phantom
     from hdgan.demo.folders import DemoFolders
     from hdgan.demo.plan import plan_named
     from hdgan.demo.run import UNSEEN_SEED, WORK_SEED
 
     folders = DemoFolders(Study(study))
     if real:
-        masks = label_picked(folders, colour_expert(folders, seed=seed))
+        masks = label_by_colour(folders, seed=seed, redo=redo)
     else:
         steps = plan_named(plan).expert_steps
-        trained = phantom_expert(folders, slide_seed=WORK_SEED, unseen_seed=UNSEEN_SEED, steps=steps, seed=seed)
-        masks = label_picked(folders, trained)
+        masks = label_phantom(folders, slide_seed=WORK_SEED, unseen_seed=UNSEEN_SEED, steps=steps, seed=seed, redo=redo)
     say(f"{masks}: the stand-in's masks. Next: hdgan annotate import {masks} --study {study}", quiet)
 
 
@@ -109,6 +110,7 @@ def compare(
     study: FolderOption = DEMO_STUDY,
     plan: PlanOption = "full",
     seed: SeedOption = 0,
+    redo: RedoOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Fit segmenters on the pairs and on the labelled images alone, and score both on the unseen phantom.
@@ -121,9 +123,10 @@ def compare(
     from hdgan.demo.run import UNSEEN_SEED
 
     folders = DemoFolders(Study(study))
-    result = compare_segmenters(folders, unseen_seed=UNSEEN_SEED, steps=plan_named(plan).segmenter_steps, seed=seed)
+    steps = plan_named(plan).segmenter_steps
+    result = compare_segmenters(folders, unseen_seed=UNSEEN_SEED, steps=steps, seed=seed, redo=redo)
     for name, report in result.items():
-        say(f"fitted on {name} ({report['images']} images): macro Dice {report['macro']['dice']:.3f}", quiet)
+        say(f"fitted on {name} ({counted(report['images'], 'image')}): macro Dice {report['macro']['dice']:.3f}", quiet)
 
 
 @app.command()

@@ -16,10 +16,11 @@ from hdgan.pairs import PairSet
 from hdgan.pictures import read_image
 from hdgan.pixels.fitting import CONFIG
 from hdgan.samples import load_samples
-from hdgan.segment import LabelledImages, fit_segmenter
+from hdgan.segment import fit_segmenter
 from hdgan.study import Study
 from tiling import TileSet
 from tiling.files import read_json, write_json
+from tiling.stage import Stage
 
 RESULT = "result.json"
 _DROP_UNCERTAIN = 0.1
@@ -39,31 +40,50 @@ class PairImages(Sequence[tuple[Image, LabelMap]]):
         return pair.image(), pair.mask()
 
 
-def compare_segmenters(folders: DemoFolders, *, unseen_seed: int, steps: int, seed: int = 0) -> dict[str, Any]:
+def compare_segmenters(
+    folders: DemoFolders, *, unseen_seed: int, steps: int, seed: int = 0, redo: bool = False
+) -> dict[str, Any]:
     """Fit one segmenter on the pairs and one on the annotated images alone; score both on the unseen phantom.
 
     Same network, same steps, same settings. Both descend from the same of the stand-in expert's labels, those that the
     ensemble was fitted on, and see generated images only: the phantom's truth is seen by neither. Writes
-    `comparison/result.json`.
+    `comparison/result.json`; the same call continues a killed one. `redo` discards what is in `comparison`.
     """
     study = folders.study
     labelled, classes = labelled_images(study)
-    pairs = PairSet.open(study.require("synthesize")).select(drop_uncertain=_DROP_UNCERTAIN)
-    training: dict[str, tuple[LabelledImages, dict[str, Path]]] = {
-        "pairs": (PairImages(pairs), {"pairs": pairs.path}),
-        "labelled images alone": (labelled, {"latents": study.latents, "classifiers": study.classifiers}),
+    inputs = {
+        "masks": study.annotations / "masks",
+        "latents": study.latents,
+        "classifiers": study.classifiers,
+        "pairs": study.require("synthesize"),
+        "unseen tiles": folders.unseen.require("tile"),
     }
-    unseen = TileSet.open(folders.unseen.require("tile"))
-    images, truths = labelled_tiles(unseen, read_truth(folders.truth(unseen_seed)), len(classes))
-    crop = min(96, images.shape[1] // 8 * 8)
-    result: dict[str, Any] = {}
-    for name, (examples, inputs) in training.items():
-        out = folders.comparison / name.replace(" ", "-")
-        segmenter = fit_segmenter(examples, out, classes=classes, steps=steps, crop=crop, seed=seed, inputs=inputs)
-        report = segmentation_report(iter(truths), (segmenter.predict(image) for image in images), classes)
-        result[name] = {"images": len(examples), **report.to_dict()}
-    write_json(folders.comparison / RESULT, result)
-    return result
+    config = {"unseen_seed": unseen_seed, "steps": steps, "seed": seed, "drop_uncertain": _DROP_UNCERTAIN}
+    with Stage.begin(folders.comparison, name="demo compare", config=config, inputs=inputs, redo=redo) as stage:
+        if not stage.complete:
+            pairs = PairImages(PairSet.open(study.pairs).select(drop_uncertain=_DROP_UNCERTAIN))
+            truth = read_truth(folders.truth(unseen_seed))
+            images, truths = labelled_tiles(TileSet.open(folders.unseen.tiles), truth, len(classes))
+            crop = min(96, images.shape[1] // 8 * 8)
+            result: dict[str, Any] = {}
+            for name, examples, sources in (
+                ("pairs", pairs, ["pairs"]),
+                ("labelled images alone", labelled, ["latents", "classifiers"]),
+            ):
+                segmenter = fit_segmenter(
+                    examples,
+                    folders.comparison / name.replace(" ", "-"),
+                    classes=classes,
+                    steps=steps,
+                    crop=crop,
+                    seed=seed,
+                    inputs={source: inputs[source] for source in sources},
+                )
+                report = segmentation_report(iter(truths), map(segmenter.predict, images), classes)
+                result[name] = {"images": len(examples), **report.to_dict()}
+            write_json(result_path(folders), result)
+            stage.finish(principal=[result_path(folders)])
+    return read_json(result_path(folders))
 
 
 def labelled_images(study: Study) -> tuple[list[tuple[Image, LabelMap]], ClassList]:

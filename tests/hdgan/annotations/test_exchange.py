@@ -100,10 +100,17 @@ def test_masks_belong_to_the_samples_that_they_were_drawn_on(tmp_path, source):
             import_masks(source, tmp_path, shape=SHAPE, classes=KIDNEY, known=range(20), samples=others)
 
 
-def test_masks_that_nobody_tied_to_samples_are_refused(tmp_path, source):
-    take(source, tmp_path)
-    with pytest.raises(InputError, match="does not tell which sample mask 3 was drawn on"):
-        check_samples(tmp_path, [f"w{index}" for index in range(20)])
+def test_masks_that_nobody_tied_to_samples_come_in_again_as_the_refusal_says(tmp_path, source):
+    out, elsewhere, samples = tmp_path / "out", tmp_path / "elsewhere", [f"w{index}" for index in range(20)]
+    take(source, out)
+    with pytest.raises(InputError, match=r"label_0003\.png \(and 1 more\).*move.*elsewhere, then import that folder"):
+        check_samples(out, samples)
+    elsewhere.mkdir()
+    for path in (out / "masks").glob("label_*.png"):
+        path.rename(elsewhere / path.name)
+    import_masks(elsewhere, out, shape=SHAPE, classes=KIDNEY, known=range(20), samples=samples)
+    check_samples(out, samples)
+    assert mask_indices(out) == [3, 7]
 
 
 def test_the_samples_are_noted_before_the_first_mask_is_written(tmp_path, source):
@@ -146,7 +153,11 @@ def test_imported_masks_can_be_imported_elsewhere(tmp_path, source):
     [
         ("image_5.png", encode_indexed_png(np.zeros((9, 9), np.uint8), KIDNEY), "image_5.png is 9 x 9"),
         ("image_5.geojson", b"{", "not JSON"),
-        ("image_21.png", encode_indexed_png(mask(1), KIDNEY), "labels image 21, which does not exist.*0 to 19"),
+        (
+            "image_21.png",
+            encode_indexed_png(mask(1), KIDNEY),
+            "labels image 21, which does not exist; there are.* 0 to 19",
+        ),
         ("image_03.png", encode_indexed_png(mask(1), KIDNEY), "both label image 3"),
         ("kidney.png", encode_indexed_png(mask(1), KIDNEY), "does not say which image"),
     ],
@@ -183,3 +194,11 @@ def test_nothing_to_import_and_nothing_to_load_are_said(tmp_path):
     for load in (load_masks, mask_indices):
         with pytest.raises(InputError, match="no masks yet"):
             load(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("known", "said"), [((), "are no images"), ((0,), "is image 0 only"), ((4, 6), "are images 4, 6")]
+)
+def test_an_unknown_image_is_refused_with_those_that_there_are(tmp_path, source, known, said):
+    with pytest.raises(InputError, match=f"which does not exist; there {said}$"):
+        take(source / "image_3.png", tmp_path / "out", known=known)

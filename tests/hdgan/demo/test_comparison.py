@@ -11,7 +11,7 @@ from hdgan.study import Study
 from tiling.stage import read_record
 
 
-def test_thelabelled_images_are_those_that_the_ensemble_saw(demo_study: Path) -> None:
+def test_the_labelled_images_are_those_that_the_ensemble_saw(demo_study: Path) -> None:
     study = Study(demo_study)
     split = json.loads((study.classifiers / "config.json").read_text())["split"]
     labelled, _ = labelled_images(study)

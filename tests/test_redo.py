@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from command_line import files, hdgan
 
+from tiling import TileSet
+
 PLAN = ("--plan", "quick")
 
 
@@ -63,3 +65,12 @@ def test_the_comparison_is_made_anew(study: Path) -> None:
     assert (study / "comparison" / "result.json").read_bytes() != before
     for folder in ("comparison", "comparison/pairs", "comparison/labelled-images-alone"):
         assert record(study / folder)["config"]["seed"] == 3  # type: ignore[index]
+
+
+def test_a_whole_study_given_as_slides_gives_its_slides_only(study: Path, tmp_path: Path) -> None:
+    hdgan("annotate", "export", "--study", study, "--out", study / "to label")
+    options = ("--size", 32, "--mpp", 8, "--study", tmp_path / "new")
+    hdgan("tile", study, *options)
+    assert TileSet.open(tmp_path / "new" / "tiles").slides == ["slides/phantom-0.tiff", "slides/phantom-1.tiff"]
+    hdgan("tile", study, *options[:4], "--study", study, "--redo")
+    assert TileSet.open(study / "tiles").slides == ["slides/phantom-0.tiff", "slides/phantom-1.tiff"]

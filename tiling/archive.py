@@ -22,14 +22,14 @@ from tiling.labels import Labels, LabelsOfSlides, labels_of
 from tiling.plan import TileSettings, plan_slide
 from tiling.progress import track
 from tiling.slide import open_slide, slide_fingerprint
-from tiling.stage import RECORD, Stage
+from tiling.stage import NOT_SLIDES, RECORD, Stage
 from tiling.tileset import COLUMNS, MANIFEST, TileSet, write_manifest
 
 LEDGER = "ledger.parquet"
 _PARTS = "parts"  # one Parquet file per slide that was looked at: its tiles, and its ledger row as metadata
 _PART_KEY = b"hdgan.slide"
 _NAMED_IN_ERROR = 3
-_MARKS_OF_STUDY = ("study.toml", f"tiles/{RECORD}")
+_MARKS_OF_OURS = (RECORD, NOT_SLIDES, "study.toml", f"tiles/{RECORD}")
 
 _LEDGER_COLUMNS = pa.schema(
     [
@@ -96,7 +96,8 @@ def tile_archive(
     Parameters
     ----------
     slides
-        A slide, a folder that is searched for slides with all its subfolders, or a list of both.
+        A slide, a folder that is searched for slides with all its subfolders, or a list of both. Subfolders are
+        passed over when hidden, when they hold a file `.not-slides`, and when a stage or a whole study lies in them.
     out
         The tile folder to make.
     size, mpp, level, overlap, edge, tissue, limit
@@ -187,7 +188,10 @@ def _find_slides(slides: Paths, out: Path) -> _Archive:
             raise InputError(f"{place} lies in the output folder {out}; choose another output folder")
     found = sorted({slide for place in places for slide in _slides_in(place, out)})
     if not found:
-        raise InputError(f"no slides in {', '.join(map(str, places))}; looked for {' '.join(sorted(SUFFIXES))}")
+        raise InputError(
+            f"no slides in {', '.join(map(str, places))}; looked for {' '.join(sorted(SUFFIXES))}, "
+            "but not in what studies and stages made"
+        )
     root = Path(os.path.commonpath([place if place.is_dir() else place.parent for place in places]))
     fingerprints = {}
     for slide in found:
@@ -211,8 +215,8 @@ def _slides_in(place: Path, out: Path) -> Iterator[Path]:
 
 
 def _is_ours(folder: Path, out: Path) -> bool:
-    """Whether a folder is the output, a study or a stage: what lies there was made from slides."""
-    return folder == out or any((folder / mark).exists() for mark in (RECORD, *_MARKS_OF_STUDY))
+    """Whether a folder is the output, a study (this one from the first call on), a stage, or marked."""
+    return out in (folder, folder / "tiles") or any((folder / mark).exists() for mark in _MARKS_OF_OURS)
 
 
 def _given_mpp(mpp_of: float | Mapping[str, float] | None, names: Sequence[str]) -> dict[str, tuple[float, bool]]:

@@ -26,6 +26,7 @@ from tiling.lock import FolderLock
 from tiling.progress import note
 
 RECORD = "stage.json"
+NOT_SLIDES = ".not-slides"  # a file that marks a folder whose pictures tiling is to pass over, as it does a stage's
 _KEYS = frozenset({"stage", "status", "config", "inputs", "seconds", "peak_rss_bytes"})
 _VERSIONS_OF = ("hdgan", "numpy", "torch", "zarr", "openslide-python", "openslide-bin")
 

@@ -13,7 +13,7 @@ from hdgan.pictures import png_bytes
 from tiling.errors import InputError
 from tiling.files import read_json, remove, sweep_partials, write_bytes, write_json
 from tiling.progress import track
-from tiling.stage import RECORD
+from tiling.stage import NOT_SLIDES, RECORD
 
 CLASSES, SAMPLES, EXPORTED = "classes.json", "samples.json", "export.json"
 _FILE_NAME = re.compile(r"(?:image|label)_(\d+)(?:\.png)?\.\w+", re.IGNORECASE)  # QuPath may keep the image's suffix
@@ -68,7 +68,7 @@ def export_images(images: Mapping[int, Image], out: Path, classes: ClassList) ->
 def set_classes(folder: Path, classes: ClassList) -> None:
     """Say which classes a folder of annotations is about; refused when it holds masks of others."""
     check_classes(folder, classes)
-    classes.save(folder / CLASSES)
+    _save_classes(folder, classes)
 
 
 def check_classes(folder: Path, classes: ClassList) -> None:
@@ -158,7 +158,7 @@ def import_masks(
         index: encode_indexed_png(read_mask(files[index], shape=shape, classes=classes), classes)
         for index in track(sorted(files), "reading masks")
     }
-    classes.save(out / CLASSES)
+    _save_classes(out, classes)
     if samples is not None:
         noted = read_json(out / SAMPLES) if (out / SAMPLES).exists() else {}
         write_json(out / SAMPLES, noted | {str(index): samples[index] for index in encoded})
@@ -187,6 +187,11 @@ def load_masks(folder: Path) -> tuple[dict[int, LabelMap], ClassList]:
 def stored_masks(folder: Path) -> list[int]:
     """Which images of an annotations folder have masks, ascending; none of a folder that is not there."""
     return sorted(int(path.stem.removeprefix("label_")) for path in (folder / "masks").glob("label_*.png"))
+
+
+def _save_classes(folder: Path, classes: ClassList) -> None:
+    classes.save(folder / CLASSES)
+    write_bytes(folder / NOT_SLIDES, b"")  # generated images and label maps: nothing to train a generator on
 
 
 def _mask_path(folder: Path, index: int) -> Path:

@@ -63,6 +63,8 @@ def phantom(
     from hdgan.demo.phantom import make_phantom
     from tiling import open_slide
     from tiling.errors import InputError
+    from tiling.files import write_bytes
+    from tiling.stage import NOT_SLIDES
 
     for number in range(seed, seed + n):
         slide, truth = out / f"phantom-{number}.tiff", truth_folder(out) / f"phantom-{number}.tiff"
@@ -75,6 +77,7 @@ def phantom(
                     )
         else:
             make_phantom(slide, truth, size=size, seed=number)
+        write_bytes(truth.parent / NOT_SLIDES, b"")
         say(f"{slide}: {size} x {size} px at 0.5 um per px; truth in {truth}", quiet)
 
 

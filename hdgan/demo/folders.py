@@ -49,5 +49,5 @@ class DemoFolders:
 
 
 def truth_folder(slides: Path) -> Path:
-    """Where the truth of phantoms in a folder is: beside it, so that tiling the folder does not take it for slides."""
+    """Where the truth of phantoms in a folder is: beside it and marked, so that tiling never takes it for slides."""
     return slides.with_name(f"{slides.name}-truth")

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tiling import InputError, TileSet, tile_archive
-from tiling.stage import RECORD, completed
+from tiling.stage import NOT_SLIDES, RECORD, completed
 
 
 def ledger(out: Path) -> dict[str, dict]:
@@ -212,6 +212,35 @@ def test_what_a_study_within_the_archive_made_is_no_slide(png, tmp_path):
     for out in (study / "tiles", tmp_path / "elsewhere"):
         assert tile_archive(tmp_path / "archive", out, size=128).slides == ["a.png"]
     assert tile_archive(study / "annotations", tmp_path / "asked", size=128).slides == ["masks/label_0000.png"]
+
+
+def test_slides_within_a_study_are_tiled_without_what_was_made_of_them(png, tmp_path):
+    study = tmp_path / "study"
+    png("study/slides/a.png")
+    png("study/annotations/masks/label_0000.png")
+    png("study/latents/images/image_0000.png")
+    (study / "annotations" / NOT_SLIDES).touch()
+    (study / "latents" / RECORD).write_text("{}")
+    for _ in range(2):
+        assert tile_archive(study, study / "tiles", size=128).slides == ["slides/a.png"]
+
+
+def test_the_same_call_finds_the_same_slides_whether_the_study_was_there_before_or_not(png, tmp_path):
+    png("archive/a.png")
+    png("archive/study/picture.png")
+    study = tmp_path / "archive" / "study"
+    for _ in range(2):
+        assert tile_archive(tmp_path / "archive", study / "tiles", size=128).slides == ["a.png"]
+    assert tile_archive(study, study / "tiles", size=128, redo=True).slides == ["picture.png"]
+
+
+def test_a_folder_that_holds_only_what_stages_made_has_no_slides(png, tmp_path):
+    png("study/latents/images/image_0000.png")
+    (tmp_path / "study" / "latents" / RECORD).write_text("{}")
+    with pytest.raises(
+        InputError, match=r"no slides in .*study; looked for .*, but not in what studies and stages made"
+    ):
+        tile_archive(tmp_path / "study", tmp_path / "study" / "tiles", size=128)
 
 
 def test_a_slide_that_failed_is_tried_again_and_the_others_are_not(png, tmp_path):

@@ -62,6 +62,13 @@ def test_a_slide_that_is_not_there(tmp_path: Path) -> None:
     assert not (tmp_path / "new").exists()
 
 
+def test_a_demo_in_somebody_elses_study(study: Path) -> None:
+    (study / "study.toml").unlink()
+    before = files(study)
+    assert "is a study that no demo made" in refusal("demo", "--plan", "quick", "--study", study)
+    assert files(study) == before
+
+
 def test_a_folder_that_is_no_study(tmp_path: Path, demo_study: Path) -> None:
     assert "is no study: it has none of tiles, generator" in refusal("info", tmp_path)
     hdgan("info", demo_study)
@@ -137,8 +144,8 @@ def test_export_before_pick(study: Path, refused: Refused) -> None:
 
 def test_a_list_of_picks_that_lists_none(study: Path, refused: Refused) -> None:
     (study / "annotations" / "pick" / "picked.json").write_text("{}")
-    assert 'picked.json has no "indices"' in refused("annotate", "export")
-    assert 'picked.json has no "indices"' in refused("demo", "expert", "--plan", "quick", "--redo")
+    assert "picked.json lists no samples" in refused("annotate", "export")
+    assert "picked.json lists no samples" in refused("demo", "expert", "--plan", "quick", "--redo")
 
 
 def test_samples_that_do_not_exist(refused: Refused) -> None:
@@ -181,14 +188,6 @@ def test_masks_of_samples_that_were_replaced(study: Path, refused: Refused) -> N
         assert "drawn on other samples" in refused(*verb)
 
 
-def test_masks_stay_valid_when_samples_are_added(study: Path) -> None:
-    hdgan("sample", "--study", study, "-n", 20, "--redo")
-    hdgan("annotate", "import", study / "expert" / "masks", "--study", study)
-    hdgan("features", "--study", study, "--redo")
-    record = json.loads((study / "features" / "stage.json").read_text())
-    assert record["status"] == "complete"
-
-
 def test_an_export_into_the_folder_of_a_stage(study: Path, refused: Refused) -> None:
     assert "folder of a stage" in refused("annotate", "export", "--out", study / "latents")
 
@@ -205,8 +204,7 @@ def test_masks_that_came_after_the_features(study: Path, refused: Refused) -> No
     number = next(f"{index:04d}" for index in range(16) if f"{index:04d}" not in annotated)
     Image.fromarray(np.zeros((32, 32), np.uint8)).save(masks / f"image_{number}.png")
     hdgan("annotate", "import", masks, "--study", study)
-    for verb in ("features", "fit"):
-        assert "1 annotated sample without features: run `hdgan features" in refused(verb)
+    assert "1 annotated sample without features: run `hdgan features" in refused("fit")
 
 
 @pytest.mark.parametrize("content", [b"", b"not a network", b"\x08\0\0\0\0\0\0\0{}      more"])
@@ -276,6 +274,10 @@ def test_other_settings_than_a_stage_was_made_with(refused: Refused, arguments: 
 
 def test_a_shorter_training_than_there_is(refused: Refused) -> None:
     assert "already trained for 0.12 kimg, more than the 0.02 asked for" in refused("train", "--kimg", 0.02)
+
+
+def test_fewer_samples_than_there_are(refused: Refused) -> None:
+    assert "holds sample 3 already, and 3 are asked for; ask for more" in refused("sample", "-n", 3)
 
 
 def test_fewer_pairs_than_there_are(refused: Refused) -> None:

@@ -81,6 +81,8 @@ def test_the_wheel_holds_the_three_packages_and_nothing_else(wheel: Path) -> Non
     assert {f"{package}/py.typed" for package in PACKAGES} <= set(names)
     in_tree = {path.relative_to(ROOT).as_posix() for package in PACKAGES for path in (ROOT / package).rglob("*.py")}
     assert in_tree == {name for name in names if name.endswith(".py")}
+    weights = {f"hdgan/demo/weights/{network}.safetensors" for network in ("generator", "discriminator")}
+    assert weights == {name for name in names if name.endswith(".safetensors")}
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -122,7 +124,7 @@ def test_slides_are_tiled_by_the_light_install_without_torch(
     assert "tiles of 64 px" in run(hdgan, "tile", picture, "--size", 64, cwd=empty).stdout
     assert "tile" in run(hdgan, "info", "study", cwd=empty).stdout
     ended = run(hdgan, "train", "--preset", "tiny", cwd=empty, code=2)
-    assert ended.stderr == "hdgan: this needs torch, which is not installed: pip install 'hdgan[gan]'\n"
+    assert ended.stderr == "hdgan: this needs torch, which comes with hdgan's extra 'gan': pip install '.[gan]' in its folder\n"
 
 
 def test_the_light_install_is_small(light: LightInstall) -> None:

@@ -126,7 +126,7 @@ class _Means:
     def add(self, metrics: Mapping[str, float], step: int) -> None:
         for name, value in metrics.items():
             if not math.isfinite(value):
-                raise DivergedError(f"step {step}: {name} is {value}; lower the learning rate")
+                raise DivergedError(f"step {step}: {name} is {value}; begin again with a lower learning rate")
             total, count = (0.0, 0.0) if isinstance(value, Level) else self.sums.get(name, (0.0, 0.0))
             self.sums[name] = [total + value, count + 1]
 

@@ -15,6 +15,7 @@ from hdgan.study import SETTINGS, Study
 from tiling import open_slide
 from tiling.errors import InputError
 from tiling.files import write_bytes
+from tiling.stage import RECORD
 
 WORK_SEED, UNSEEN_SEED = 0, 1
 _TILES_OF_A_REAL_SLIDE = 4000
@@ -62,7 +63,7 @@ def run_demo(
     folders = DemoFolders(Study(root))
     if slide is not None and not slide.exists():
         raise InputError(f"no such slide: {slide}")
-    start_from_shipped = slide is None and not from_scratch and plan.preset == "small" and WEIGHTS.is_dir()
+    start_from_shipped = slide is None and not from_scratch and plan.preset == "small"
     _write_settings(root / SETTINGS, _settings(plan, slide, shipped=start_from_shipped))
     for command in demo_commands(folders, plan, plan_name, slide=slide, shipped=start_from_shipped):
         _run(command, root, quiet=quiet)
@@ -137,11 +138,13 @@ def _settings(plan: DemoPlan, slide: Path | None, *, shipped: bool) -> str:
 
 
 def _write_settings(path: Path, settings: str) -> None:
-    """Write `study.toml`, unless it is somebody's work."""
+    """Write `study.toml`, unless the folder is somebody's work."""
     if path.exists() and path.read_bytes() != settings.encode():
         raise InputError(
             f"{path} is of another study, or of a demo with other options; choose another folder with --study"
         )
+    if not path.exists() and any(path.parent.glob(f"*/{RECORD}")):
+        raise InputError(f"{path.parent} is a study that no demo made; choose another folder with --study")
     write_bytes(path, settings.encode())
 
 

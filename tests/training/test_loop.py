@@ -131,7 +131,7 @@ def test_what_is_not_finite_stops_the_training_and_keeps_the_checkpoint_before_i
         def step(self, index):
             return super().step(index) | ({"penalty": float("nan")} if index == 7 else {})
 
-    with pytest.raises(DivergedError, match="step 8: penalty is nan; lower the learning rate"):
+    with pytest.raises(DivergedError, match="step 8: penalty is nan; begin again with a lower learning rate"):
         train(Diverges(), tmp_path, checkpoint_every=2)
     assert Checkpoints(tmp_path / "checkpoints").steps() == [4, 6]
 

@@ -12,11 +12,11 @@ from tiling.lazy import lazy_names  # noqa: E402  (a foreign `tiling` is to be r
 
 if TYPE_CHECKING:
     from hdgan.labels import ClassList, LabelClass
-    from hdgan.latents import Latents
+    from hdgan.latents import Latents, SeededLatents
     from tiling.errors import InputError
 
 __version__ = "0.1.0"
-__all__ = ["ClassList", "InputError", "LabelClass", "Latents", "__version__"]
+__all__ = ["ClassList", "InputError", "LabelClass", "Latents", "SeededLatents", "__version__"]
 
 __getattr__, __dir__ = lazy_names(
     __name__,
@@ -25,5 +25,6 @@ __getattr__, __dir__ = lazy_names(
         "InputError": "tiling.errors",
         "LabelClass": "hdgan.labels",
         "Latents": "hdgan.latents",
+        "SeededLatents": "hdgan.latents",
     },
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,15 +12,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from hdgan.provenance import digest
 from tiling.errors import InputError
 from tiling.files import replacing
 
 if TYPE_CHECKING:
-    from hdgan.stylegan2.generator import Generator
+    from hdgan.stylegan2.generator import Generator, MappingNetwork
 
+Floats = npt.NDArray[np.float32]
 MEAN_SEED = -1
 MAX_PSI = 2.0
 _FIELDS = ("seed", "z", "w", "psi", "c")
+_BATCH = (
+    32  # latents are mapped so many at a time, filled up with zeros: matrix products of other sizes round otherwise
+)
 
 
 @dataclass(frozen=True)
@@ -33,7 +39,7 @@ class Latents:
     z
         (N, z_dim) float32: `numpy.random.RandomState(seed).randn(1, z_dim)`; zero for the mean.
     w
-        (N, num_ws, w_dim) float32, truncated.
+        (N, num_ws, w_dim) float32, truncated. Where the layers share one w it is held once, and read-only.
     psi
         (N,) float32: the truncation.
     c
@@ -41,10 +47,10 @@ class Latents:
     """
 
     seed: npt.NDArray[np.int64]
-    z: npt.NDArray[np.float32]
-    w: npt.NDArray[np.float32]
-    psi: npt.NDArray[np.float32]
-    c: npt.NDArray[np.float32]
+    z: Floats
+    w: Floats
+    psi: Floats
+    c: Floats
 
     def __post_init__(self) -> None:
         counts = {name: len(getattr(self, name)) for name in _FIELDS}
@@ -52,6 +58,8 @@ class Latents:
             raise InputError(f"latents need as many of each field, not {counts}")
         if self.w.ndim != 3:
             raise InputError(f"w must be (N, num_ws, w_dim), not {self.w.shape}")
+        if self.w.strides[1] and (self.w == self.w[:, :1]).all():
+            object.__setattr__(self, "w", _shared(self.w[:, 0].copy(), self.w.shape[1]))
 
     def __len__(self) -> int:
         return len(self.seed)
@@ -59,6 +67,14 @@ class Latents:
     def subset(self, indices: Sequence[int]) -> Latents:
         """Those of the given places, in the given order."""
         return Latents(**{name: getattr(self, name)[list(indices)] for name in _FIELDS})
+
+    def followed_by(self, other: Latents) -> Latents:
+        """These, then the others."""
+        return Latents(**{name: np.concatenate([getattr(self, name), getattr(other, name)]) for name in _FIELDS})
+
+    def fingerprint(self, i: int) -> str:
+        """Of one latent's w: what ties features, a mask or a pair to it, whatever its place."""
+        return digest({"w": self.w[i]})[:16]
 
     def save(self, path: Path | str) -> None:
         """Write an `.npz` file, atomically."""
@@ -83,34 +99,77 @@ class Latents:
         seeds: Sequence[int],
         *,
         psi: float = 0.7,
-        c: npt.NDArray[np.float32] | None = None,
+        c: Floats | None = None,
     ) -> Latents:
         """Latents of the given seeds, truncated towards the mean w on all layers.
 
-        Seed -1 gives the mean w itself: HDGAN's image 0.
+        Seed -1 gives the mean w itself: HDGAN's image 0. A latent does not depend on those it is drawn with.
         """
-        import torch
+        _check_request(seeds, psi)
+        return _draw(generator.mapping, seeds, psi, c)
 
-        z_dim, c_dim = generator.config.z_dim, generator.config.c_dim
-        if not 0 <= psi <= MAX_PSI:
-            raise InputError(f"truncation psi is usually between 0 and 1, and at most {MAX_PSI}; not {psi}")
-        if not seeds:
-            raise InputError("no seed was given; ask for at least one sample")
-        if any(seed < MEAN_SEED or seed >= 2**32 for seed in seeds):
-            raise InputError(f"seeds are -1 (the mean) or 0 to 2^32 - 1, not {min(seeds)} to {max(seeds)}")
-        drawn = [np.zeros((1, z_dim)) if s == MEAN_SEED else np.random.RandomState(s).randn(1, z_dim) for s in seeds]
-        z = np.concatenate(drawn).astype(np.float32)
-        conditions = np.zeros((len(seeds), c_dim), np.float32) if c is None else c.astype(np.float32)
-        with torch.no_grad():
-            mapping = generator.mapping
-            device = mapping.w_avg.device
-            w = (
-                mapping(torch.from_numpy(z).to(device), torch.from_numpy(conditions).to(device), psi=psi)
-                .cpu()
-                .numpy()
-                .copy()
-            )
-            for i, seed in enumerate(seeds):
-                if seed == MEAN_SEED:
-                    w[i] = mapping.w_avg.cpu().numpy()
-        return cls(np.asarray(seeds, np.int64), z, w, np.full(len(seeds), psi, np.float32), conditions)
+
+class SeededLatents:
+    """Latents drawn when they are asked for, and held by nobody: however many there are, they take no memory.
+
+    Parameters
+    ----------
+    generator
+        Its mapping network is copied to the CPU, so that a seed's w is the same wherever the images are made.
+    seeds
+        As for :meth:`Latents.sample`; a range takes no memory either.
+    psi
+        The truncation.
+    """
+
+    def __init__(self, generator: Generator, seeds: Sequence[int], *, psi: float = 0.7) -> None:
+        _check_request(seeds, psi)
+        self._mapping, self._seeds, self._psi = copy.deepcopy(generator.mapping).cpu(), seeds, psi
+
+    def __len__(self) -> int:
+        return len(self._seeds)
+
+    def subset(self, indices: Sequence[int]) -> Latents:
+        """Draw those of the given places, in the given order."""
+        return _draw(self._mapping, [self._seeds[i] for i in indices], self._psi, None)
+
+
+def _check_request(seeds: Sequence[int], psi: float) -> None:
+    if not 0 <= psi <= MAX_PSI:
+        raise InputError(f"truncation psi is usually between 0 and 1, and at most {MAX_PSI}; not {psi}")
+    if len(seeds) == 0:
+        raise InputError("no seed was given; ask for at least one sample")
+    lowest, highest = min(seeds), max(seeds)
+    if lowest < MEAN_SEED or highest >= 2**32:
+        raise InputError(f"seeds are -1 (the mean) or 0 to 2^32 - 1, not {lowest} to {highest}")
+
+
+def _draw(mapping: MappingNetwork, seeds: Sequence[int], psi: float, c: Floats | None) -> Latents:
+    """Latents of checked seeds, without a condition where none is given."""
+    seed = np.asarray(seeds, np.int64)
+    z = np.zeros((len(seed), mapping.z_dim), np.float32)
+    for i in np.flatnonzero(seed != MEAN_SEED):
+        z[i] = np.random.RandomState(seed[i]).randn(mapping.z_dim)
+    condition = np.zeros((len(seed), mapping.c_dim), np.float32) if c is None else c.astype(np.float32)
+    w = _map(mapping, z, condition, psi)
+    w[seed == MEAN_SEED] = mapping.w_avg.cpu().numpy()
+    return Latents(seed, z, _shared(w, mapping.num_ws), np.full(len(seed), psi, np.float32), condition)
+
+
+def _map(mapping: MappingNetwork, z: Floats, c: Floats, psi: float) -> Floats:
+    """(N, w_dim): the w that all layers share, the same for a latent in any company."""
+    import torch
+
+    w = np.empty((len(z), mapping.w_avg.shape[0]), np.float32)
+    with torch.inference_mode():
+        for start in range(0, len(z), _BATCH):
+            here = slice(start, start + _BATCH)
+            filled = [np.pad(part[here], [(0, _BATCH - len(part[here])), (0, 0)]) for part in (z, c)]
+            batch = [torch.from_numpy(part).to(mapping.w_avg.device) for part in filled]
+            w[here] = mapping(*batch, psi=psi)[: len(z) - start, 0].cpu().numpy()
+    return w
+
+
+def _shared(w: Floats, num_ws: int) -> Floats:
+    """(N, w_dim) seen as (N, num_ws, w_dim)."""
+    return np.broadcast_to(w[:, None], (len(w), num_ws, w.shape[1]))

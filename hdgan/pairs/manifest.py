@@ -8,11 +8,21 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.json
 import pyarrow.parquet as pq
 
 from tiling.files import replacing, write_bytes
 
 MANIFEST, LEDGER = "manifest.parquet", "ledger.jsonl"
+_COLUMNS = {
+    "index": pa.int64(),
+    "seed": pa.int64(),
+    "psi": pa.float64(),
+    "latent": pa.string(),
+    "uncertainty": pa.float64(),
+    "fractions": pa.list_(pa.float64()),
+}
 
 
 @dataclass(frozen=True)
@@ -47,33 +57,32 @@ def append_to_ledger(folder: Path, record: PairRecord) -> None:
         file.write(json.dumps(asdict(record)) + "\n")
 
 
-def read_ledger(folder: Path) -> list[PairRecord]:
-    """The pairs that are made; a last line that a killed process left unfinished is not one."""
-    if not (folder / LEDGER).exists():
-        return []
-    rows = [json.loads(line) for line in _whole_lines(folder / LEDGER)]
-    return [PairRecord(**row | {"fractions": tuple(row["fractions"])}) for row in rows]
+def read_ledger(folder: Path) -> pa.Table:
+    """The pairs that are made, a column per field of :class:`PairRecord`: a hundred bytes each.
+
+    A last line that a killed process left unfinished is not one.
+    """
+    lines = _whole_lines(folder / LEDGER)
+    if not lines:
+        return pa.schema(_COLUMNS).empty_table()
+    columns = pa.json.ParseOptions(explicit_schema=pa.schema(_COLUMNS))
+    return pa.json.read_json(pa.BufferReader(lines), parse_options=columns)
 
 
 def mend_ledger(folder: Path) -> None:
     """Cut off an unfinished last line, so that the next one can be appended."""
     if (folder / LEDGER).exists():
-        write_bytes(folder / LEDGER, "".join(_whole_lines(folder / LEDGER)).encode())
+        write_bytes(folder / LEDGER, _whole_lines(folder / LEDGER))
 
 
-def write_manifest(folder: Path, records: Sequence[PairRecord], classes: Sequence[str], licence: str) -> None:
+def write_manifest(folder: Path, ledger: pa.Table, classes: Sequence[str], licence: str) -> None:
     """Write `manifest.parquet`: a row per pair, a column `fraction_<class>` per class."""
-    ordered = sorted(records, key=lambda record: record.index)
-    columns = {
-        "index": pa.array([r.index for r in ordered], pa.int64()),
-        "seed": pa.array([r.seed for r in ordered], pa.int64()),
-        "psi": pa.array([r.psi for r in ordered], pa.float32()),
-        "latent": pa.array([r.latent for r in ordered], pa.string()),
-        "uncertainty": pa.array([r.uncertainty for r in ordered], pa.float64()),
-    }
+    ordered = ledger.sort_by("index").combine_chunks()
+    columns = {name: ordered[name] for name in ("index", "seed", "psi", "latent", "uncertainty")}
+    columns["psi"] = columns["psi"].cast(pa.float32())
     for k, name in enumerate(classes):
-        columns[f"fraction_{name}"] = pa.array([r.fractions[k] for r in ordered], pa.float64())
-    columns["licence"] = pa.array([licence] * len(ordered), pa.string())
+        columns[f"fraction_{name}"] = pc.list_element(ordered["fractions"], k)
+    columns["licence"] = pa.repeat(licence, len(ordered))
     with replacing(folder / MANIFEST) as partial:
         pq.write_table(pa.table(columns), partial)
 
@@ -83,5 +92,6 @@ def read_manifest(folder: Path) -> pa.Table:
     return pq.read_table(folder / MANIFEST)
 
 
-def _whole_lines(path: Path) -> list[str]:
-    return [line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]
+def _whole_lines(path: Path) -> bytes:
+    content = path.read_bytes() if path.exists() else b""
+    return content[: content.rfind(b"\n") + 1]

@@ -12,7 +12,7 @@ import torch
 
 from hdgan.features.patch import cut
 from hdgan.labels import ClassList, Image, LabelMap
-from hdgan.latents import Latents
+from hdgan.latents import Latents, SeededLatents
 from hdgan.pairs.formats import PairFormat, pair_format
 from hdgan.pairs.manifest import (
     MANIFEST,
@@ -34,12 +34,13 @@ if TYPE_CHECKING:
     from hdgan.stylegan2 import Generator
 
 Uncertainty = npt.NDArray[np.float32]
+_COMPARED = 1024  # latents that are held at a time to compare them with those of pairs that are there
 
 
 def synthesize(
     generator: Generator,
     ensemble: PixelEnsemble,
-    latents: Latents,
+    latents: Latents | SeededLatents,
     out: str | Path,
     *,
     format: str = "zarr",
@@ -58,7 +59,7 @@ def synthesize(
     generator, ensemble
         On the devices where they are; the ensemble was fitted on this generator's features.
     latents
-        One pair each; noise is the stored one ("const").
+        One pair each; noise is the stored one ("const"). Any number of `SeededLatents` takes no memory.
     out
         Folder for the pairs, `manifest.parquet` (seed, psi, uncertainty, class fractions, licence) and `classes.json`.
     format
@@ -107,10 +108,8 @@ def synthesize(
 
 def _blocks(generator: Generator, ensemble: PixelEnsemble) -> int:
     """How many of the generator's last blocks the ensemble knows; refused if they are not of this generator's shape."""
-    layout = generator.synthesis.layout
     blocks = len({layer.split(".")[0] for layer in ensemble.layers})
-    channels = {resolution: layout.channels(resolution) for resolution in layout.resolutions[-blocks:]}
-    layers = {f"b{r}.{conv}": n for r, n in channels.items() for conv in ("conv0", "conv1") if r > 4 or conv == "conv1"}
+    layers = generator.synthesis.layout.feature_channels(blocks)
     if layers != ensemble.layers:
         raise InputError(
             f"the ensemble was fitted on the layers {', '.join(ensemble.layers)}; "
@@ -119,36 +118,47 @@ def _blocks(generator: Generator, ensemble: PixelEnsemble) -> int:
     return blocks
 
 
-def _check_made(folder: Path, latents: Latents) -> None:
+def _check_made(folder: Path, latents: Latents | SeededLatents) -> None:
     """Refuse to go on with pairs that are not those of the first latents, before anything is touched."""
-    for record in read_ledger(folder):
-        if record.index >= len(latents):
-            raise InputError(
-                f"{folder} holds pair {record.index} already, and {len(latents)} are asked for; "
-                "ask for more, or open the set and take a subset"
-            )
-        if record.latent != _latent_digest(latents, record.index):
-            raise InputError(
-                f"pair {record.index} in {folder} was made from another latent (seed {record.seed}); "
-                "add --redo to replace the set, or use another study"
-            )
+    made = read_ledger(folder).select(["index", "seed", "latent"])
+    indices = made["index"].to_numpy()
+    if (indices >= len(latents)).any():
+        raise InputError(
+            f"{folder} holds pair {indices[indices >= len(latents)].min()} already, and {len(latents)} are asked for; "
+            "ask for more, or open the set and take a subset"
+        )
+    for start in track(range(0, len(indices), _COMPARED), "comparing latents"):
+        asked = latents.subset(indices[start : start + _COMPARED].tolist())
+        for i, pair in enumerate(made.slice(start, _COMPARED).to_pylist()):
+            if pair["latent"] != asked.fingerprint(i):
+                raise InputError(
+                    f"pair {pair['index']} in {folder} was made from another latent (seed {pair['seed']}); "
+                    "add --redo to replace the set, or use another study"
+                )
 
 
 def _make_missing(
-    generator: Generator, ensemble: PixelEnsemble, latents: Latents, folder: Path, pairs: PairFormat, window: int
+    generator: Generator,
+    ensemble: PixelEnsemble,
+    latents: Latents | SeededLatents,
+    folder: Path,
+    pairs: PairFormat,
+    window: int,
 ) -> None:
     mend_ledger(folder)
-    made = {record.index for record in read_ledger(folder)}
+    missing = np.ones(len(latents), bool)
+    missing[read_ledger(folder)["index"].to_numpy()] = False
     pairs.prepare(len(latents), generator.resolution)
-    for i in track([i for i in range(len(latents)) if i not in made], "pairs"):
-        image, mask, uncertainty = make_pair(generator, ensemble, latents.w[i], window=window)
+    for i in track(np.flatnonzero(missing).tolist(), "pairs"):
+        latent = latents.subset([i])
+        image, mask, uncertainty = make_pair(generator, ensemble, latent.w[0], window=window)
         pairs.write(i, image, mask, uncertainty.astype(np.float16))
         fractions = np.bincount(mask.ravel(), minlength=len(ensemble.class_list)) / mask.size
         record = PairRecord(
             index=i,
-            seed=int(latents.seed[i]),
-            psi=float(latents.psi[i]),
-            latent=_latent_digest(latents, i),
+            seed=int(latent.seed[0]),
+            psi=float(latent.psi[0]),
+            latent=latent.fingerprint(0),
             uncertainty=image_score(uncertainty),
             fractions=tuple(fractions.tolist()),
         )
@@ -162,7 +172,7 @@ def make_pair(
     """Image (H, W, 3) uint8, mask (H, W) uint8 and uncertainty (H, W) float32 of one latent w (num_ws, w_dim)."""
     device = next(generator.parameters()).device
     blocks = _blocks(generator, ensemble)
-    image, features = generator.image_and_features(torch.as_tensor(w)[None].to(device), blocks=blocks, noise="const")
+    image, features = generator.image_and_features(torch.tensor(w, device=device)[None], blocks=blocks, noise="const")
     size = generator.resolution
     mask = np.empty((size, size), np.uint8)
     uncertainty = np.empty((size, size), np.float32)
@@ -182,7 +192,3 @@ def image_score(uncertainty: Uncertainty) -> float:
     """Mean over the most uncertain tenth of the pixels, in nats (Zhang et al. 2021, section 3.2)."""
     count = max(uncertainty.size // 10, 1)
     return float(np.partition(uncertainty.ravel(), -count)[-count:].mean(dtype=np.float64))
-
-
-def _latent_digest(latents: Latents, i: int) -> str:
-    return digest({"w": latents.w[i]})[:16]

@@ -42,6 +42,15 @@ class Layout:
         """Feature channels of a block."""
         return min(self.channel_base // resolution, self.channel_max)
 
+    def feature_channels(self, blocks: int) -> dict[str, int]:
+        """{layer: channels} of the convolutions of the last `blocks` blocks, lowest resolution first."""
+        return {
+            f"b{resolution}.{convolution}": self.channels(resolution)
+            for resolution in self.resolutions[-blocks:]
+            for convolution in ("conv0", "conv1")
+            if resolution > 4 or convolution == "conv1"  # the first block has one
+        }
+
     def low_precision(self, resolution: int, top: int) -> bool:
         """Whether a block is among the `top` highest resolutions, and at least 8 px, that run in half precision."""
         return top > 0 and resolution >= max(2 * self.resolution >> top, 8)

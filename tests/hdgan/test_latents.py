@@ -1,10 +1,11 @@
+import tracemalloc
 from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 import torch
 
-from hdgan.latents import MEAN_SEED, Latents
+from hdgan.latents import MEAN_SEED, Latents, SeededLatents
 from hdgan.stylegan2 import Generator
 from tiling.errors import InputError
 
@@ -37,10 +38,51 @@ def test_the_seed_minus_one_is_the_mean_itself_on_every_layer(small_generator, l
 
 
 def test_a_seed_gives_the_same_latent_in_any_company(small_generator, latents):
-    alone = Latents.sample(small_generator, [3], psi=0.5)
-    np.testing.assert_allclose(alone.w[0], latents.w[0], atol=1e-6)
+    many = Latents.sample(small_generator, range(100), psi=0.5)
+    for seeds in ([3], [7, 3], range(3, 20), range(99, 2, -1)):
+        drawn = Latents.sample(small_generator, seeds, psi=0.5)
+        assert same(drawn, many.subset(seeds))
+    np.testing.assert_array_equal(latents.w[0], many.w[3])
+    assert latents.fingerprint(0) == many.fingerprint(3) != many.fingerprint(4)
+
+
+def test_subsets_and_joined_latents_keep_every_field(latents):
     assert same(latents.subset([2, 0]), replace(latents, **{f.name: getattr(latents, f.name)[[2, 0]]
                                                             for f in fields(Latents)}))  # fmt: skip
+    assert same(latents.subset([0]).followed_by(latents.subset([1, 2])), latents)
+
+
+def test_a_w_that_all_layers_share_is_held_once_and_mixed_ones_as_they_are(small_generator, latents, tmp_path):
+    latents.save(tmp_path / "latents.npz")
+    for unmixed in (latents, latents.subset([1, 2]), Latents.load(tmp_path / "latents.npz")):
+        assert unmixed.w.shape == (len(unmixed), small_generator.num_ws, 32)
+        assert unmixed.w.base.nbytes == len(unmixed) * 32 * 4
+        with pytest.raises(ValueError, match="read-only"):
+            unmixed.w[0, 3:] = 0
+    w = latents.w.copy()
+    w[0, 3:] = w[1, 3:]
+    mixed = replace(latents, w=w)
+    mixed.save(tmp_path / "mixed.npz")
+    np.testing.assert_array_equal(Latents.load(tmp_path / "mixed.npz").w, w)
+    assert mixed.subset([0, 1]).w.strides[1] > 0
+
+
+def test_latents_that_are_drawn_when_asked_for_are_those_of_their_seeds(small_generator):
+    at_once, later = Latents.sample(small_generator, range(5, 75)), SeededLatents(small_generator, range(5, 75))
+    assert len(later) == 70
+    assert same(later.subset(range(70)), at_once)
+    assert same(later.subset([69]), at_once.subset([69]))
+
+
+def test_a_million_latents_that_are_drawn_when_asked_for_take_no_memory(small_generator):
+    SeededLatents(small_generator, range(1)).subset([0])  # what is imported once does not count
+    tracemalloc.start()
+    try:
+        drawn = SeededLatents(small_generator, range(1_000_000)).subset([999_999])
+        assert drawn.seed.tolist() == [999_999]
+        assert tracemalloc.get_traced_memory()[1] < 100_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_conditional_generator_takes_its_conditions():
@@ -54,8 +96,9 @@ def test_a_conditional_generator_takes_its_conditions():
 
 @pytest.mark.parametrize("seeds", [[-2], [2**32], [0, 1, 2**40]])
 def test_seeds_out_of_range_are_refused(small_generator, seeds):
-    with pytest.raises(InputError, match=r"seeds are -1 \(the mean\) or 0 to 2\^32 - 1, not"):
-        Latents.sample(small_generator, seeds)
+    for draw in (Latents.sample, SeededLatents):
+        with pytest.raises(InputError, match=r"seeds are -1 \(the mean\) or 0 to 2\^32 - 1, not"):
+            draw(small_generator, seeds)
 
 
 def test_saved_latents_come_back_as_they_were(latents, tmp_path):

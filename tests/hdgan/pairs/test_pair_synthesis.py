@@ -13,6 +13,7 @@ from PIL import Image
 from small_study import make_ensemble, make_latents, make_small_generator
 
 from hdgan.labels import KIDNEY, ClassList, LabelClass
+from hdgan.latents import SeededLatents
 from hdgan.pairs import PairSet, synthesize
 from hdgan.pairs.synthesis import image_score
 from hdgan.pixels import PixelEnsemble
@@ -45,7 +46,7 @@ def test_a_pair_is_the_generators_image_and_the_ensembles_labels_of_it(
 ):
     assert len(made) == 5
     for i, pair in enumerate(made):
-        image = to_uint8(small_generator.synthesis(torch.from_numpy(latents.w[i : i + 1]), noise="const"))[0]
+        image = to_uint8(small_generator.synthesis(torch.tensor(latents.w[i : i + 1]), noise="const"))[0]
         np.testing.assert_array_equal(pair.image(), image)
         features = small_store.window(i, y=0, x=0, h=32, w=32)  # half precision: not every pixel is certain
         labels, uncertainty = random_ensemble.predict(features)
@@ -137,6 +138,19 @@ def test_more_latents_add_to_a_finished_set(small_generator, random_ensemble, la
         assert len(pairs) == n
     synthesize(small_generator, random_ensemble, latents, tmp_path / "at_once", format=format)
     assert content(tmp_path / "grown") == content(tmp_path / "at_once")
+
+
+def test_latents_drawn_when_asked_for_give_the_same_set_as_those_drawn_at_once(
+    made, small_generator, random_ensemble, tmp_path
+):
+    def seeded(first: int, n: int) -> SeededLatents:
+        return SeededLatents(small_generator, range(first, first + n), psi=0.2)
+
+    for n in (2, 5):
+        synthesize(small_generator, random_ensemble, seeded(10, n), tmp_path / "pairs", classes=CLASSES)
+    assert content(tmp_path / "pairs") == content(made.path)
+    with pytest.raises(InputError, match=r"pair 0 .* was made from another latent \(seed 10\)"):
+        synthesize(small_generator, random_ensemble, seeded(11, 5), tmp_path / "pairs", classes=CLASSES)
 
 
 def test_a_finished_set_is_recognised_and_other_requests_are_refused(made, small_generator, random_ensemble, latents):

@@ -27,7 +27,7 @@ QUICK = Preset(batch=128, epoch_pixels=1024, epochs=4, dropout=0.3, noise_probab
 @pytest.fixture(scope="module")
 def images(small_generator):
     latents = make_latents(small_generator, 6)
-    return dict(enumerate(to_uint8(small_generator.synthesis(torch.from_numpy(latents.w), noise="const"))))
+    return dict(enumerate(to_uint8(small_generator.synthesis(torch.tensor(latents.w), noise="const"))))
 
 
 def test_the_default_learns_what_the_features_tell_and_beats_colour(small_store, label_maps, images, tmp_path):

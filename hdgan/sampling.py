@@ -12,6 +12,7 @@ from hdgan.latents import Latents
 from hdgan.pictures import ImageFiles, contact_sheet, write_png
 from hdgan.samples import LATENTS, image_path
 from hdgan.stylegan2 import Generator, load_generator, to_uint8
+from tiling.errors import InputError
 from tiling.files import sweep_partials
 from tiling.progress import track
 from tiling.stage import RECORD, Stage
@@ -24,7 +25,7 @@ def render(generator: Generator, latents: Latents) -> Iterator[Image]:
     """Images (R, R, 3) uint8 of latents, one at a time, with the noise that the generator stores."""
     device = next(generator.parameters()).device
     for w in latents.w:
-        yield to_uint8(generator.synthesis(torch.from_numpy(w[None]).to(device), noise="const"))[0]
+        yield to_uint8(generator.synthesis(torch.tensor(w, device=device)[None], noise="const"))[0]
 
 
 def sample(
@@ -37,6 +38,9 @@ def sample(
     redo: bool = False,
 ) -> Latents:
     """Draw images of a generator and keep what they were made from; the same call continues a killed one.
+
+    A call with more seeds that count on from the last adds their samples, and leaves those that are there as they are:
+    what was made of them (masks, features) stays valid, as the folder's fingerprint does not depend on their number.
 
     Parameters
     ----------
@@ -55,16 +59,33 @@ def sample(
     """
     generator = load_generator(generator_file)
     latents = Latents.sample(generator, seeds, psi=psi)  # before anything is discarded
-    config = {"seeds": _ranges(seeds), "psi": psi}
+    if not redo:
+        _refuse_fewer(out, len(seeds))
+    config = {"seeds": _beginning(seeds), "n": len(seeds), "psi": psi}
     inputs = {"generator": _made(generator_file)}
-    with Stage.begin(out, name="sample", config=config, inputs=inputs, redo=redo) as stage:
+    with Stage.begin(out, name="sample", config=config, inputs=inputs, grows=("n",), redo=redo) as stage:
         if not stage.complete:
+            latents = _with_those_there(out, latents)
+            latents.save(out / LATENTS)  # before any image: it tells what the images are of
             _draw_missing(generator.to(device), latents, out)
             shown = ImageFiles([image_path(out, index) for index in range(min(len(latents), _SHEET_IMAGES))])
             write_png(out / "contact-sheet.png", contact_sheet(shown, columns=12))
-            latents.save(out / LATENTS)
-            stage.finish(principal=[out / LATENTS], summary={"images": len(latents)}, licence=generator.licence)
-    return latents
+            stage.finish(summary={"images": len(latents)}, licence=generator.licence)
+    return Latents.load(out / LATENTS)
+
+
+def _refuse_fewer(out: Path, n: int) -> None:
+    if image_path(out, n).exists():
+        raise InputError(f"{out} holds sample {n} already, and {n} are asked for; ask for more, or use another study")
+
+
+def _with_those_there(out: Path, latents: Latents) -> Latents:
+    """`latents`, the first of which are those that the folder holds, to the last bit, wherever they were drawn."""
+    if not (out / LATENTS).exists():
+        return latents
+    there = Latents.load(out / LATENTS)
+    kept = min(len(there), len(latents))
+    return there.subset(range(kept)).followed_by(latents.subset(range(kept, len(latents))))
 
 
 def _draw_missing(generator: Generator, latents: Latents, out: Path) -> None:
@@ -81,12 +102,13 @@ def _made(generator_file: Path) -> Path:
     return generator_file.parent if (generator_file.parent / RECORD).exists() else generator_file
 
 
-def _ranges(seeds: Sequence[int]) -> str:
-    """Seeds in short: "-1,0-499"."""
-    parts: list[list[int]] = []
+def _beginning(seeds: Sequence[int]) -> str:
+    """Seeds in short, without the last, up to which they count: "-1,0-". With their number it tells them all."""
+    runs: list[list[int]] = []
     for seed in seeds:
-        if parts and seed == parts[-1][1] + 1 and parts[-1][0] >= 0:
-            parts[-1][1] = seed
+        if runs and seed == runs[-1][1] + 1 and runs[-1][0] >= 0:
+            runs[-1][1] = seed
         else:
-            parts.append([seed, seed])
-    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in parts)
+            runs.append([seed, seed])
+    closed = [str(a) if a == b else f"{a}-{b}" for a, b in runs[:-1]]
+    return ",".join([*closed, f"{runs[-1][0]}-"])

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from hdgan.cli.options import DEFAULT_STUDY, DeviceOption, QuietOption, RedoOption, SeedOption, StudyOption, say
 from hdgan.study import Study
 from tiling.errors import InputError
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
-    from pathlib import Path
-
-    from hdgan.features import FeatureStore
+from tiling.wording import counted
 
 
 def features(
@@ -26,28 +21,28 @@ def features(
     redo: RedoOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Store the generator's features of the annotated samples.
+    """Store the generator's features of the annotated samples; called again, it adds those annotated since.
 
     Example: hdgan features --study kidney --blocks 5
     """
     from hdgan.annotations import mask_indices
-    from hdgan.features import FeatureStore, extract
+    from hdgan.features import extract
+    from hdgan.features.store import stored_latents
     from hdgan.samples import load_samples
     from hdgan.stylegan2 import load_generator
     from hdgan.stylegan2.run import GENERATOR
-    from tiling.stage import RECORD, read_record
     from training.devices import choose_device
 
     place = Study(study)
     generator_folder, samples = place.require("train"), place.require("sample")
     place.check_annotations()
     latents = load_samples(samples)[0]
-    indices = list(range(len(latents))) if all_ else mask_indices(place.annotations)
-    stored = (place.features / RECORD).exists() and read_record(place.features)["status"] == "complete"
-    if stored and not all_ and not redo:
-        _require_features(FeatureStore.open(place.features), latents.seed[indices].tolist(), study)
+    wanted = set(range(len(latents)) if all_ else mask_indices(place.annotations))
+    there = set() if redo else stored_latents(place.features)
+    indices = [i for i in range(len(latents)) if i in wanted or latents.fingerprint(i) in there]
     generator = load_generator(generator_folder / GENERATOR).to(choose_device(device))
-    inputs = {"generator": generator_folder, "latents": samples}
+    # Not the samples' folder: the features know their latents one by one, so that it may grow.
+    inputs = {"generator": generator_folder}
     store = extract(
         generator, latents.subset(indices), place.features, blocks=blocks, dtype=dtype, inputs=inputs, redo=redo
     )
@@ -84,9 +79,13 @@ def fit(
     latents, paths = load_samples(place.require("sample"))
     place.check_annotations()
     masks, classes = load_masks(place.annotations)
-    _require_features(store, latents.seed[list(masks)].tolist(), study)
-    position_of = {int(seed_): position for position, seed_ in enumerate(store.seeds)}
-    sample_of = {position_of[int(latents.seed[i])]: i for i in masks}
+    position_of = {latent: position for position, latent in enumerate(store.latents)}
+    names = {i: latents.fingerprint(i) for i in masks}
+    if missing := len(set(names.values()) - set(position_of)):
+        raise InputError(
+            f"{counted(missing, 'annotated sample')} without features: run `hdgan features --study {study}`"
+        )
+    sample_of = {position_of[name]: i for i, name in names.items()}
     images = ImageFiles(paths)
     ensemble = fit_ensemble(
         store,
@@ -123,7 +122,7 @@ def synthesize(
 
     Example: hdgan synthesize --study kidney -n 1000 --format ome-tiff
     """
-    from hdgan.latents import Latents
+    from hdgan.latents import SeededLatents
     from hdgan.pairs import synthesize as make_pairs
     from hdgan.pixels import PixelEnsemble
     from hdgan.pixels.fitting import ENSEMBLE
@@ -134,20 +133,13 @@ def synthesize(
     place = Study(study)
     inputs = {"generator": place.require("train"), "classifiers": place.require("fit")}
     generator = load_generator(inputs["generator"] / GENERATOR)
-    latents = Latents.sample(generator, range(first_seed, first_seed + n), psi=psi)
+    latents = SeededLatents(generator, range(first_seed, first_seed + n), psi=psi)
     chosen = choose_device(device)
     ensemble = PixelEnsemble.load(inputs["classifiers"] / ENSEMBLE, device=chosen)
     pairs = make_pairs(
         generator.to(chosen), ensemble, latents, place.pairs, format=format_, window=window, inputs=inputs, redo=redo
     )
     say(f"{place.pairs}: {len(pairs)} image-mask pairs of {generator.resolution} px", quiet)
-
-
-def _require_features(store: FeatureStore, seeds: Collection[int], study: Path) -> None:
-    if missing := len(set(seeds) - set(store.seeds.tolist())):
-        raise InputError(
-            f"{missing} annotated samples have no features yet: run `hdgan features --study {study} --redo`"
-        )
 
 
 def _parse_split(text: str | None) -> tuple[int, int, int] | None:

@@ -79,7 +79,7 @@ def train(
 
 def sample(
     study: StudyOption = DEFAULT_STUDY,
-    n: Annotated[int, typer.Option("-n", help="How many images.", min=1)] = 500,
+    n: Annotated[int, typer.Option("-n", help="How many; asked for more later, it adds them.", min=1)] = 500,
     psi: Annotated[float, typer.Option(help="Truncation.")] = 0.7,
     first_seed: Annotated[int, typer.Option(help="Seeds count up from here.", min=0)] = 0,
     mean: Annotated[bool, typer.Option(help="Put the image of the mean w first, as HDGAN does.")] = False,

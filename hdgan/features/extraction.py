@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from hdgan.features.store import ARRAYS, FeatureStore, describe, group_name, write_latent
+from hdgan.features.store import ARRAYS, DESCRIPTION, FeatureStore, describe, stored_latents, write_latent
 from hdgan.provenance import digest
 from tiling.errors import InputError
 from tiling.files import sweep_partials
@@ -37,7 +37,8 @@ def extract(
     """Store the outputs of both convolutions of the generator's last blocks (Rizvi et al. 2022) for every latent.
 
     Noise is the stored one ("const"), so that the features belong to the image that the expert labelled. A killed
-    extraction goes on with the same call at the latent where it was.
+    extraction goes on with the same call at the latent where it was. A call with more latents, in any order, computes
+    the features of those that are new; it ends with the same store as if all had been asked for at once.
 
     Parameters
     ----------
@@ -57,8 +58,8 @@ def extract(
     Raises
     ------
     InputError
-        For blocks that the generator lacks, no latents, or features that float16 cannot hold; and as
-        :meth:`tiling.stage.Stage.begin`.
+        For blocks that the generator lacks, no latents, fewer latents than there are in `out`, or features that
+        float16 cannot hold; and as :meth:`tiling.stage.Stage.begin`.
     """
     if dtype not in DTYPES:
         raise InputError(f"dtype must be {' or '.join(DTYPES)}, not {dtype!r}")
@@ -67,30 +68,48 @@ def extract(
         raise InputError(f"blocks must be 1 to {most}, of a generator of {generator.resolution} px, not {blocks}")
     if len(latents) == 0:
         raise InputError("there are no latents to extract features of; draw some with `hdgan sample`")
+    folder, names = Path(out), [latents.fingerprint(i) for i in range(len(latents))]
+    if not redo:
+        _refuse_fewer(folder, names)
     config = {
         "blocks": blocks,
         "dtype": dtype,
         "generator": digest(generator.state_dict()),
-        "latents": digest({"w": latents.w}),
+        "latents": digest({"names": np.array(names)}),
     }
-    with Stage.begin(Path(out), name="features", config=config, inputs=inputs or {}, redo=redo) as stage:
+    with Stage.begin(
+        folder, name="features", config=config, inputs=inputs or {}, grows=("latents",), redo=redo
+    ) as stage:
         if not stage.complete:
-            _extract_missing(generator, latents, stage.folder / ARRAYS, blocks, dtype)
-            stage.finish(summary={"latents": len(latents), "blocks": blocks})
+            root = folder / ARRAYS
+            _extract_missing(generator, latents, names, root, blocks, dtype)
+            describe(
+                root,
+                layers=generator.synthesis.layout.feature_channels(blocks),
+                shape=(generator.resolution, generator.resolution),
+                seeds=latents.seed.tolist(),
+                latents=names,
+            )
+            stage.finish(principal=[root / DESCRIPTION], summary={"latents": len(latents), "blocks": blocks})
     return FeatureStore.open(out)
 
 
-def _extract_missing(generator: Generator, latents: Latents, root: Path, blocks: int, dtype: str) -> None:
+def _refuse_fewer(folder: Path, names: list[str]) -> None:
+    if others := len(stored_latents(folder) - set(names)):
+        raise InputError(
+            f"{folder} holds features of latents that are not asked for now ({others} of them); "
+            "ask for these as well, add --redo to replace it, or use another study"
+        )
+
+
+def _extract_missing(
+    generator: Generator, latents: Latents, names: list[str], root: Path, blocks: int, dtype: str
+) -> None:
     """Write the groups that are not there yet."""
     sweep_partials(root)
-    seeds = [int(seed) for seed in latents.seed]
-    missing = [i for i in range(len(latents)) if not (root / group_name(i)).exists()]
-    for i in track(missing, "features"):
-        layers = _features(generator, latents, i, blocks, dtype)
-        if i == missing[0]:
-            channels = {name: values.shape[0] for name, values in layers.items()}
-            describe(root, layers=channels, shape=(generator.resolution, generator.resolution), seeds=seeds)
-        write_latent(root, i, layers, seeds[i])
+    missing = {name: i for i, name in enumerate(names) if not (root / name).exists()}
+    for name, i in track(missing.items(), "features"):
+        write_latent(root, name, _features(generator, latents, i, blocks, dtype), int(latents.seed[i]))
 
 
 @torch.inference_mode()
@@ -98,7 +117,7 @@ def _features(
     generator: Generator, latents: Latents, i: int, blocks: int, dtype: str
 ) -> dict[str, npt.NDArray[np.floating[Any]]]:
     device = next(generator.parameters()).device
-    w = torch.as_tensor(latents.w[i : i + 1]).to(device)
+    w = torch.tensor(latents.w[i : i + 1], device=device)
     features = generator.features(w, blocks=blocks, noise="const")
     if dtype == "float16":
         _check_half(features, int(latents.seed[i]))

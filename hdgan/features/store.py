@@ -18,7 +18,7 @@ from tiling.errors import InputError
 from tiling.files import replacing, write_json
 from tiling.stage import completed
 
-ARRAYS = "features.zarr"
+ARRAYS, DESCRIPTION = "features.zarr", "zarr.json"
 _CHUNK = 256  # px: a chunk of a full-resolution layer is 1 to 4 MiB
 _BLOCK = 512  # px: single pixels are gathered block by block, so that a few of them do not read a whole map
 
@@ -36,6 +36,8 @@ class FeatureStore:
         (H, W) of the images in px.
     seeds
         (N,) int64: the latents' seeds.
+    latents
+        Fingerprints of the N latents, see :meth:`hdgan.Latents.fingerprint`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -44,6 +46,7 @@ class FeatureStore:
         self.layers: dict[str, int] = {entry["name"]: entry["channels"] for entry in root.attrs["layers"]}
         self.shape: tuple[int, int] = tuple(root.attrs["shape"])
         self.seeds: npt.NDArray[np.int64] = np.asarray(root.attrs["seeds"], np.int64)
+        self.latents: tuple[str, ...] = tuple(root.attrs["latents"])
         self._arrays: dict[tuple[int, str], Any] = {}
 
     @classmethod
@@ -96,7 +99,7 @@ class FeatureStore:
         if layer not in self.layers:
             raise InputError(f"layer {layer!r} is not in {self.path}, which holds {', '.join(self.layers)}")
         if (i, layer) not in self._arrays:
-            self._arrays[i, layer] = zarr.open_array(self.path / ARRAYS / group_name(i) / layer, mode="r")
+            self._arrays[i, layer] = zarr.open_array(self.path / ARRAYS / self.latents[i] / layer, mode="r")
         return self._arrays[i, layer]
 
     def _layer_patch(self, array: Any, y: int, x: int, h: int, w: int) -> Patch:
@@ -109,24 +112,26 @@ class FeatureStore:
         return Patch(np.pad(values, [(0, 0), *outside], mode="edge"), top, left, scale)
 
 
-def group_name(i: int) -> str:
-    """Name of a latent's group."""
-    return f"{i:06d}"
+def stored_latents(folder: Path) -> set[str]:
+    """Fingerprints of the latents whose features are in the folder of an extraction, finished or not."""
+    return {entry.name for entry in (folder / ARRAYS).glob("[!.]*") if entry.is_dir()}
 
 
-def describe(root: Path, *, layers: Mapping[str, int], shape: tuple[int, int], seeds: Sequence[int]) -> None:
-    """Write the root group, with what a store needs to know of its layers as zarr attributes."""
+def describe(
+    root: Path, *, layers: Mapping[str, int], shape: tuple[int, int], seeds: Sequence[int], latents: Sequence[str]
+) -> None:
+    """Write the root group, with what a store needs to know as zarr attributes: of its layers, and whose they are."""
     entries = [{"name": name, "channels": channels} for name, channels in layers.items()]
-    attributes = {"layers": entries, "shape": list(shape), "seeds": list(seeds)}
-    write_json(root / "zarr.json", {"zarr_format": 3, "node_type": "group", "attributes": attributes})
+    attributes = {"layers": entries, "shape": list(shape), "seeds": list(seeds), "latents": list(latents)}
+    write_json(root / DESCRIPTION, {"zarr_format": 3, "node_type": "group", "attributes": attributes})
 
 
-def write_latent(root: Path, i: int, layers: Mapping[str, npt.NDArray[np.floating[Any]]], seed: int) -> None:
+def write_latent(root: Path, latent: str, layers: Mapping[str, npt.NDArray[np.floating[Any]]], seed: int) -> None:
     """Add a latent's group, each layer one file of uncompressed chunks; the group appears when it is whole.
 
     Features are noise to a compressor (a tenth gained), and uncompressed chunks are read six times faster.
     """
-    with replacing(root / group_name(i)) as partial:
+    with replacing(root / latent) as partial:
         group = zarr.open_group(partial, mode="w", zarr_format=3, attributes={"seed": seed})
         for name, values in layers.items():
             chunks = (values.shape[0], min(_CHUNK, values.shape[1]), min(_CHUNK, values.shape[2]))

@@ -12,9 +12,11 @@ from small_study import make_latents
 from torch.nn.functional import interpolate
 
 from hdgan.features import FeatureStore, extract
+from hdgan.latents import Latents
 from hdgan.stylegan2.generator import Generator
 from tiling.errors import InputError
 from tiling.files import fingerprint
+from tiling.stage import fingerprint_of
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +27,7 @@ def made(small_generator, tmp_path_factory):
 
 
 def whole_map(generator: Generator, w: np.ndarray) -> np.ndarray:
-    features = generator.features(torch.as_tensor(w), blocks=4)
+    features = generator.features(torch.tensor(w), blocks=4)
     maps = [v.half().float() for v in features.values()]
     return torch.cat([interpolate(m, size=(32, 32), mode="bilinear", align_corners=False) for m in maps], 1)[0].numpy()
 
@@ -51,6 +53,7 @@ def test_a_store_knows_its_layers_in_order(made):
     assert store.shape == (32, 32)
     assert len(store) == 3
     assert store.seeds.tolist() == [10, 11, 12]
+    assert store.latents == tuple(made[1].fingerprint(i) for i in range(3))
     assert store.native(0, "b8.conv0").shape == (32, 8, 8)
     assert store.native(0, "b8.conv0").dtype == np.float16
 
@@ -72,22 +75,38 @@ def test_an_extraction_that_lost_a_latent_makes_only_that_one_again(made, tmp_pa
     extract(generator, latents, out, blocks=4)
     record = json.loads((out / "stage.json").read_text())
     (out / "stage.json").write_text(json.dumps(record | {"status": "running"}))
-    (out / "features.zarr" / "000001").rename(out / "features.zarr" / ".partial-0-000001")
-    kept = (out / "features.zarr" / "000000").stat().st_mtime_ns
+    first, lost = (out / "features.zarr" / latents.fingerprint(i) for i in (0, 1))
+    lost.rename(lost.with_name(f".partial-0-{lost.name}"))
+    kept = first.stat().st_mtime_ns
     with pytest.raises(InputError, match="only half made"):
         FeatureStore.open(out)
     extract(generator, latents, out, blocks=4)
-    assert (out / "features.zarr" / "000000").stat().st_mtime_ns == kept
+    assert first.stat().st_mtime_ns == kept
     assert fingerprint(out / "features.zarr") == fingerprint(store.path / "features.zarr")
     assert not list((out / "features.zarr").glob(".partial*"))
+
+
+def test_latents_that_are_added_anywhere_cost_their_own_features_only(made, tmp_path):
+    generator, latents, store = made
+    out = tmp_path / "features"
+    root = out / "features.zarr"
+    before = extract(generator, latents.subset([1]), out, blocks=4)
+    kept = (root / latents.fingerprint(1)).stat().st_mtime_ns
+    first = fingerprint_of(out)
+    after = extract(generator, latents, out, blocks=4)
+    assert (root / latents.fingerprint(1)).stat().st_mtime_ns == kept
+    np.testing.assert_array_equal(after.native(1, "b16.conv0"), before.native(0, "b16.conv0"))
+    assert fingerprint(root) == fingerprint(store.path / "features.zarr")
+    assert fingerprint_of(out) == fingerprint_of(store.path) != first
 
 
 def test_other_weights_other_latents_and_bad_requests_are_refused(made):
     generator, latents, store = made
     with pytest.raises(InputError, match="blocks = 4, and now 3"):
         extract(generator, latents, store.path, blocks=3)
-    with pytest.raises(InputError, match="was made with latents"):
-        extract(generator, latents.subset([0, 1]), store.path, blocks=4)
+    for others in (latents.subset([0, 1]), Latents.sample(generator, [10, 11, 12], psi=0.3)):
+        with pytest.raises(InputError, match="holds features of latents that are not asked for now"):
+            extract(generator, others, store.path, blocks=4)
     with pytest.raises(InputError, match="float16 or float32, not 'int4'"):
         extract(generator, latents, store.path, dtype="int4")
     with pytest.raises(InputError, match="latent 3 is not in"):
@@ -123,25 +142,27 @@ def test_features_too_large_for_half_precision_are_refused_and_kept_in_single(ma
 
 
 @pytest.mark.slow
-def test_an_extraction_killed_anywhere_ends_with_the_same_store(made, tmp_path):
+def test_an_extraction_killed_anywhere_and_then_asked_for_more_ends_with_the_same_store(made, tmp_path):
+    _, latents, store = made
     script = tmp_path / "run.py"
     script.write_text(f"""
 import sys
-import time
 import torch
 sys.path.insert(0, {str(Path(__file__).parents[1])!r})
 torch.set_num_threads(1)
 from small_study import make_latents, make_small_generator
 from hdgan.features import extract
 generator = make_small_generator()
-extract(generator, make_latents(generator, 3), {str(tmp_path / "features")!r}, blocks=4)
+places = [int(place) for place in sys.argv[1:]]
+extract(generator, make_latents(generator, 3).subset(places), {str(tmp_path / "features")!r}, blocks=4)
 """)
     root = tmp_path / "features" / "features.zarr"
-    for latent in range(3):
-        process = subprocess.Popen([sys.executable, str(script)])
-        while process.poll() is None and not (root / f"{latent:06d}").exists():
+    for last, places in ((2, "2"), (0, "02"), (0, "012"), (1, "012")):
+        process = subprocess.Popen([sys.executable, str(script), *places])
+        while process.poll() is None and not (root / latents.fingerprint(last)).exists():
             time.sleep(0.002)
         process.kill()
         process.wait()
-    subprocess.run([sys.executable, str(script)], check=True)
-    assert fingerprint(root) == fingerprint(made[2].path / "features.zarr")
+    subprocess.run([sys.executable, str(script), *"012"], check=True)
+    assert fingerprint(root) == fingerprint(store.path / "features.zarr")
+    assert fingerprint_of(tmp_path / "features") == fingerprint_of(store.path)

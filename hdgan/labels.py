@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +26,22 @@ class LabelClass:
     name: str
     colour: tuple[int, int, int]
 
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON-able values."""
+        return {"name": self.name, "colour": list(self.colour)}
+
+    @classmethod
+    def from_dict(cls, value: object) -> LabelClass:
+        """What :meth:`to_dict` gave; anything else is an :class:`InputError`."""
+        match value:
+            case {"name": str(name), "colour": [int(red), int(green), int(blue)]}:
+                if all(0 <= part <= 255 for part in (red, green, blue)):
+                    return cls(name, (red, green, blue))
+        raise InputError(
+            'a class has a name and a colour of three numbers from 0 to 255, as {"name": "vessel", '
+            f'"colour": [190, 40, 50]}}, not {reprlib.repr(value)}'
+        )
+
 
 @dataclass(frozen=True)
 class ClassList:
@@ -38,8 +56,8 @@ class ClassList:
         names = [c.name for c in self.classes]
         if not 1 <= len(names) < UNLABELLED:
             raise InputError(f"a study has 1 to {UNLABELLED - 1} classes, not {len(names)}")
-        if len(set(names)) < len(names):
-            raise InputError(f"class names must differ: {', '.join(names)}")
+        if len({name.casefold() for name in names}) < len(names):
+            raise InputError(f"class names must differ, and not only in upper and lower case: {', '.join(names)}")
 
     def __len__(self) -> int:
         return len(self.classes)
@@ -72,27 +90,28 @@ class ClassList:
 
     def save(self, path: Path) -> None:
         """Write `classes.json`."""
-        rows = [{"index": i, "name": c.name, "colour": list(c.colour)} for i, c in enumerate(self.classes)]
+        rows = [{"index": i} | c.to_dict() for i, c in enumerate(self.classes)]
         write_json(path, {"classes": rows})
 
     @classmethod
     def load(cls, path: Path) -> ClassList:
-        """Read `classes.json`."""
-        content = read_json(path)
+        """Read `classes.json`; an :class:`InputError` that names the file if it is not a list of classes."""
+        rows = read_json(path).get("classes")
+        if not isinstance(rows, list):
+            raise InputError(f'{path} has no list "classes"')
         try:
-            rows = sorted(content["classes"], key=lambda row: int(row["index"]))
-            classes = tuple(LabelClass(str(row["name"]), _colour(row["colour"])) for row in rows)
-        except (KeyError, TypeError) as error:
-            raise InputError(f"{path} lacks index, name or colour of a class: {error}") from error
-        if [int(row["index"]) for row in rows] != list(range(len(rows))):
-            raise InputError(f"{path}: class indices must count from 0 without gaps")
-        return cls(classes)
+            return cls(_in_order(rows))
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
 
 
-def _colour(value: object) -> tuple[int, int, int]:
-    if not (isinstance(value, list) and len(value) == 3 and all(isinstance(v, int) and 0 <= v <= 255 for v in value)):
-        raise InputError(f"a colour is three numbers from 0 to 255, not {value!r}")
-    return value[0], value[1], value[2]
+def _in_order(rows: list[Any]) -> tuple[LabelClass, ...]:
+    """Classes by their "index"."""
+    classes = [LabelClass.from_dict(row) for row in rows]
+    indices = [row.get("index") for row in rows]
+    if not all(isinstance(index, int) for index in indices) or sorted(indices) != list(range(len(rows))):
+        raise InputError(f"class indices must count from 0 without gaps, not {', '.join(map(reprlib.repr, indices))}")
+    return tuple(classes[indices.index(place)] for place in range(len(rows)))
 
 
 KIDNEY = ClassList(

@@ -37,7 +37,8 @@ def test_saved_classes_come_back_in_index_order(tmp_path):
     ("names", "message"),
     [
         ([], "has 1 to 254 classes, not 0"),
-        (["a", "b", "a"], "class names must differ: a, b, a"),
+        (["a", "b", "a"], "class names must differ, and not only in upper and lower case: a, b, a"),
+        (["Artery", "vein", "artery"], "class names must differ, .*: Artery, vein, artery"),
         ([str(i) for i in range(255)], "has 1 to 254 classes, not 255"),
     ],
 )
@@ -51,12 +52,24 @@ def test_impossible_lists_are_refused(names, message):
     [
         ("{", "is not JSON"),
         ("[]", "holds a JSON list, not an object"),
-        ("{}", "lacks index, name or colour of a class: 'classes'"),
-        ('{"classes": [{"index": 0, "name": "a"}]}', "lacks index, name or colour of a class: 'colour'"),
+        ("{}", 'has no list "classes"'),
+        (
+            '{"classes": [{"index": 0, "name": "a"}]}',
+            "json: a class has a name .*, not {'index': 0, 'name'",
+        ),
+        ('{"classes": [null]}', "a class has a name and a colour of three numbers .*, not None"),
+        ('{"classes": [{"index": 0, "name": 5, "colour": [0, 0, 0]}]}', "a class has a name and a colour"),
+        ('{"classes": [{"index": "one", "name": "a", "colour": [0, 0, 0]}]}', "count from 0 without gaps, not 'one'"),
+        ('{"classes": [{"index": null, "name": "a", "colour": [0, 0, 0]}]}', "count from 0 without gaps, not None"),
+        ('{"classes": [{"name": "a", "colour": [0, 0, 0]}]}', "count from 0 without gaps, not None"),
+        ('{"classes": []}', "json: a study has 1 to 254 classes, not 0"),
         ('{"classes": [{"index": 1, "name": "a", "colour": [0, 0, 0]}]}', "must count from 0 without gaps"),
-        ('{"classes": [{"index": 0, "name": "a", "colour": [0, 0, 256]}]}', "three numbers from 0 to 255, not"),
-        ('{"classes": [{"index": 0, "name": "a", "colour": "red"}]}', "three numbers from 0 to 255, not 'red'"),
-        ('{"classes": 5}', "lacks index, name or colour of a class"),
+        ('{"classes": [{"index": 0, "name": "a", "colour": [0, 0, 256]}]}', "three numbers from 0 to 255, as"),
+        (
+            '{"classes": [{"index": 0, "name": "a", "colour": "red"}]}',
+            "from 0 to 255, .* {'colour': 'red'",
+        ),
+        ('{"classes": 5}', 'has no list "classes"'),
     ],
 )
 def test_files_that_are_no_class_list_are_refused(tmp_path, content, message):

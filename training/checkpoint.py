@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import safetensors
 import safetensors.torch
@@ -22,6 +22,8 @@ from tiling.files import remove, replacing, sweep_partials
 _HEADER = "hdgan"
 _TENSOR = "__tensor__"
 _PAIRS = "__pairs__"
+
+M = TypeVar("M", bound=torch.nn.Module)
 
 
 def save_weights(path: Path, tensors: Mapping[str, Tensor], *, kind: str, about: Mapping[str, Any]) -> None:
@@ -57,6 +59,28 @@ def load_weights(path: Path, *, kind: str, needs: Collection[str] = ()) -> tuple
 
 def load_strictly(module: torch.nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
     """Put tensors into a module; every name and shape must fit, else an :class:`InputError` names those that do not."""
+    _refuse_misfits(module, tensors, path)
+    module.load_state_dict(dict(tensors))
+
+
+def build_network(make: Callable[[], M], tensors: Mapping[str, Tensor], path: Path) -> M:
+    """The network that `make` makes, on the CPU, with the tensors of a file.
+
+    It is made on the meta device and takes memory only when every name and shape fits: what the file says of itself
+    cannot make it larger than the file. An :class:`InputError` of `make` is given the file's name.
+    """
+    try:
+        with torch.device("meta"):
+            network = make()
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    _refuse_misfits(network, tensors, path)
+    network.to_empty(device="cpu")
+    network.load_state_dict(dict(tensors))
+    return network
+
+
+def _refuse_misfits(module: torch.nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
     own = module.state_dict()
     missing = sorted(own.keys() - tensors.keys())
     unknown = sorted(tensors.keys() - own.keys())
@@ -65,7 +89,6 @@ def load_strictly(module: torch.nn.Module, tensors: Mapping[str, Tensor], path: 
         if names:
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
             raise InputError(f"{path} {what} {', '.join(names[:3])}{more}; it was made for another network")
-    module.load_state_dict(dict(tensors))
 
 
 def save_state(path: Path, state: Mapping[str, Any]) -> None:

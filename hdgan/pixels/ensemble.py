@@ -13,11 +13,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from hdgan.checks import check_number, check_texts
 from hdgan.features.patch import Patch
 from hdgan.labels import ClassList, LabelClass, LabelMap
 from hdgan.pixels.folded import Folded, first_layer_groups, label_cells, window_group
 from tiling.errors import InputError
-from training.checkpoint import load_strictly, load_weights, save_weights
+from training.checkpoint import build_network, load_weights, save_weights
 
 _KIND = "pixel ensemble"
 
@@ -90,8 +91,7 @@ class PixelEnsemble(nn.Module):
         weight_deviation: float | None = None,
     ) -> None:
         super().__init__()
-        if members < 1 or not hidden or min(hidden) < 1:
-            raise InputError(f"an ensemble needs members and hidden units, not members={members}, hidden={hidden}")
+        _check_sizes(layers, members, hidden, dropout)
         self.layers = dict(layers)
         self.class_list = with_colours(classes)
         self.members, self.hidden, self.dropout = members, tuple(hidden), dropout
@@ -176,7 +176,7 @@ class PixelEnsemble(nn.Module):
         """Write weights and, in the file's header, everything else, as safetensors."""
         about = {
             "layers": self.layers,
-            "classes": [{"name": c.name, "colour": list(c.colour)} for c in self.class_list],
+            "classes": [c.to_dict() for c in self.class_list],
             "members": self.members,
             "hidden": list(self.hidden),
             "dropout": self.dropout,
@@ -190,17 +190,37 @@ class PixelEnsemble(nn.Module):
         path = Path(path)
         needs = ("layers", "classes", "members", "hidden", "dropout", "licence")
         tensors, about = load_weights(path, kind=_KIND, needs=needs)
-        ensemble = cls(
-            layers=about["layers"],
-            classes=[LabelClass(c["name"], tuple(c["colour"])) for c in about["classes"]],
-            members=about["members"],
-            hidden=tuple(about["hidden"]),
-            generator=torch.Generator(),
-            dropout=about["dropout"],
-        )
-        ensemble.licence = tuple(about["licence"])
-        load_strictly(ensemble, tensors, path)
-        return ensemble.to(device)
+        return build_network(lambda: _ensemble_of(about), tensors, path).to(device)
+
+
+def _ensemble_of(about: Mapping[str, Any]) -> PixelEnsemble:
+    """An ensemble as a file's header describes it."""
+    layers, classes, hidden = about["layers"], about["classes"], about["hidden"]
+    if not isinstance(layers, dict) or not isinstance(classes, list) or not isinstance(hidden, list):
+        raise InputError("no layers, classes and hidden widths of an ensemble in the header")
+    check_texts("licence", about["licence"])
+    ensemble = PixelEnsemble(
+        layers=layers,
+        classes=[LabelClass.from_dict(value) for value in classes],
+        members=about["members"],
+        hidden=tuple(hidden),
+        generator=torch.Generator(),
+        dropout=about["dropout"],
+    )
+    ensemble.licence = tuple(about["licence"])
+    return ensemble
+
+
+def _check_sizes(layers: Mapping[str, int], members: int, hidden: tuple[int, ...], dropout: float) -> None:
+    """Refuse what no network has, far beyond what anybody fits."""
+    check_number("members", members, 1, 1000)
+    check_number("number of hidden layers", len(hidden), 1, 16)
+    for width in hidden:
+        check_number("hidden width", width, 1, 2**16)
+    for name, channels in layers.items():
+        check_number(f"channels of layer {name}", channels, 1, 2**16)
+    check_number("channels of all layers", sum(layers.values()), 1, 2**20)
+    check_number("dropout", dropout, 0, 1, whole=False)
 
 
 def with_colours(classes: Iterable[str | LabelClass]) -> ClassList:

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from hdgan.checks import check_number
+
 LEVELS = 4
 STRIDE = 2 ** (LEVELS - 1)
 """Heights and widths are multiples of this."""
@@ -39,6 +41,7 @@ class UNet(nn.Module):
 
     def __init__(self, classes: int, *, width: int = 16) -> None:
         super().__init__()
+        check_number("width", width, 1, 2**12)
         widths = [width * 2**level for level in range(LEVELS)]
         self.down = nn.ModuleList(_convolutions(a, b) for a, b in zip([3, *widths], widths, strict=False))
         self.up = nn.ModuleList(_convolutions(a + b, b) for a, b in zip(widths[:0:-1], widths[-2::-1], strict=True))

@@ -14,7 +14,7 @@ from hdgan.labels import ClassList, Image, LabelMap
 from hdgan.segment.network import REACH, STRIDE, UNet
 from hdgan.segment.precision import autocast
 from tiling.errors import InputError
-from training.checkpoint import load_strictly, load_weights, save_weights
+from training.checkpoint import build_network, load_weights, save_weights
 
 WEIGHTS = "network.safetensors"
 _CLASSES = "classes.json"
@@ -38,8 +38,7 @@ class Segmenter:
         """Read the folder that :func:`~hdgan.segment.fit_segmenter` or :meth:`save` wrote."""
         classes = ClassList.load(path / _CLASSES)
         tensors, about = load_weights(path / WEIGHTS, kind=_KIND, needs=["width"])
-        network = UNet(len(classes), width=about["width"])
-        load_strictly(network, tensors, path / WEIGHTS)
+        network = build_network(lambda: UNet(len(classes), width=about["width"]), tensors, path / WEIGHTS)
         return cls(place_network(network, torch.device(device)).eval(), classes)
 
     def save(self, path: Path) -> None:

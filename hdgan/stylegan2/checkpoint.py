@@ -7,10 +7,11 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from hdgan.checks import check_texts
 from hdgan.stylegan2.discriminator import Discriminator
 from hdgan.stylegan2.generator import Generator, GeneratorConfig
 from tiling.errors import InputError
-from training.checkpoint import load_strictly, load_weights, save_weights
+from training.checkpoint import build_network, load_strictly, load_weights, save_weights
 
 GENERATOR_KIND = "generator"
 DISCRIMINATOR_KIND = "discriminator"
@@ -32,14 +33,20 @@ def load_generator(path: Path | str) -> Generator:
     """
     path = Path(path)
     tensors, about = load_weights(path, kind=GENERATOR_KIND)
-    config = about.get("config")
+    generator = build_network(lambda: _generator_of(about), tensors, path)
+    return generator.eval().requires_grad_(False)
+
+
+def _generator_of(about: Mapping[str, Any]) -> Generator:
+    """A generator as a file's header describes it."""
+    config, licence = about.get("config"), about.get("licence", [])
     names = {field.name for field in fields(GeneratorConfig)}
     if not isinstance(config, dict) or not set(config) <= names or "resolution" not in config:
-        raise InputError(f"{path} has no configuration of a generator in its header")
+        raise InputError("no configuration of a generator in the header")
+    check_texts("licence", licence)
     generator = Generator.from_config(GeneratorConfig(**config))
-    load_strictly(generator, tensors, path)
-    generator.licence = tuple(about.get("licence", ()))
-    return generator.eval().requires_grad_(False)
+    generator.licence = tuple(licence)
+    return generator
 
 
 def save_discriminator(discriminator: Discriminator, path: Path | str, *, about: Mapping[str, Any]) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from hdgan.checks import check_number
 from hdgan.stylegan2.layout import Architecture, Layout
 from hdgan.stylegan2.ops import (
     Convolution,
@@ -25,6 +26,19 @@ from hdgan.stylegan2.ops import (
     upsample2d,
 )
 from tiling.errors import InputError
+
+# Far beyond what anybody trains: what a damaged or hostile file asks for is refused before it is built.
+_WIDEST = 2**16
+_RANGES = {
+    "resolution": (8, 2**16),
+    "z_dim": (1, _WIDEST),
+    "w_dim": (1, _WIDEST),
+    "c_dim": (0, _WIDEST),
+    "channel_base": (1, 2**30),
+    "channel_max": (1, _WIDEST),
+    "mapping_layers": (0, 64),
+    "fp16_resolutions": (0, 16),
+}
 
 NoiseMode = Literal["const", "random", "none"]
 Features = dict[str, Tensor]
@@ -44,6 +58,12 @@ class GeneratorConfig:
     architecture: Architecture = "skip"
     conv_clamp: float | None = 256
     fp16_resolutions: int = 0
+
+    def __post_init__(self) -> None:
+        for name, (least, most) in _RANGES.items():
+            check_number(name, getattr(self, name), least, most)
+        if self.conv_clamp is not None:
+            check_number("conv_clamp", self.conv_clamp, 0, 1e6, whole=False)
 
 
 class LabelledMapping(nn.Module):
@@ -340,17 +360,21 @@ class Generator(nn.Module):
         image: Tensor = self.synthesis(w, noise=noise, generator=generator)
         return image
 
-    def features(self, w: Tensor, *, blocks: int = 5, noise: NoiseMode = "const") -> Features:
+    def features(
+        self, w: Tensor, *, blocks: int = 5, noise: NoiseMode = "const", generator: torch.Generator | None = None
+    ) -> Features:
         """Outputs of the synthesis layers of the last `blocks` blocks, {"b{res}.conv{0,1}": (N, C, res, res)}.
 
         Lowest resolution first. DatasetGAN (Zhang et al. 2021, section 3.1) and HDGAN (Rizvi et al. 2022) classify
         pixels by them.
         """
-        return self.image_and_features(w, blocks=blocks, noise=noise)[1]
+        return self.image_and_features(w, blocks=blocks, noise=noise, generator=generator)[1]
 
-    def image_and_features(self, w: Tensor, *, blocks: int = 5, noise: NoiseMode = "const") -> tuple[Tensor, Features]:
-        """Images (N, 3, R, R) and their features, in one pass."""
-        return self.synthesis.run(w, blocks=blocks, noise=noise)
+    def image_and_features(
+        self, w: Tensor, *, blocks: int = 5, noise: NoiseMode = "const", generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Features]:
+        """Images (N, 3, R, R) and their features, in one pass; `generator` draws the noise where it is "random"."""
+        return self.synthesis.run(w, blocks=blocks, noise=noise, generator=generator)
 
     @classmethod
     def from_config(cls, config: GeneratorConfig) -> Generator:

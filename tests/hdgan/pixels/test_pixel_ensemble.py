@@ -7,7 +7,7 @@ from hdgan.labels import KIDNEY
 from hdgan.pixels import PixelEnsemble, predict_stored
 from hdgan.pixels.folded import vote
 from tiling.errors import InputError
-from training.checkpoint import save_weights
+from training.checkpoint import load_weights, save_weights
 
 
 def by_definition(ensemble: PixelEnsemble, window: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -107,5 +107,35 @@ def test_other_files_and_other_shapes_are_refused(small_store, random_ensemble, 
         random_ensemble.logits(np.zeros((4, 3), np.float32))
     with pytest.raises(InputError, match="patches must be of the layers"):
         random_ensemble.predict({"b8.conv0": Patch(np.zeros((1, 4, 4), np.float32), 0, 0, 1)})
-    with pytest.raises(InputError, match="members=0"):
+    with pytest.raises(InputError, match="members must be a whole number from 1 to 1000, not 0"):
         PixelEnsemble(layers={"a": 1}, classes=["a"], members=0, generator=torch.Generator())
+
+
+@pytest.mark.usefixtures("little_memory")
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ({"members": 2**40}, "file: members must be a whole number from 1 to 1000, not 1099511627776"),
+        ({"members": 1000}, "file has other shapes of"),
+        ({"members": "ten"}, "members must be a whole number"),
+        ({"hidden": [2**16]}, "file has other shapes of|file has unknown"),
+        ({"hidden": [0]}, "hidden width must be a whole number"),
+        ({"hidden": [1] * 17}, "number of hidden layers must be a whole number from 1 to 16, not 17"),
+        ({"hidden": 128}, "file: no layers, classes and hidden widths"),
+        ({"layers": ["b4.conv1"]}, "file: no layers, classes and hidden widths"),
+        ({"layers": {"b4.conv1": "many"}}, r"channels of layer b4\.conv1 must be a whole number"),
+        ({"layers": {f"b{i}.conv1": 2**16 for i in range(17)}}, "channels of all layers must be"),
+        ({"classes": [{"name": "a"}]}, "file: a class has a name and a colour"),
+        ({"classes": []}, "file: a study has 1 to 254 classes, not 0"),
+        ({"dropout": None}, "dropout must be a number from 0 to 1, not None"),
+        ({"licence": "CC BY"}, "licence must be a list of texts"),
+    ],
+)
+def test_an_ensembles_header_that_does_not_fit_its_tensors_is_refused_before_anything_is_built(
+    random_ensemble, tmp_path, header, message
+):
+    random_ensemble.save(tmp_path / "file")
+    tensors, about = load_weights(tmp_path / "file", kind="pixel ensemble")
+    save_weights(tmp_path / "file", tensors, kind="pixel ensemble", about=about | header)
+    with pytest.raises(InputError, match=message):
+        PixelEnsemble.load(tmp_path / "file")

@@ -260,3 +260,21 @@ def test_images_and_files_of_another_kind_are_refused(tmp_path, network):
         Segmenter.load(tmp_path)
     with pytest.raises(InputError, match=r"classes\.json"):
         Segmenter.load(tmp_path / "absent")
+
+
+@pytest.mark.usefixtures("little_memory")
+@pytest.mark.parametrize(
+    ("width", "message"),
+    [
+        (2**40, r"network\.safetensors: width must be a whole number from 1 to 4096, not 1099511627776"),
+        (4096, r"network\.safetensors has other shapes of"),
+        ("wide", "width must be a whole number"),
+        (-4, "width must be a whole number"),
+    ],
+)
+def test_a_width_that_does_not_fit_the_weights_is_refused_before_anything_is_built(tmp_path, network, width, message):
+    segmenter = Segmenter(network, CLASSES)
+    segmenter.save(tmp_path)
+    save_weights(tmp_path / "network.safetensors", network.state_dict(), kind="segmenter", about={"width": width})
+    with pytest.raises(InputError, match=message):
+        Segmenter.load(tmp_path)

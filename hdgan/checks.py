@@ -1,0 +1,28 @@
+"""Checks on numbers that come from files and callers, before anything is sized by them."""
+
+from __future__ import annotations
+
+import reprlib
+
+from tiling.errors import InputError
+
+
+def check_number(name: str, value: object, least: float, most: float, *, whole: bool = True) -> None:
+    """An :class:`InputError` unless `value` is a number, and a whole one where that is asked, in a range.
+
+    Examples
+    --------
+    >>> check_number("members", "ten", 1, 1000)
+    Traceback (most recent call last):
+    tiling.errors.InputError: members must be a whole number from 1 to 1000, not 'ten'
+    """
+    kinds = (int,) if whole else (int, float)
+    if isinstance(value, bool) or not isinstance(value, kinds) or not least <= value <= most:
+        kind = "whole number" if whole else "number"
+        raise InputError(f"{name} must be a {kind} from {least} to {most}, not {reprlib.repr(value)}")
+
+
+def check_texts(name: str, values: object) -> None:
+    """An :class:`InputError` unless `values` is a list of strings."""
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise InputError(f"{name} must be a list of texts, not {reprlib.repr(values)}")

@@ -230,7 +230,7 @@ def _given_mpp(mpp_of: float | Mapping[str, float] | None, names: Sequence[str])
     known = {name: (mpp_of[key], True) for name in names for key in (PurePosixPath(name).name, name) if key in mpp_of}
     for key in mpp_of:
         if not any(key in (name, PurePosixPath(name).name) for name in names):
-            raise InputError(f"mpp_of names {key!r}, which is none of the {len(names)} slides")
+            raise InputError(f"mpp_of names {key!r}, which is no slide of {len(names)}")
     return known
 
 

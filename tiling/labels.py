@@ -44,7 +44,7 @@ def labels_of(slides: Sequence[str], labels: Labels | None, *, reserved: Collect
         if name in reserved:
             raise InputError(f"a label cannot be called {name!r}: every tile set has a column of that name")
         if not any(values.values()):
-            raise InputError(f"no slide has the label {name!r}: its pattern or table fits none of {len(slides)} slides")
+            raise InputError(f"no slide has the label {name!r}: its pattern or table fits no slide of {len(slides)}")
     return found
 
 

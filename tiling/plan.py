@@ -14,6 +14,7 @@ from tiling.errors import InputError
 from tiling.grid import Edge, Grid, make_grid, parse_edge
 from tiling.slide import Slide
 from tiling.tissue import TissueMask
+from tiling.wording import counted
 
 _SAME_MPP = 0.01  # a level within 1 % of the resolution asked for is taken as it is: resampling would only blur it
 _MASK_PX_PER_TILE = 8
@@ -150,8 +151,8 @@ def plan_slide(slide: Slide, settings: TileSettings, *, name: str, mpp: float | 
         reason = f"image smaller than a tile: {width} x {height} px, and tiles of {settings.size} px; "
         reason += "choose a smaller size, or edge pad"
     elif len(kept) == 0:
-        reason = f"no tissue found: all {len(grid)} tiles below tissue fraction {settings.least_tissue:g} "
-        reason += f"(highest {tissue.max():.3g}); lower tissue to keep them"
+        reason = f"no tissue found: of {counted(len(grid), 'tile')} none reaches tissue fraction "
+        reason += f"{settings.least_tissue:g} (highest {tissue.max():.3g}); lower tissue to keep them"
     return SlidePlan(
         grid=Grid(grid.x[kept], grid.y[kept], grid.size, grid.scale),
         tissue=tissue[kept],

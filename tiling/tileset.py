@@ -23,6 +23,7 @@ from tiling.files import replacing
 from tiling.resample import area_resample
 from tiling.slide import Slide, open_slide, slide_fingerprint
 from tiling.stage import RECORD, completed
+from tiling.wording import counted
 
 MANIFEST = "manifest.parquet"
 COLUMNS = pa.schema(
@@ -151,7 +152,7 @@ class TileSet:
         return (self[index] for index in range(len(self)))
 
     def __repr__(self) -> str:
-        return f"TileSet({str(self.path)!r}, {len(self)} tiles of {len(self.slides)} slides)"
+        return f"TileSet({str(self.path)!r}, {counted(len(self), 'tile')} of {counted(len(self.slides), 'slide')})"
 
     @property
     def slides(self) -> list[str]:

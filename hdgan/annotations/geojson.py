@@ -12,6 +12,7 @@ from hdgan.annotations.polygons import Polygon, Ring, outline, paint
 from hdgan.labels import UNLABELLED, ClassList, LabelMap
 from tiling.errors import InputError
 from tiling.files import write_bytes
+from tiling.wording import counted
 
 
 def read_geojson(path: Path, /, *, shape: tuple[int, int], classes: ClassList) -> LabelMap:
@@ -135,7 +136,9 @@ def _ring(points: Any, where: str) -> Ring:
     except (TypeError, ValueError, IndexError, KeyError) as error:
         raise InputError(f"{where} has a ring that is not a list of [x, y] pairs ({error})") from error
     if len(ring) < 3 or not np.isfinite(ring).all():
-        raise InputError(f"{where} has a ring of {len(ring)} points; expected at least 3, all of finite numbers")
+        raise InputError(
+            f"{where} has a ring of {counted(len(ring), 'point')}; expected at least 3, all of finite numbers"
+        )
     return ring
 
 

@@ -25,7 +25,8 @@ def pick_samples(
     out
         Folder for `picked.json` and `contact-sheet.png`; when it is complete already it is read back.
     samples
-        The folder that the samples lie in, made by `hdgan sample`: its fingerprint is recorded.
+        The folder that the samples lie in, made by `hdgan sample`: its fingerprint, which does not depend on how many
+        samples there are, is recorded.
     n, seed
         How many to choose, and the seed of the choice.
     redo
@@ -67,5 +68,5 @@ def picked_samples(folder: Path, samples: Path, *, made_by: str = "hdgan annotat
     path = folder / PICKED
     indices = read_json(path).get("indices") if path.exists() else None
     if not isinstance(indices, list) or not all(isinstance(index, int) and index >= 0 for index in indices):
-        raise InputError(f'{path} has no "indices" of samples: choose again with `{made_by} --redo`')
+        raise InputError(f'{path} lists no samples as "indices": choose again with `{made_by} --redo`')
     return indices

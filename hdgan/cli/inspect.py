@@ -15,6 +15,7 @@ from hdgan.cli.options import DEFAULT_STUDY, StudyOption
 from hdgan.labels import ClassList
 from hdgan.study import SETTINGS, Study
 from tiling.errors import InputError
+from tiling.wording import counted
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
@@ -108,6 +109,7 @@ def _slide_facts(path: Path) -> dict[str, Any]:
 
 
 def _study_facts(place: Study) -> dict[str, Any]:
+    from hdgan.annotations import stored_masks
     from tiling.stage import RECORD, read_record
 
     marks = [place.root / SETTINGS, place.annotations / "masks", *(at / RECORD for at in place.stages().values())]
@@ -118,8 +120,8 @@ def _study_facts(place: Study) -> dict[str, Any]:
     facts: dict[str, Any] = {}
     for command, folder in place.stages().items():
         if command == "annotate":
-            masks = len(list((folder / "masks").glob("label_*.png")))
-            facts[command] = f"{masks} masks" if masks else "not yet"
+            masks = len(stored_masks(folder))
+            facts[command] = counted(masks, "mask") if masks else "not yet"
         elif (folder / RECORD).exists():
             record = read_record(folder)
             facts[command] = {"status": record["status"], **record.get("summary", {})}

@@ -10,6 +10,7 @@ import typer
 from hdgan.cli.options import DEFAULT_STUDY, QuietOption, RedoOption, SeedOption, StudyOption, say
 from hdgan.study import Study
 from tiling.grid import Edge
+from tiling.wording import counted
 
 
 def tile(
@@ -55,4 +56,4 @@ def tile(
         seed=seed,
         redo=redo,
     )
-    say(f"{Study(study).tiles}: {len(tiles)} tiles of {size} px. Next: hdgan train --study {study}", quiet)
+    say(f"{Study(study).tiles}: {counted(len(tiles), 'tile')} of {size} px. Next: hdgan train --study {study}", quiet)

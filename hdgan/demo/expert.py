@@ -16,6 +16,7 @@ from hdgan.labels import KIDNEY, ClassList, Image, LabelClass, LabelMap
 from hdgan.metrics import SegmentationReport, segmentation_report
 from hdgan.segment import Segmenter, fit_segmenter
 from tiling.errors import InputError
+from tiling.wording import counted
 
 _FITTED_PIXELS = 50_000
 _SMOOTHING = 2.0  # px: nuclei and lumina smaller than this take the class around them
@@ -52,7 +53,9 @@ def train_expert(
         Discard what is in `out`.
     """
     if len(tiles) != len(truths):
-        raise InputError(f"every tile needs its truth: got {len(tiles)} tiles and {len(truths)} truths")
+        raise InputError(
+            f"every tile needs its truth: got {counted(len(tiles), 'tile')} and {counted(len(truths), 'truth')}"
+        )
     crop = min(96, *(side // 8 * 8 for side in tiles[0].shape[:2])) if len(tiles) else 96
     return fit_segmenter(
         _Pairs(tiles, truths), out, classes=classes, steps=steps, crop=crop, seed=seed, redo=redo, width=16

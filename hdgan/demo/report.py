@@ -22,6 +22,7 @@ from hdgan.samples import load_samples
 from tiling import TileSet, open_slide
 from tiling.files import read_json, write_bytes
 from tiling.picture import draw_tiles
+from tiling.wording import counted
 from training.loop import read_metrics
 
 _TITLE = "hdgan: from a slide to image-mask pairs"
@@ -56,7 +57,7 @@ def _slide_section(folders: DemoFolders) -> list[str]:
     real = [tiles.read(int(i)) for i in chosen]
     return [
         heading("The slide and its tiles"),
-        paragraph(f"{name}: {width} x {height} px, {len(tiles)} tiles of {tiles[0].size} px."),
+        paragraph(f"{name}: {width} x {height} px, {counted(len(tiles), 'tile')} of {tiles[0].size} px."),
         figure(picture, "tissue outlined in green, tiles in blue"),
         figure(contact_sheet(real, columns=6, captions=[""] * count), "some tiles, as the generator sees them"),
     ]
@@ -91,7 +92,7 @@ def _expert_section(folders: DemoFolders) -> list[str]:
     parts = [
         heading("The expert's part, played by a stand-in"),
         paragraph(
-            f"No pathologist was asked: {len(masks)} samples were labelled by a stand-in, a {score['kind']}. "
+            f"No pathologist was asked: a stand-in, a {score['kind']}, labelled {counted(len(masks), 'sample')}. "
             "All scores on generated images below compare with the stand-in, not with a person."
         ),
     ]
@@ -130,7 +131,8 @@ def _pairs_section(folders: DemoFolders) -> list[str]:
     return [
         heading("Image-mask pairs"),
         paragraph(
-            f"{len(pairs)} pairs were written. Image, mask, mask over image, uncertainty (bright: members disagree)."
+            f"{counted(len(pairs), 'pair')} written. "
+            "Image, mask, mask over image, uncertainty (bright: members disagree)."
         ),
         legend([(c.name, c.colour) for c in pairs.classes]),
         figure(np.concatenate(rows), "pairs by rising seed, not chosen"),

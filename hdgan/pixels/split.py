@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tiling.errors import InputError
+from tiling.wording import counted
 
 PAPER_COUNTS = (16, 4, 16)
 """Images for training, validation and test of HDGAN's 36 (Rizvi et al. 2022, section 3)."""
@@ -36,7 +37,9 @@ def split_images(
         counts = (total - test - validation, validation, test)
     if min(counts) < 0 or counts[0] < 1 or sum(counts) > total:
         wanted = "/".join(map(str, counts))
-        raise InputError(f"{total} labelled images cannot be split {wanted}; the parts must add up to at most {total}")
+        raise InputError(
+            f"{counted(total, 'labelled image')} cannot be split {wanted}; the parts must add up to at most {total}"
+        )
     shuffled = [int(indices[i]) for i in np.random.default_rng(seed).permutation(total)]
     train, validation, _ = counts
     parts = {

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from hdgan.labels import UNLABELLED, ClassList, Image, LabelMap
 from tiling.errors import InputError
 from tiling.progress import track
+from tiling.wording import counted
 
 _STAIN_SPREAD = 0.12  # standard deviation of the logarithm of each channel's optical density
 _BRIGHTNESS_SPREAD = 0.04
@@ -56,7 +57,7 @@ def survey(pairs: LabelledImages, classes: ClassList, *, crop: int) -> Survey:
         digest.update(repr(image.shape).encode() + np.ascontiguousarray(image).data + np.ascontiguousarray(labels).data)
         present[index] = np.bincount(labels.ravel(), minlength=256)[: len(classes)] > 0
     if not present.any():
-        raise InputError(f"none of the {len(pairs)} pairs has a labelled pixel; there is nothing to learn")
+        raise InputError(f"no pixel is labelled in {counted(len(pairs), 'pair')}; there is nothing to learn")
     return Survey(present, digest.hexdigest())
 
 

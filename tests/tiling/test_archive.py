@@ -122,7 +122,7 @@ def test_a_killed_run_continues_to_the_result_of_an_undisturbed_one(png, tmp_pat
         ("unreadable.svs", {"size": 16}, r"^cannot read 16 x 16 px .* from unreadable.svs"),
         ("absent.svs", {}, r"^no such slide: .*slides/absent.svs"),
         ("cmu-1-small-region.svs", {}, r"^cmu-.*svs: image smaller than a tile: 2220 x 2967 px, and tiles of 4096 px"),
-        ("small.svs", {"size": 16, "tissue": 0.9}, r"^small.svs: no tissue found: all 1 tiles below .* fraction 0.9"),
+        ("small.svs", {"size": 16, "tissue": 0.9}, r"^small.svs: no tissue found: of 1 tile none reaches .* 0.9"),
         ("tcga-cr-7395-01a-01-ts1.svs", {"size": 256, "mpp": 1.0}, r"^tcga-.*does not say its resolution.*--mpp-of"),
     ],
 )
@@ -135,7 +135,7 @@ def test_no_tile_at_all_is_one_line_that_names_the_slide_and_leaves_nothing(data
 
 def test_an_all_white_slide_says_so_at_any_threshold_above_none(tmp_path, save):
     path = save(tmp_path / "white.png", np.full((300, 300, 3), 255, np.uint8))
-    with pytest.raises(InputError, match=r"no tissue found: all 9 tiles below tissue fraction 0\.25"):
+    with pytest.raises(InputError, match=r"no tissue found: of 9 tiles none reaches tissue fraction 0\.25"):
         tile_archive(path, tmp_path / "tiles", size=100)
     assert len(tile_archive(path, tmp_path / "tiles", size=100, tissue=0)) == 9
 
@@ -163,7 +163,7 @@ def test_a_resolution_that_the_slide_lacks_can_be_given_later_and_only_named_sli
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"mpp_of": {"other.svs": 0.5}}, "mpp_of names 'other.svs', which is none of the 1 slides"),
+        ({"mpp_of": {"other.svs": 0.5}}, "mpp_of names 'other.svs', which is no slide of 1"),
         ({"mpp_of": -1.0}, "mpp_of every slide is a positive number"),
         ({"folds": 0}, "at least 1 fold"),
         ({"patient": "^case"}, "finds no patient in the file name 'slide.png'"),

@@ -92,7 +92,7 @@ def test_a_record_of_picks_that_lists_none_is_refused_with_the_command_that_mend
     choose(samples, tmp_path / "pick", n=3)
     path = tmp_path / "pick" / "picked.json"
     path.unlink() if content is None else path.write_text(content)
-    with pytest.raises(InputError, match=r'has no "indices" of samples.*hdgan annotate pick --redo'):
+    with pytest.raises(InputError, match=r'lists no samples as "indices".*hdgan annotate pick --redo'):
         picked_samples(tmp_path / "pick", samples[1])
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import Any
 
 from tiling.errors import InputError
+
+_LARGEST_GROUP = 4
+_LARGEST_NUMBER = 1e12  # above every sensible setting, and no product of two settings overflows
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,10 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, float) and not abs(value) <= _LARGEST_NUMBER:
+                raise InputError(f"{field.name} must be a finite number of at most {_LARGEST_NUMBER:g}, not {value}")
         for name in ("kimg", "batch", "learning_rate", "ada_kimg", "r1_interval", "path_length_interval"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name} must be above 0, not {getattr(self, name)}")
@@ -99,13 +106,16 @@ def train_config(preset: str, *, resolution: int, kimg: float, **settings: Any) 
     """Settings of a preset, completed by the automatic rule of StyleGAN2-ADA, overridden by `settings`.
 
     The rule (Karras et al. 2020b, published configuration `auto`, for one GPU): batch = min(4096 / res, 32),
-    gamma = 0.0002 res^2 / batch, and so on. Settings that are None are taken as not given.
+    gamma = 0.0002 res^2 / batch, and so on. Groups of the minibatch deviation are the rule's min(batch, 4) images, or
+    as many fewer as divide the batch. Settings that are None are taken as not given.
     """
     if preset not in PRESETS:
         raise InputError(f"unknown preset {preset!r}; there are: {', '.join(PRESETS)}")
     chosen = dict(PRESETS[preset]) | {name: value for name, value in settings.items() if value is not None}
     batch = chosen.setdefault("batch", max(min(4096 // resolution, 32), 2))
-    chosen.setdefault("mbstd_group", min(batch, 4))
+    if batch < 1:
+        raise InputError(f"batch must be above 0, not {batch}")
+    chosen.setdefault("mbstd_group", max(group for group in range(1, _LARGEST_GROUP + 1) if batch % group == 0))
     chosen.setdefault("channel_base", 16384 if resolution < 512 else 32768)
     chosen.setdefault("learning_rate", 0.002 if resolution >= 1024 else 0.0025)
     chosen.setdefault("gamma", 0.0002 * resolution**2 / batch)

@@ -213,7 +213,10 @@ class StyleGAN2Trainer:
 
 
 def _lazy_adam(network: nn.Module, learning_rate: float, interval: int) -> torch.optim.Adam:
-    """Adam whose settings make up for the extra regularisation steps: Karras et al. 2020a, appendix B."""
+    """Adam whose settings make up for the extra regularisation steps: Karras et al. 2020a, appendix B.
+
+    They do so also where the regularisation has weight 0 and never comes, as in the published training.
+    """
     ratio = interval / (interval + 1)
     return torch.optim.Adam(network.parameters(), lr=learning_rate * ratio, betas=(0.0, 0.99**ratio), eps=1e-8)
 

@@ -239,6 +239,12 @@ def test_the_terms_of_the_tiles_and_of_the_first_networks_travel_with_the_weight
     assert read_record(tmp_path / "second")["licence"] == ["slides: CC BY-NC", "weights: NVIDIA"]
 
 
+FLOATS = [
+    "kimg", "learning_rate", "gamma", "ema_kimg", "conv_clamp", "ema_rampup", "path_length_weight", "style_mixing",
+    "ada_target", "ada_kimg",
+]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -247,6 +253,11 @@ def test_the_terms_of_the_tiles_and_of_the_first_networks_travel_with_the_weight
         ({"style_mixing": 1.5}, r"style_mixing must be between 0 and 1, not 1\.5"),
         ({"batch": 6}, "batch 6 is not a multiple of mbstd_group 4"),
         ({"batch": 1}, "batch must be at least 2"),
+        ({"batch": 8, "mbstd_group": 3}, "batch 8 is not a multiple of mbstd_group 3"),
+        ({"kimg": float("inf")}, r"kimg must be a finite number of at most 1e\+12, not inf"),
+        ({"kimg": 1e308}, r"kimg must be a finite number of at most 1e\+12, not 1e\+308"),
+        *(({name: float("nan")}, f"{name} must be a finite number") for name in FLOATS),
+        *(({name: float("-inf")}, f"{name} must be a finite number") for name in FLOATS),
     ],
 )
 def test_settings_out_of_range_are_refused_with_the_value(settings, message):
@@ -261,3 +272,18 @@ def test_the_automatic_rule_is_that_of_the_published_configuration():
     assert config.ema_kimg == pytest.approx(2.5)
     with pytest.raises(InputError, match="unknown preset 'huge'; there are: auto, small, tiny"):
         train_config("huge", resolution=64, kimg=1)
+    with pytest.raises(InputError, match="batch must be above 0, not 0"):
+        train_config("auto", resolution=64, kimg=1, batch=0)
+
+
+@pytest.mark.parametrize(
+    ("batch", "group"), [(2, 2), (3, 3), (4, 4), (5, 1), (6, 3), (8, 4), (10, 2), (12, 4), (32, 4)]
+)
+def test_the_group_of_the_minibatch_deviation_divides_the_batch(batch, group):
+    assert train_config("tiny", resolution=16, kimg=1, batch=batch).mbstd_group == group
+
+
+def test_a_batch_that_four_does_not_divide_can_be_trained(tiles):
+    config = train_config("tiny", resolution=16, kimg=0.006, batch=6, channel_max=16)
+    metrics = StyleGAN2Trainer(config, tiles, range(len(tiles))).step(0)
+    assert all(np.isfinite(value) for value in metrics.values())

@@ -68,7 +68,7 @@ StudyOption = Annotated[
         file_okay=False,
     ),
 ]
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.", callback=_set_quiet)]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.", callback=_set_quiet)]
 RedoOption = Annotated[bool, typer.Option("--redo", help="Discard what this stage made before.")]
 SeedOption = Annotated[int, typer.Option(help="Of all random draws.", min=0)]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]

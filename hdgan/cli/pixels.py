@@ -46,7 +46,8 @@ def features(
     store = extract(
         generator, latents.subset(indices), place.features, blocks=blocks, dtype=dtype, inputs=inputs, redo=redo
     )
-    say(f"{place.features}: {store.channels} channels of {len(store)} images. Next: hdgan fit --study {study}", quiet)
+    stored = f"{store.channels} channels of {counted(len(store), 'image')}"
+    say(f"{place.features}: {stored}. Next: hdgan fit --study {study}", quiet)
 
 
 def fit(
@@ -101,7 +102,7 @@ def fit(
         redo=redo,
     )
     say(
-        f"{place.classifiers}: {ensemble.members} members. "
+        f"{place.classifiers}: {counted(ensemble.members, 'member')}. "
         f"See: hdgan evaluate --study {study}. Next: hdgan synthesize --study {study}",
         quiet,
     )
@@ -139,7 +140,7 @@ def synthesize(
     pairs = make_pairs(
         generator.to(chosen), ensemble, latents, place.pairs, format=format_, window=window, inputs=inputs, redo=redo
     )
-    say(f"{place.pairs}: {len(pairs)} image-mask pairs of {generator.resolution} px", quiet)
+    say(f"{place.pairs}: {counted(len(pairs), 'image-mask pair')} of {generator.resolution} px", quiet)
 
 
 def _parse_split(text: str | None) -> tuple[int, int, int] | None:

@@ -9,6 +9,7 @@ import typer
 
 from hdgan.cli.options import DEFAULT_STUDY, DeviceOption, QuietOption, RedoOption, SeedOption, StudyOption, say
 from hdgan.study import Study
+from tiling.wording import counted
 
 
 def train(
@@ -100,4 +101,4 @@ def sample(
     seeds = [MEAN_SEED] * mean + list(range(first_seed, first_seed + n - mean))
     generator = place.require("train") / GENERATOR
     draw(generator, place.latents, seeds=seeds, psi=psi, device=choose_device(device), redo=redo)
-    say(f"{place.latents}: {n} images. Next: hdgan annotate pick --study {study}", quiet)
+    say(f"{place.latents}: {counted(n, 'image')}. Next: hdgan annotate pick --study {study}", quiet)

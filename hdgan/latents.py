@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,12 +17,16 @@ from tiling.errors import InputError
 from tiling.files import replacing
 
 if TYPE_CHECKING:
+    import torch
+
     from hdgan.stylegan2.generator import Generator, MappingNetwork
 
 Floats = npt.NDArray[np.float32]
 MEAN_SEED = -1
 MAX_PSI = 2.0
-_FIELDS = ("seed", "z", "w", "psi", "c")
+STORED_NOISE = -1
+NOISES = ("random", "const")
+_FIELDS = ("seed", "z", "w", "psi", "c", "noise")
 _BATCH = (
     32  # latents are mapped so many at a time, filled up with zeros: matrix products of other sizes round otherwise
 )
@@ -44,6 +48,9 @@ class Latents:
         (N,) float32: the truncation.
     c
         (N, c_dim) float32: the condition; (N, 0) for an unconditional generator.
+    noise
+        (N,) int64: seed of the noise that each image's synthesis draws; -1, the default, for the noise maps that the
+        generator stores. All images with these have their fine structures in the same places.
     """
 
     seed: npt.NDArray[np.int64]
@@ -51,8 +58,11 @@ class Latents:
     w: Floats
     psi: Floats
     c: Floats
+    noise: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
 
     def __post_init__(self) -> None:
+        if len(self.noise) == 0:
+            object.__setattr__(self, "noise", np.full(len(self.seed), STORED_NOISE, np.int64))
         counts = {name: len(getattr(self, name)) for name in _FIELDS}
         if len(set(counts.values())) != 1:
             raise InputError(f"latents need as many of each field, not {counts}")
@@ -73,8 +83,20 @@ class Latents:
         return Latents(**{name: np.concatenate([getattr(self, name), getattr(other, name)]) for name in _FIELDS})
 
     def fingerprint(self, i: int) -> str:
-        """Of one latent's w: what ties features, a mask or a pair to it, whatever its place."""
-        return digest({"w": self.w[i]})[:16]
+        """Of one latent's w and noise: what ties features, a mask or a pair to it, whatever its place."""
+        noise = {} if self.noise[i] == STORED_NOISE else {"noise": self.noise[i : i + 1]}
+        return digest({"w": self.w[i], **noise})[:16]
+
+    def synthesis(self, i: int, *, device: torch.device) -> dict[str, Any]:
+        """What the generator's `synthesis`, `features` and `image_and_features` take to make image i."""
+        import torch
+
+        from training.draws import torch_draws
+
+        w = torch.tensor(self.w[i], device=device)[None]
+        if self.noise[i] == STORED_NOISE:
+            return {"w": w, "noise": "const"}
+        return {"w": w, "noise": "random", "generator": torch_draws(int(self.noise[i]), "noise")}
 
     def save(self, path: Path | str) -> None:
         """Write an `.npz` file, atomically."""
@@ -86,7 +108,7 @@ class Latents:
         """Read what :meth:`save` wrote; anything else is an :class:`InputError`."""
         try:
             with np.load(path, allow_pickle=False) as file:
-                return cls(**{name: file[name] for name in _FIELDS})
+                return cls(**{name: file[name] for name in _FIELDS if name in file or name != "noise"})
         except FileNotFoundError as error:
             raise InputError(f"no such file: {path}") from error
         except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile, TypeError) as error:
@@ -100,13 +122,16 @@ class Latents:
         *,
         psi: float = 0.7,
         c: Floats | None = None,
+        noise: str = "const",
     ) -> Latents:
         """Latents of the given seeds, truncated towards the mean w on all layers.
 
-        Seed -1 gives the mean w itself: HDGAN's image 0. A latent does not depend on those it is drawn with.
+        Seed -1 gives the mean w itself: HDGAN's image 0. A latent does not depend on those it is drawn with. With
+        noise "const" all images are made with the noise maps that the generator stores, as HDGAN's are; with "random"
+        each draws its own by its seed, as in training (seed -1 has the stored maps).
         """
-        _check_request(seeds, psi)
-        return _draw(generator.mapping, seeds, psi, c)
+        _check_request(seeds, psi, noise)
+        return _draw(generator.mapping, seeds, psi, c, noise)
 
 
 class SeededLatents:
@@ -120,21 +145,26 @@ class SeededLatents:
         As for :meth:`Latents.sample`; a range takes no memory either.
     psi
         The truncation.
+    noise
+        "const" or "random", as for :meth:`Latents.sample`.
     """
 
-    def __init__(self, generator: Generator, seeds: Sequence[int], *, psi: float = 0.7) -> None:
-        _check_request(seeds, psi)
-        self._mapping, self._seeds, self._psi = copy.deepcopy(generator.mapping).cpu(), seeds, psi
+    def __init__(self, generator: Generator, seeds: Sequence[int], *, psi: float = 0.7, noise: str = "const") -> None:
+        _check_request(seeds, psi, noise)
+        self._mapping, self._seeds = copy.deepcopy(generator.mapping).cpu(), seeds
+        self._psi, self._noise = psi, noise
 
     def __len__(self) -> int:
         return len(self._seeds)
 
     def subset(self, indices: Sequence[int]) -> Latents:
         """Draw those of the given places, in the given order."""
-        return _draw(self._mapping, [self._seeds[i] for i in indices], self._psi, None)
+        return _draw(self._mapping, [self._seeds[i] for i in indices], self._psi, None, self._noise)
 
 
-def _check_request(seeds: Sequence[int], psi: float) -> None:
+def _check_request(seeds: Sequence[int], psi: float, noise: str) -> None:
+    if noise not in NOISES:
+        raise InputError(f"noise is {' or '.join(NOISES)}, not {noise!r}")
     if not 0 <= psi <= MAX_PSI:
         raise InputError(f"truncation psi is usually between 0 and 1, and at most {MAX_PSI}; not {psi}")
     if len(seeds) == 0:
@@ -144,7 +174,7 @@ def _check_request(seeds: Sequence[int], psi: float) -> None:
         raise InputError(f"seeds are -1 (the mean) or 0 to 2^32 - 1, not {lowest} to {highest}")
 
 
-def _draw(mapping: MappingNetwork, seeds: Sequence[int], psi: float, c: Floats | None) -> Latents:
+def _draw(mapping: MappingNetwork, seeds: Sequence[int], psi: float, c: Floats | None, noise: str) -> Latents:
     """Latents of checked seeds, without a condition where none is given."""
     seed = np.asarray(seeds, np.int64)
     z = np.zeros((len(seed), mapping.z_dim), np.float32)
@@ -153,7 +183,8 @@ def _draw(mapping: MappingNetwork, seeds: Sequence[int], psi: float, c: Floats |
     condition = np.zeros((len(seed), mapping.c_dim), np.float32) if c is None else c.astype(np.float32)
     w = _map(mapping, z, condition, psi)
     w[seed == MEAN_SEED] = mapping.w_avg.cpu().numpy()
-    return Latents(seed, z, _shared(w, mapping.num_ws), np.full(len(seed), psi, np.float32), condition)
+    drawn = seed.copy() if noise == "random" else np.full(len(seed), STORED_NOISE, np.int64)
+    return Latents(seed, z, _shared(w, mapping.num_ws), np.full(len(seed), psi, np.float32), condition, drawn)
 
 
 def _map(mapping: MappingNetwork, z: Floats, c: Floats, psi: float) -> Floats:

@@ -22,10 +22,10 @@ _SHEET_IMAGES = 96
 
 @torch.no_grad()
 def render(generator: Generator, latents: Latents) -> Iterator[Image]:
-    """Images (R, R, 3) uint8 of latents, one at a time, with the noise that the generator stores."""
+    """Images (R, R, 3) uint8 of latents, one at a time."""
     device = next(generator.parameters()).device
-    for w in latents.w:
-        yield to_uint8(generator.synthesis(torch.tensor(w, device=device)[None], noise="const"))[0]
+    for i in range(len(latents)):
+        yield to_uint8(generator.synthesis(**latents.synthesis(i, device=device)))[0]
 
 
 def sample(
@@ -34,6 +34,7 @@ def sample(
     *,
     seeds: Sequence[int],
     psi: float = 0.7,
+    noise: str = "const",
     device: torch.device | str = "cpu",
     redo: bool = False,
 ) -> Latents:
@@ -52,16 +53,18 @@ def sample(
         One image each; -1 is the mean w.
     psi
         Truncation (Karras et al. 2019, appendix B); HDGAN samples at 0.7.
+    noise
+        "const" or "random", as for :meth:`hdgan.Latents.sample`.
     device
         Where to draw. The latents come from the CPU wherever that is, so that a seed's w is the same everywhere.
     redo
         Discard what is in `out`.
     """
     generator = load_generator(generator_file)
-    latents = Latents.sample(generator, seeds, psi=psi)  # before anything is discarded
+    latents = Latents.sample(generator, seeds, psi=psi, noise=noise)  # before anything is discarded
     if not redo:
         _refuse_fewer(out, len(seeds))
-    config = {"seeds": _beginning(seeds), "n": len(seeds), "psi": psi}
+    config = {"seeds": _beginning(seeds), "n": len(seeds), "psi": psi, "noise": noise}
     inputs = {"generator": _made(generator_file)}
     with Stage.begin(out, name="sample", config=config, inputs=inputs, grows=("n",), redo=redo) as stage:
         if not stage.complete:

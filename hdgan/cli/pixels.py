@@ -6,7 +6,16 @@ from typing import Annotated
 
 import typer
 
-from hdgan.cli.options import DEFAULT_STUDY, DeviceOption, QuietOption, RedoOption, SeedOption, StudyOption, say
+from hdgan.cli.options import (
+    DEFAULT_STUDY,
+    DeviceOption,
+    NoiseOption,
+    QuietOption,
+    RedoOption,
+    SeedOption,
+    StudyOption,
+    say,
+)
 from hdgan.study import Study
 from tiling.errors import InputError
 from tiling.wording import counted
@@ -113,6 +122,7 @@ def synthesize(
     n: Annotated[int, typer.Option("-n", help="How many pairs; asked for more later, it adds them.", min=1)] = 100,
     format_: Annotated[str, typer.Option("--format", help="zarr, ome-tiff or png.")] = "zarr",
     psi: Annotated[float, typer.Option(help="Truncation.")] = 0.7,
+    noise: NoiseOption = "random",
     first_seed: Annotated[int, typer.Option(help="Seeds count up from here.", min=0)] = 1_000_000,
     window: Annotated[int, typer.Option(help="Edge of the windows labelled at a time, px.", min=1)] = 512,
     device: DeviceOption = "auto",
@@ -134,7 +144,7 @@ def synthesize(
     place = Study(study)
     inputs = {"generator": place.require("train"), "classifiers": place.require("fit")}
     generator = load_generator(inputs["generator"] / GENERATOR)
-    latents = SeededLatents(generator, range(first_seed, first_seed + n), psi=psi)
+    latents = SeededLatents(generator, range(first_seed, first_seed + n), psi=psi, noise=noise)
     chosen = choose_device(device)
     ensemble = PixelEnsemble.load(inputs["classifiers"] / ENSEMBLE, device=chosen)
     pairs = make_pairs(

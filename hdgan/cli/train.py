@@ -7,7 +7,16 @@ from typing import Annotated
 
 import typer
 
-from hdgan.cli.options import DEFAULT_STUDY, DeviceOption, QuietOption, RedoOption, SeedOption, StudyOption, say
+from hdgan.cli.options import (
+    DEFAULT_STUDY,
+    DeviceOption,
+    NoiseOption,
+    QuietOption,
+    RedoOption,
+    SeedOption,
+    StudyOption,
+    say,
+)
 from hdgan.study import Study
 from tiling.wording import counted
 
@@ -83,6 +92,7 @@ def sample(
     n: Annotated[int, typer.Option("-n", help="How many; asked for more later, it adds them.", min=1)] = 500,
     psi: Annotated[float, typer.Option(help="Truncation.")] = 0.7,
     first_seed: Annotated[int, typer.Option(help="Seeds count up from here.", min=0)] = 0,
+    noise: NoiseOption = "random",
     mean: Annotated[bool, typer.Option(help="Put the image of the mean w first, as HDGAN does.")] = False,
     device: DeviceOption = "auto",
     redo: RedoOption = False,
@@ -100,5 +110,5 @@ def sample(
     place = Study(study)
     seeds = [MEAN_SEED] * mean + list(range(first_seed, first_seed + n - mean))
     generator = place.require("train") / GENERATOR
-    draw(generator, place.latents, seeds=seeds, psi=psi, device=choose_device(device), redo=redo)
+    draw(generator, place.latents, seeds=seeds, psi=psi, noise=noise, device=choose_device(device), redo=redo)
     say(f"{place.latents}: {counted(n, 'image')}. Next: hdgan annotate pick --study {study}", quiet)

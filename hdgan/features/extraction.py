@@ -36,9 +36,10 @@ def extract(
 ) -> FeatureStore:
     """Store the outputs of both convolutions of the generator's last blocks (Rizvi et al. 2022) for every latent.
 
-    Noise is the stored one ("const"), so that the features belong to the image that the expert labelled. A killed
-    extraction goes on with the same call at the latent where it was. A call with more latents, in any order, computes
-    the features of those that are new; it ends with the same store as if all had been asked for at once.
+    Each with its own noise (see :class:`hdgan.Latents`), so that the features belong to the image that the expert
+    labelled. A killed extraction goes on with the same call at the latent where it was. A call with more latents, in
+    any order, computes the features of those that are new; it ends with the same store as if all had been asked for
+    at once.
 
     Parameters
     ----------
@@ -117,8 +118,7 @@ def _features(
     generator: Generator, latents: Latents, i: int, blocks: int, dtype: str
 ) -> dict[str, npt.NDArray[np.floating[Any]]]:
     device = next(generator.parameters()).device
-    w = torch.tensor(latents.w[i : i + 1], device=device)
-    features = generator.features(w, blocks=blocks, noise="const")
+    features = generator.features(**latents.synthesis(i, device=device), blocks=blocks)
     if dtype == "float16":
         _check_half(features, int(latents.seed[i]))
     return {name: values[0].float().cpu().numpy().astype(dtype) for name, values in features.items()}

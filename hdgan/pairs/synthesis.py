@@ -59,7 +59,7 @@ def synthesize(
     generator, ensemble
         On the devices where they are; the ensemble was fitted on this generator's features.
     latents
-        One pair each; noise is the stored one ("const"). Any number of `SeededLatents` takes no memory.
+        One pair each. Any number of `SeededLatents` takes no memory.
     out
         Folder for the pairs, `manifest.parquet` (seed, psi, uncertainty, class fractions, licence) and `classes.json`.
     format
@@ -151,7 +151,7 @@ def _make_missing(
     pairs.prepare(len(latents), generator.resolution)
     for i in track(np.flatnonzero(missing).tolist(), "pairs"):
         latent = latents.subset([i])
-        image, mask, uncertainty = make_pair(generator, ensemble, latent.w[0], window=window)
+        image, mask, uncertainty = make_pair(generator, ensemble, latent, window=window)
         pairs.write(i, image, mask, uncertainty.astype(np.float16))
         fractions = np.bincount(mask.ravel(), minlength=len(ensemble.class_list)) / mask.size
         record = PairRecord(
@@ -167,12 +167,12 @@ def _make_missing(
 
 @torch.inference_mode()
 def make_pair(
-    generator: Generator, ensemble: PixelEnsemble, w: npt.NDArray[np.float32], *, window: int = 512
+    generator: Generator, ensemble: PixelEnsemble, latent: Latents, *, window: int = 512
 ) -> tuple[Image, LabelMap, Uncertainty]:
-    """Image (H, W, 3) uint8, mask (H, W) uint8 and uncertainty (H, W) float32 of one latent w (num_ws, w_dim)."""
+    """Image (H, W, 3) uint8, mask (H, W) uint8 and uncertainty (H, W) float32 of one latent."""
     device = next(generator.parameters()).device
     blocks = _blocks(generator, ensemble)
-    image, features = generator.image_and_features(torch.tensor(w, device=device)[None], blocks=blocks, noise="const")
+    image, features = generator.image_and_features(**latent.synthesis(0, device=device), blocks=blocks)
     size = generator.resolution
     mask = np.empty((size, size), np.uint8)
     uncertainty = np.empty((size, size), np.float32)

@@ -41,7 +41,7 @@ def test_samples_are_the_generators_images_of_their_latents_with_stored_noise(
         assert sheet.mode == "RGB"
         assert sheet.width > 3 * 32
     record = json.loads((tmp_path / "latents" / "stage.json").read_text())
-    assert record["config"] == {"seeds": "-1,7-", "n": 3, "psi": 0.6}
+    assert record["config"] == {"seeds": "-1,7-", "n": 3, "psi": 0.6, "noise": "const"}
     assert record["summary"] == {"images": 3}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 
@@ -74,3 +75,18 @@ def test_a_whole_study_given_as_slides_gives_its_slides_only(study: Path, tmp_pa
     assert TileSet.open(tmp_path / "new" / "tiles").slides == ["slides/phantom-0.tiff", "slides/phantom-1.tiff"]
     hdgan("tile", study, *options[:4], "--study", study, "--redo")
     assert TileSet.open(study / "tiles").slides == ["slides/phantom-0.tiff", "slides/phantom-1.tiff"]
+
+
+def test_masks_by_colour_come_in_with_the_command_that_is_told(study: Path) -> None:
+    (study / "annotations" / "masks").rename(study.parent / "masks of the phantom's classes")
+    said = hdgan("demo", "expert", "--real", "--study", study, "--redo").stdout
+    told = shlex.split(said.partition("Next: hdgan ")[2])
+    assert "8 masks" in hdgan(*told).stdout
+
+
+def test_one_of_a_thing_is_told_in_the_singular(study: Path) -> None:
+    said = hdgan("annotate", "pick", "--study", study, "-n", 1, "--redo").stdout
+    assert "1 of 16 samples." in said
+    assert "export: 1 image. Next" in hdgan("annotate", "export", "--study", study).stdout
+    mask = next((study / "expert" / "masks").iterdir())
+    assert "annotations: 1 mask. Next" in hdgan("annotate", "import", mask, "--study", study).stdout

@@ -12,7 +12,10 @@ from hdgan.labels import ClassList
 from hdgan.study import Study
 from tiling.wording import counted
 
-app = typer.Typer(help="The expert's part: choose samples, hand them out, take masks back.")
+app = typer.Typer(
+    help="The expert's part: choose samples, hand them out, take masks back.\n\n"
+    "Example: hdgan annotate pick --study kidney"
+)
 
 
 @app.command()

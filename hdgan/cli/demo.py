@@ -11,7 +11,7 @@ from hdgan.cli.options import QuietOption, RedoOption, SeedOption, say
 from hdgan.study import Study
 from tiling.wording import counted
 
-app = typer.Typer(help="The whole pipeline on a slide that the demo makes itself.", invoke_without_command=True)
+app = typer.Typer(invoke_without_command=True)
 PlanOption = Annotated[str, typer.Option("--plan", help="full (under 10 minutes on 2 cores) or quick (for tests).")]
 FolderOption = Annotated[Path, typer.Option("--study", "-s", help="The demo's folder.", file_okay=False)]
 DEMO_STUDY = Path("demo-study")
@@ -23,7 +23,7 @@ def demo(
     study: FolderOption = DEMO_STUDY,
     plan: PlanOption = "full",
     slide: Annotated[
-        Path | None, typer.Option(help="Work on this slide instead of the phantom (the expert is then k-means).")
+        Path | None, typer.Option(help="Work on this slide instead of the phantom (the stand-in is then k-means).")
     ] = None,
     from_scratch: Annotated[
         bool, typer.Option("--from-scratch", help="Do not start from the generator that comes with hdgan.")
@@ -85,7 +85,7 @@ def phantom(
 def expert(
     study: FolderOption = DEMO_STUDY,
     plan: PlanOption = "full",
-    real: Annotated[bool, typer.Option("--real", help="The slide is real: k-means of colour.")] = False,
+    real: Annotated[bool, typer.Option("--real", help="The slide is real: the stand-in is k-means of colour.")] = False,
     seed: SeedOption = 0,
     redo: RedoOption = False,
     quiet: QuietOption = False,
@@ -94,7 +94,7 @@ def expert(
 
     Example: hdgan demo expert --study demo-study
     """
-    from hdgan.demo.expertise import label_by_colour, label_phantom
+    from hdgan.demo.expertise import CLASSES, label_by_colour, label_phantom
     from hdgan.demo.folders import DemoFolders
     from hdgan.demo.plan import plan_named
     from hdgan.demo.run import UNSEEN_SEED, WORK_SEED
@@ -105,7 +105,8 @@ def expert(
     else:
         steps = plan_named(plan).expert_steps
         masks = label_phantom(folders, slide_seed=WORK_SEED, unseen_seed=UNSEEN_SEED, steps=steps, seed=seed, redo=redo)
-    say(f"{masks}: the stand-in's masks. Next: hdgan annotate import {masks} --study {study}", quiet)
+    classes = f" --classes {folders.expert / CLASSES}" if real else ""
+    say(f"{masks}: the stand-in's masks. Next: hdgan annotate import {masks}{classes} --study {study}", quiet)
 
 
 @app.command()
@@ -130,6 +131,7 @@ def compare(
     result = compare_segmenters(folders, unseen_seed=UNSEEN_SEED, steps=steps, seed=seed, redo=redo)
     for name, report in result.items():
         say(f"fitted on {name} ({counted(report['images'], 'image')}): macro Dice {report['macro']['dice']:.3f}", quiet)
+    say(f"{folders.comparison}: scores on the unseen phantom. Next: hdgan demo report --study {study}", quiet)
 
 
 @app.command()

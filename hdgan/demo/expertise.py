@@ -21,6 +21,7 @@ from tiling.stage import Stage
 
 MASKS = "masks"
 SCORE = "score.json"
+CLASSES = "classes.json"
 _NAME = "demo expert"
 _COLOUR_CLASSES = 4
 
@@ -63,7 +64,7 @@ def label_by_colour(folders: DemoFolders, *, seed: int = 0, redo: bool = False) 
             opened = TileSet.open(tiles)
             chosen = np.linspace(0, len(opened) - 1, min(len(opened), 64)).round().astype(int)
             expert = kmeans_expert([opened.read(int(i)) for i in chosen], classes=_COLOUR_CLASSES, seed=seed)
-            expert.classes.save(folders.expert / "classes.json")
+            expert.classes.save(folders.expert / CLASSES)
             _label(folders, expert, picked, {"kind": f"k-means of colour, {_COLOUR_CLASSES} classes"})
             stage.finish(principal=_principal(folders), summary={"masks": len(picked)})
     return folders.expert / MASKS

@@ -33,10 +33,8 @@ def truth_of(tile: Tile, truth: LabelMap, classes: int) -> LabelMap:
 
 
 def labelled_tiles(
-    tiles: TileSet, truth: LabelMap, classes: int, *, limit: int | None = None
+    tiles: TileSet, truth: LabelMap, classes: int
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    """Tiles (N, size, size, 3) uint8 and their truth (N, size, size) uint8; of more than `limit`, an even choice."""
-    count = len(tiles) if limit is None else min(limit, len(tiles))
-    chosen = np.linspace(0, len(tiles) - 1, count).round().astype(int)
-    images: list[Image] = [tiles.read(int(i)) for i in chosen]
-    return np.stack(images), np.stack([truth_of(tiles[int(i)], truth, classes) for i in chosen])
+    """Tiles (N, size, size, 3) uint8 and their truth (N, size, size) uint8."""
+    images: list[Image] = [tiles.read(i) for i in range(len(tiles))]
+    return np.stack(images), np.stack([truth_of(tiles[i], truth, classes) for i in range(len(tiles))])

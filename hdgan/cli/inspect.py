@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from hdgan.cli.options import DEFAULT_STUDY, StudyOption
+from hdgan.cli.options import DEFAULT_STUDY, QuietOption, StudyOption
 from hdgan.labels import ClassList
 from hdgan.study import SETTINGS, Study
 from tiling.errors import InputError
@@ -26,6 +26,7 @@ def evaluate(
     predicted: Annotated[Path | None, typer.Option(help="Folder of masks of the same names.")] = None,
     classes: Annotated[Path | None, typer.Option(help="classes.json; default: the study's.")] = None,
     as_json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Score the ensemble on its test images, or any folder of masks against true ones.
 
@@ -35,19 +36,20 @@ def evaluate(
     if (truth is None) != (predicted is None):
         raise InputError("--truth and --predicted go together: two folders with masks of the same names")
     if truth is not None and predicted is not None:
-        listed = ClassList.load(classes) if classes else place.classes()
-        reports = {f"{predicted} against {truth}": _compare_folders(truth, predicted, listed)}
+        reports = _compare_folders(truth, predicted, ClassList.load(classes) if classes else place.classes())
     else:
         reports = _ensemble_reports(place)
     if as_json:
         typer.echo(json.dumps(reports, indent=2))
-        return
-    for title, report in reports.items():
-        _print_report(title, report)
+    elif not quiet:
+        for title, report in reports.items():
+            _print_report(title, report)
 
 
 def info(
-    path: Annotated[Path, typer.Argument(help="A slide, or a study's folder.")], as_json: JsonOption = False
+    path: Annotated[Path, typer.Argument(help="A slide, or a study's folder.")],
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Tell what a slide is, or how far a study is.
 
@@ -56,26 +58,20 @@ def info(
     facts = _study_facts(Study(path)) if path.is_dir() else _slide_facts(path)
     if as_json:
         typer.echo(json.dumps(facts, indent=2))
-        return
-    table = Table(show_header=False, box=None)
-    for name, value in facts.items():
-        table.add_row(name, _shown(value))
-    Console().print(table)
+    elif not quiet:
+        table = Table(show_header=False, box=None)
+        for name, value in facts.items():
+            table.add_row(name, _shown(value))
+        Console().print(table)
 
 
 def _compare_folders(truth: Path, predicted: Path, classes: ClassList) -> dict[str, Any]:
-    from hdgan.annotations import read_indexed_png
-    from hdgan.metrics import segmentation_report
+    from hdgan.metrics import compare_folders
+    from tiling.progress import note
 
-    names = [path.name for path in sorted(truth.glob("*.png"))]
-    missing = [name for name in names if not (predicted / name).exists()]
-    if not names:
-        raise InputError(f"{truth} holds no PNG masks")
-    if missing:
-        raise InputError(f"{predicted} lacks {missing[0]}, which {truth} holds ({len(missing)} missing in all)")
-    truths = (read_indexed_png(truth / name, shape=None, classes=classes) for name in names)
-    guesses = (read_indexed_png(predicted / name, shape=None, classes=classes) for name in names)
-    return segmentation_report(truths, guesses, classes).to_dict()
+    report = compare_folders(truth, predicted, classes)
+    note(f"classes: {', '.join(classes.names)}")  # without a study they are the kidney's, which may surprise
+    return {f"{predicted} against {truth}": report.to_dict()}
 
 
 def _ensemble_reports(place: Study) -> dict[str, Any]:

@@ -152,14 +152,10 @@ def _run(arguments: Sequence[str], root: Path, *, quiet: bool) -> None:
     """Run one command in a process of its own, so that its memory is its own."""
     if not quiet:
         print(f"\n$ hdgan {shlex.join(arguments)}", flush=True)
-    flags = ["--quiet"] if _takes_quiet(arguments, quiet) else []
+    flags = ["--quiet"] if quiet else []
     code = run_measured([sys.executable, "-P", "-m", "hdgan", *arguments, *flags], _title(arguments), root)
     if code:
         raise StageFailedError(code)
-
-
-def _takes_quiet(arguments: Sequence[str], quiet: bool) -> bool:
-    return quiet and arguments[0] != "evaluate"
 
 
 def _title(arguments: Sequence[str]) -> str:

@@ -37,18 +37,18 @@ def replacing(path: Path) -> Iterator[Path]:
         remove(partial)
 
 
-def sweep_partials(folder: Path, name: str = "") -> None:
-    """Remove what killed processes left half-written directly in `folder`; with `name`, of that file or folder only."""
+def sweep_partials(folder: Path) -> None:
+    """Remove what killed processes left half-written, or half-removed, directly in `folder`."""
     if folder.is_dir():
         for entry in folder.iterdir():
-            if entry.name.startswith(_PARTIAL) and entry.name.endswith(f"-{name}" if name else ""):
+            if entry.name.startswith(_PARTIAL):
                 remove(entry)
 
 
-def discard(folder: Path) -> None:
-    """Remove a folder with all it holds, at one moment: a killed process leaves a hidden `.partial-*` entry at most."""
-    partial = _partial(folder)
-    folder.rename(partial)
+def discard(path: Path) -> None:
+    """Remove a file, or a folder with all it holds, at one moment: a killed process leaves a `.partial-*` at most."""
+    partial = _partial(path)
+    path.rename(partial)
     remove(partial)
 
 

@@ -17,17 +17,19 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
+from tiling.aside import bring_back, drop_aside, has_aside, is_torn, set_aside
 from tiling.errors import InputError
-from tiling.files import discard, fingerprint, read_json, remove, sweep_partials, write_json
+from tiling.files import fingerprint, read_json, remove, sweep_partials, write_json
 from tiling.lock import FolderLock
 from tiling.progress import note
 
 RECORD = "stage.json"
 NOT_SLIDES = ".not-slides"  # a file that marks a folder whose pictures tiling is to pass over, as it does a stage's
 _KEYS = frozenset({"stage", "status", "config", "inputs", "seconds", "peak_rss_bytes"})
+_NONE: Mapping[str, str] = MappingProxyType({})
 _VERSIONS_OF = ("hdgan", "numpy", "torch", "zarr", "openslide-python", "openslide-bin")
 
 
@@ -37,7 +39,7 @@ class Stage:
 
     No other process may work in the folder until the stage is finished or withdrawn, or the `with` block that holds
     it ends. A block that an :class:`InputError` ends before anything was made leaves no record, so that the corrected
-    request is not refused.
+    request is not refused, and brings back what was to be replaced.
     """
 
     folder: Path
@@ -56,6 +58,7 @@ class Stage:
         name: str,
         config: Mapping[str, Any],
         inputs: Mapping[str, Path],
+        origins: Mapping[str, str] = _NONE,
         grows: Collection[str] = (),
         unsettled: Callable[[Mapping[str, Any]], bool] = lambda summary: False,
         redo: bool = False,
@@ -72,6 +75,9 @@ class Stage:
             JSON-able settings that determine the output.
         inputs
             What the stage reads: folders of other stages (which must be complete), files, or plain folders.
+        origins
+            Which values of `config` nobody set, as they are fingerprints of what the output is made from, and what it
+            means that one is another, in words: `{"labels": "other masks"}`.
         grows
             Settings of `config` that may change from call to call because the stage continues from where it was
             (the number of pairs, the length of a training). What they change in the output shows in its principal
@@ -79,7 +85,8 @@ class Stage:
         unsettled
             Tells from the summary of a complete stage whether something in it is to be tried again.
         redo
-            Discard what is there, if it is of the same stage.
+            Replace what is there, if it is of the same stage. It is set aside until the stage is finished. A redo that
+            was killed goes on if the same is asked for.
 
         Returns
         -------
@@ -99,11 +106,13 @@ class Stage:
             "config": json.loads(json.dumps(config)),
             "inputs": {key: fingerprint_of(path) for key, path in inputs.items()},
         }
+        licence = sorted({licence for path in inputs.values() for licence in _licence_of(path)})
+        _mend(folder)
         previous = _previous(folder)
         if previous is not None:
             _refuse_other_stage(folder, previous["stage"], name)
         if previous is not None and not redo:
-            _refuse_other(folder, previous, wanted, grows)
+            _refuse_other(folder, previous, wanted, grows, origins)
             if _is_settled(previous, wanted, unsettled):
                 note(f"{folder} is complete: nothing to do")
                 return cls(folder, previous, complete=True)
@@ -111,16 +120,15 @@ class Stage:
         if _previous(folder) != previous:
             lock.release()
             raise InputError(f"another process has just worked in {folder}; run the same command again")
-        if redo and previous is not None:
-            discard(folder)
-            lock.release()
-            lock, previous = FolderLock(folder), None
         sweep_partials(folder)
-        sweep_partials(folder.parent, folder.name)
+        if redo and previous is not None and not (has_aside(folder) and _asks_the_same(previous, wanted)):
+            bring_back(folder, RECORD)  # of an earlier redo, which made less than what it was to replace
+            set_aside(folder, RECORD)
+            previous = None
         record = wanted | {
             "status": "running",
             "versions": versions(),
-            "licence": sorted({licence for path in inputs.values() for licence in _licence_of(path)}),
+            "licence": licence,
             "seconds": previous["seconds"] if previous else 0.0,
             "peak_rss_bytes": previous["peak_rss_bytes"] if previous else 0,
         }
@@ -140,10 +148,13 @@ class Stage:
     def withdraw(self) -> None:
         """Leave the folder as :meth:`begin` found it: the stage turned out to be impossible.
 
-        A complete stage's record comes back; a stage that has made nothing so far leaves no record, nor a folder.
+        A complete stage's record comes back, and so does what was set aside; a stage that has made nothing so far
+        leaves no record, nor a folder.
         """
         if self._previous is not None and (self._previous["status"] == "complete" or not self._is_bare()):
             write_json(self.folder / RECORD, self._previous)
+        elif has_aside(self.folder):
+            bring_back(self.folder, RECORD)
         else:
             remove(self.folder / RECORD)
         self._release()
@@ -176,6 +187,7 @@ class Stage:
             "peak_rss_bytes": max(self.record["peak_rss_bytes"], max(usage) * kib),
             "summary": dict(summary or {}),
         }
+        drop_aside(self.folder)  # before the record: killed in between, the same command has only this left to do
         write_json(self.folder / RECORD, self.record)
         self.complete = True
         self._release()
@@ -242,6 +254,20 @@ def _previous(folder: Path) -> dict[str, Any] | None:
     return None
 
 
+def _mend(folder: Path) -> None:
+    """Bring back what a redo was about to replace when it was killed."""
+    if is_torn(folder, RECORD):
+        lock = FolderLock(folder)
+        if is_torn(folder, RECORD):
+            bring_back(folder, RECORD)
+            sweep_partials(folder)
+        lock.release()
+
+
+def _asks_the_same(previous: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    return all(previous[key] == wanted[key] for key in ("config", "inputs"))
+
+
 def _is_settled(
     previous: Mapping[str, Any], wanted: Mapping[str, Any], unsettled: Callable[[Mapping[str, Any]], bool]
 ) -> bool:
@@ -255,15 +281,31 @@ def _refuse_other_stage(folder: Path, made_by: str, name: str) -> None:
         raise InputError(f"{folder} was made by `{made_by}`, not by `{name}`; choose another folder")
 
 
-def _refuse_other(folder: Path, previous: Mapping[str, Any], wanted: Mapping[str, Any], grows: Collection[str]) -> None:
+def _refuse_other(
+    folder: Path,
+    previous: Mapping[str, Any],
+    wanted: Mapping[str, Any],
+    grows: Collection[str],
+    origins: Mapping[str, str],
+) -> None:
     """Refuse to go on with a folder of other settings or from other inputs."""
-    for key in sorted({*previous["config"], *wanted["config"]} - set(grows)):
-        before, now = previous["config"].get(key), wanted["config"].get(key)
-        if before != now:
+
+    def differing(section: str) -> list[str]:
+        before, now = previous[section], wanted[section]
+        return [key for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
+
+    changed = [key for key in differing("config") if key not in grows]
+    for key in changed:
+        if key not in origins:
+            before, now = previous["config"].get(key), wanted["config"].get(key)
             raise InputError(
                 f"{folder} was made with {key} = {before!r}, and now {now!r} is asked for; "
                 "repeat the first setting, add --redo to replace it, or use another study"
             )
-    for key in sorted({*previous["inputs"], *wanted["inputs"]}):
-        if previous["inputs"].get(key) != wanted["inputs"].get(key):
-            raise InputError(f"{folder} was made from other {key}; add --redo to make it again from the present ones")
+    others = [words for key, words in origins.items() if key in changed] + [_other(key) for key in differing("inputs")]
+    if others:
+        raise InputError(f"{folder} was made from {others[0]}; add --redo to make it again from what is there now")
+
+
+def _other(inputs: str) -> str:
+    return f"{'other' if inputs.endswith('s') else 'another'} {inputs}"

@@ -1,3 +1,4 @@
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,8 +23,8 @@ def begin(folder, slides, config=SETTINGS, name="tile", **more):
     return Stage.begin(folder, name=name, config=config, inputs={"slides": slides}, **more)
 
 
-def make(folder, slides, config=SETTINGS, content="made", **finished):
-    stage = begin(folder, slides, config)
+def make(folder, slides, config=SETTINGS, content="made", redo=False, **finished):
+    stage = begin(folder, slides, config, redo=redo)
     (folder / "result").write_text(content)
     stage.finish(principal=[folder / "result"], **finished)
     return stage
@@ -101,6 +102,19 @@ def test_other_settings_inputs_and_stages_are_refused_with_both_values(tmp_path,
     assert completed(tmp_path / "out", made_by="hdgan tile")["config"]["size"] == 64
 
 
+def test_other_origins_are_told_in_words_and_not_as_settings(tmp_path, slides):
+    origins = {"masks": "other masks (they have changed since)"}
+    begin(tmp_path / "out", slides, SETTINGS | {"masks": "c39d"}, origins=origins).finish()
+    with pytest.raises(InputError) as caught:
+        begin(tmp_path / "out", slides, SETTINGS | {"masks": "b705"}, origins=origins)
+    said = "was made from other masks (they have changed since); add --redo to make it again from what is there now"
+    assert str(caught.value) == f"{tmp_path / 'out'} {said}"
+    with pytest.raises(InputError, match="was made with size = 64"):  # what the user set goes first
+        begin(tmp_path / "out", slides, SETTINGS | {"size": 32, "masks": "b705"}, origins=origins)
+    with pytest.raises(InputError, match="was made from another generator;"):
+        Stage.begin(tmp_path / "out", name="tile", config={}, inputs={"generator": slides}, grows=[*SETTINGS, "masks"])
+
+
 def test_a_half_made_stage_does_not_change_its_settings_either(tmp_path, slides):
     begin(tmp_path / "out", slides)
     with pytest.raises(InputError, match="was made with size = 64, and now 32"):
@@ -146,12 +160,107 @@ def test_redo_discards_no_other_stage(tmp_path, slides):
     assert (tmp_path / "out" / "result").read_text() == "made"
 
 
-def test_what_a_killed_redo_was_about_to_remove_is_swept_and_other_stages_are_left_alone(tmp_path, slides):
-    make(tmp_path / "out", slides)
-    (tmp_path / "out").rename(tmp_path / ".partial-0123456789ab-out")
-    (tmp_path / ".partial-0123456789ab-other").mkdir()
-    assert not begin(tmp_path / "out", slides, SETTINGS | {"size": 32}).complete
-    assert {entry.name for entry in tmp_path.iterdir()} == {".partial-0123456789ab-other", "out", "slides"}
+def held(folder):
+    """All files of a folder, hidden ones too, with what they hold, but for locks that hold no longer."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != ".lock")
+    return {path.relative_to(folder).as_posix(): path.read_text() for path in files}
+
+
+def fail(out, slides):
+    with begin(out, slides, SETTINGS | {"size": 32}, redo=True):
+        raise InputError("no tissue")
+
+
+def test_a_redo_that_proves_impossible_leaves_what_was_there(tmp_path, slides):
+    out = tmp_path / "out"
+    make(out, slides)
+    (out / "parts").mkdir()
+    (out / "parts" / "one").write_text("whole")
+    before = held(out)
+    with pytest.raises(InputError, match="no tissue"):
+        fail(out, slides)
+    assert held(out) == before
+    assert begin(out, slides).complete
+
+
+def test_what_was_replaced_is_kept_hidden_until_the_redo_is_finished(tmp_path, slides):
+    out = tmp_path / "out"
+    make(out, slides)
+    before = held(out)
+    with begin(out, slides, SETTINGS | {"size": 32}, redo=True) as stage:
+        (out / "result").write_text("made anew")
+        assert {path.name for path in out.iterdir() if not path.name.startswith(".")} == {"result", "stage.json"}
+        assert held(out / ".replaced") == before
+        stage.finish(principal=[out / "result"])
+    assert held(out).keys() == {"result", "stage.json"}
+    assert (out / "result").read_text() == "made anew"
+
+
+def killed_at(moment, out, slides, config, redo):
+    """A call that makes `result` anew and is killed before the so-manieth change to the folder; False if it ended."""
+    script = f"""
+import os, signal
+from pathlib import Path
+from tiling.stage import Stage
+changes = 0
+def counting(change):
+    def counted(*arguments, **options):
+        global changes
+        changes += 1
+        if changes > {moment}:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return change(*arguments, **options)
+    return counted
+for name in ("rename", "replace", "unlink", "mkdir", "rmdir"):
+    setattr(Path, name, counting(getattr(Path, name)))
+out = Path({str(out)!r})
+with Stage.begin(out, name="tile", config={config!r}, inputs={{"slides": Path({str(slides)!r})}}, redo={redo}) as stage:
+    if not stage.complete:
+        (out / "result").write_text("made anew")
+        stage.finish(principal=[out / "result"])
+"""
+    ended = subprocess.run([sys.executable, "-c", script], stderr=subprocess.DEVNULL).returncode
+    assert ended in (0, -signal.SIGKILL)
+    return ended != 0
+
+
+def test_a_redo_that_is_killed_at_any_change_leaves_the_old_output_or_goes_on_to_the_new(tmp_path, slides):
+    new = SETTINGS | {"size": 32}
+    moment = 0
+    while True:
+        out = tmp_path / f"out {moment}"
+        make(out, slides)
+        old = held(out)
+        if not killed_at(moment, out, slides, new, redo=True):
+            break
+        again = tmp_path / f"again {moment}"
+        shutil.copytree(out, again)
+        make(again, slides, new, "made anew", redo=True)
+        assert held(again).keys() == old.keys()
+        assert completed(again, made_by="hdgan tile")["config"]["size"] == 32
+        try:
+            assert begin(out, slides).complete
+            assert held(out) == old
+        except InputError:  # the new one has begun, and goes on
+            make(out, slides, new, "made anew")
+            assert held(out).keys() == old.keys()
+            assert (out / "result").read_text() == "made anew"
+        moment += 1
+    assert moment > 8
+
+
+def test_a_redo_that_was_killed_goes_on_when_the_same_is_asked_for_and_makes_way_for_another(tmp_path, slides):
+    out = tmp_path / "out"
+    make(out, slides)
+    old = held(out)
+    for size, kept in ((32, False), (32, True), (16, False)):
+        with begin(out, slides, SETTINGS | {"size": size}, redo=True):  # ends without an end, as if it was killed
+            assert (out / "first").exists() == kept
+            (out / "first").write_text("whole")
+    (out / "first").unlink()
+    with pytest.raises(InputError, match="no tissue"):
+        fail(out, slides)
+    assert held(out) == old
 
 
 def test_one_process_at_a_time_works_in_a_folder(tmp_path, slides):

@@ -1,0 +1,58 @@
+"""What a folder held, set aside within it until what is to replace it is complete.
+
+The files move into a hidden folder, by renaming, so that it costs no copy and the folder itself stays where it is (it
+may be a link to another disk). One of its files, the mark, tells whose output the folder holds: it is the first to
+go and the last to come back, so that a folder without it is known to be torn, and is mended by bringing back.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tiling.files import discard, remove
+
+_ASIDE = ".replaced"
+_MOVING = ".replaced-moving"  # the same, while it does not yet, or no longer, hold all
+
+
+def set_aside(folder: Path, mark: str) -> None:
+    """Hide all that a folder holds, but for hidden files; it must hold the mark, and have nothing set aside."""
+    moving = folder / _MOVING
+    moving.mkdir(exist_ok=True)
+    for entry in sorted(_content(folder), key=lambda entry: entry.name != mark):
+        entry.rename(moving / entry.name)
+    moving.rename(folder / _ASIDE)
+
+
+def has_aside(folder: Path) -> bool:
+    """Whether a folder has something set aside."""
+    return (folder / _ASIDE).exists()
+
+
+def is_torn(folder: Path, mark: str) -> bool:
+    """Whether a process was killed while it set aside or brought back, or before it began the replacement."""
+    return not (folder / mark).exists() and any((folder / name).exists() for name in (_ASIDE, _MOVING))
+
+
+def bring_back(folder: Path, mark: str) -> None:
+    """Put back what was set aside, if anything was, in place of all that was made since."""
+    moving = folder / _MOVING
+    if has_aside(folder):
+        remove(folder / mark)
+        for entry in _content(folder):
+            discard(entry)
+        (folder / _ASIDE).rename(moving)
+    if moving.exists():
+        for entry in sorted(moving.iterdir(), key=lambda entry: entry.name == mark):
+            entry.rename(folder / entry.name)
+        moving.rmdir()
+
+
+def drop_aside(folder: Path) -> None:
+    """Remove what was set aside, if anything was: what replaces it is complete."""
+    if has_aside(folder):
+        discard(folder / _ASIDE)
+
+
+def _content(folder: Path) -> list[Path]:
+    return [entry for entry in folder.iterdir() if not entry.name.startswith(".")]

@@ -42,7 +42,8 @@ def main() -> None:
         extra = _EXTRA_OF.get((error.name or "").partition(".")[0])
         if extra is None:
             raise
-        _stop(f"this needs {error.name}, which comes with hdgan's extra '{extra}': pip install '.[{extra}]' in its folder", 2)
+        how = f"pip install '.[{extra}]' in its folder"
+        _stop(f"this needs {error.name}, which comes with hdgan's extra '{extra}': {how}", 2)
 
 
 def _run(arguments: list[str]) -> None:

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from hdgan.labels import KIDNEY, ClassList
-from hdgan.provenance import digest
 from tiling.errors import InputError
-from tiling.stage import completed
+from tiling.stage import completed, fingerprint_of, read_record
 
 SETTINGS = "study.toml"
 
@@ -79,6 +78,15 @@ class Study:
         completed(folder, made_by=f"hdgan {command} --study {self.root}")
         return folder
 
+    def check_samples(self) -> None:
+        """An :class:`InputError` if the samples are of another generator than there is in the study now."""
+        made = read_record(self.require("sample"))["inputs"]["generator"]
+        if made != fingerprint_of(self.require("train")):
+            raise InputError(
+                f"{self.latents} was drawn from another generator than {self.generator} is now (it was trained on, or "
+                f"again): draw and annotate anew with `hdgan sample --redo --study {self.root}`, or use another study"
+            )
+
     def check_annotations(self) -> None:
         """An :class:`InputError` if the masks were drawn on other samples than those in the study now."""
         from hdgan.annotations import check_samples
@@ -86,10 +94,11 @@ class Study:
         check_samples(self.annotations, self.sample_fingerprints())
 
     def sample_fingerprints(self) -> list[str]:
-        """Of the w of every sample, by index: what ties a mask to its image, however many samples are added."""
+        """Of every sample, by index: what ties a mask to its image, however many samples are added."""
         from hdgan.samples import load_samples
 
-        return [digest({"w": w})[:16] for w in load_samples(self.require("sample"))[0].w]
+        latents = load_samples(self.require("sample"))[0]
+        return [latents.fingerprint(i) for i in range(len(latents))]
 
     def settings(self) -> dict[str, Any]:
         """What `study.toml` says: a table per command, whose keys are the command's options."""

@@ -44,6 +44,7 @@ def features(
 
     place = Study(study)
     generator_folder, samples = place.require("train"), place.require("sample")
+    place.check_samples()
     place.check_annotations()
     latents = load_samples(samples)[0]
     wanted = set(range(len(latents)) if all_ else mask_indices(place.annotations))

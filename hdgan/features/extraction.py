@@ -72,10 +72,11 @@ def extract(
     folder, names = Path(out), [latents.fingerprint(i) for i in range(len(latents))]
     if not redo:
         _refuse_fewer(folder, names)
+    whose = digest(generator.state_dict())
     config = {
         "blocks": blocks,
         "dtype": dtype,
-        "generator": digest(generator.state_dict()),
+        "generator": whose,
         "latents": digest({"names": np.array(names)}),
     }
     with Stage.begin(
@@ -90,6 +91,7 @@ def extract(
                 shape=(generator.resolution, generator.resolution),
                 seeds=latents.seed.tolist(),
                 latents=names,
+                generator=whose,
             )
             stage.finish(principal=[root / DESCRIPTION], summary={"latents": len(latents), "blocks": blocks})
     return FeatureStore.open(out)

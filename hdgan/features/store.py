@@ -38,6 +38,8 @@ class FeatureStore:
         (N,) int64: the latents' seeds.
     latents
         Fingerprints of the N latents, see :meth:`hdgan.Latents.fingerprint`.
+    generator
+        Fingerprint of the generator whose features they are.
     """
 
     def __init__(self, path: Path) -> None:
@@ -47,6 +49,7 @@ class FeatureStore:
         self.shape: tuple[int, int] = tuple(root.attrs["shape"])
         self.seeds: npt.NDArray[np.int64] = np.asarray(root.attrs["seeds"], np.int64)
         self.latents: tuple[str, ...] = tuple(root.attrs["latents"])
+        self.generator: str = root.attrs["generator"]
         self._arrays: dict[tuple[int, str], Any] = {}
 
     @classmethod
@@ -118,11 +121,18 @@ def stored_latents(folder: Path) -> set[str]:
 
 
 def describe(
-    root: Path, *, layers: Mapping[str, int], shape: tuple[int, int], seeds: Sequence[int], latents: Sequence[str]
+    root: Path,
+    *,
+    layers: Mapping[str, int],
+    shape: tuple[int, int],
+    seeds: Sequence[int],
+    latents: Sequence[str],
+    generator: str,
 ) -> None:
     """Write the root group, with what a store needs to know as zarr attributes: of its layers, and whose they are."""
     entries = [{"name": name, "channels": channels} for name, channels in layers.items()]
     attributes = {"layers": entries, "shape": list(shape), "seeds": list(seeds), "latents": list(latents)}
+    attributes["generator"] = generator
     write_json(root / DESCRIPTION, {"zarr_format": 3, "node_type": "group", "attributes": attributes})
 
 

@@ -82,6 +82,12 @@ def synthesize(
     if len(named) != len(ensemble.class_list):
         raise InputError(f"the ensemble tells {len(ensemble.class_list)} classes apart, and {len(named)} are named")
     _blocks(generator, ensemble)
+    whose = digest(generator.state_dict())
+    if ensemble.fitted_on not in ("", whose):
+        raise InputError(
+            "the ensemble was fitted on the features of another generator (this one was trained on, or again); "
+            "draw samples, annotate and fit anew, or use the generator that it was fitted on"
+        )
     pairs = pair_format(format, folder, named)
     if not redo:
         _check_made(folder, latents)
@@ -90,7 +96,7 @@ def synthesize(
         "format": format,
         "window": window,
         "classes": named.names,
-        "generator": digest(generator.state_dict()),
+        "generator": whose,
         "ensemble": digest(ensemble.state_dict()),
     }
     with Stage.begin(

@@ -74,6 +74,8 @@ class PixelEnsemble(nn.Module):
     ----------
     licence
         Terms that hold for what is made with the ensemble; it carries them in its file.
+    fitted_on
+        Fingerprint of the generator whose features it was fitted on; "" where it was not.
     """
 
     mean: Tensor
@@ -96,6 +98,7 @@ class PixelEnsemble(nn.Module):
         self.class_list = with_colours(classes)
         self.members, self.hidden, self.dropout = members, tuple(hidden), dropout
         self.licence: tuple[str, ...] = ()
+        self.fitted_on = ""
         channels = sum(self.layers.values())
         widths = [channels, *hidden, len(self.class_list)]
         pairs = pairwise(widths)
@@ -181,6 +184,7 @@ class PixelEnsemble(nn.Module):
             "hidden": list(self.hidden),
             "dropout": self.dropout,
             "licence": list(self.licence),
+            "fitted_on": self.fitted_on,
         }
         save_weights(Path(path), self.state_dict(), kind=_KIND, about=about)
 
@@ -188,7 +192,7 @@ class PixelEnsemble(nn.Module):
     def load(cls, path: str | Path, *, device: str | torch.device = "cpu") -> PixelEnsemble:
         """Read what :meth:`save` wrote; anything else is an :class:`InputError`."""
         path = Path(path)
-        needs = ("layers", "classes", "members", "hidden", "dropout", "licence")
+        needs = ("layers", "classes", "members", "hidden", "dropout", "licence", "fitted_on")
         tensors, about = load_weights(path, kind=_KIND, needs=needs)
         return build_network(lambda: _ensemble_of(about), tensors, path).to(device)
 
@@ -199,6 +203,7 @@ def _ensemble_of(about: Mapping[str, Any]) -> PixelEnsemble:
     if not isinstance(layers, dict) or not isinstance(classes, list) or not isinstance(hidden, list):
         raise InputError("no layers, classes and hidden widths of an ensemble in the header")
     check_texts("licence", about["licence"])
+    check_texts("fitted_on", [about["fitted_on"]])
     ensemble = PixelEnsemble(
         layers=layers,
         classes=[LabelClass.from_dict(value) for value in classes],
@@ -207,7 +212,7 @@ def _ensemble_of(about: Mapping[str, Any]) -> PixelEnsemble:
         generator=torch.Generator(),
         dropout=about["dropout"],
     )
-    ensemble.licence = tuple(about["licence"])
+    ensemble.licence, ensemble.fitted_on = tuple(about["licence"]), about["fitted_on"]
     return ensemble
 
 

@@ -162,6 +162,7 @@ def _run(task: _Task, stage: Stage, device: torch.device) -> None:
     run_loop(trainer, folder, loop, "fit", finished=trainer.out_of_patience)
     ensemble = trainer.best_ensemble()
     ensemble.licence = tuple(stage.record["licence"])
+    ensemble.fitted_on = task.store.generator
     ensemble.save(folder / ENSEMBLE)
     report = _report(ensemble, task)
     history = read_metrics(folder)

@@ -99,7 +99,7 @@ def test_other_files_and_other_shapes_are_refused(small_store, random_ensemble, 
     with pytest.raises(InputError, match="not a pixel ensemble file but: segmenter"):
         PixelEnsemble.load(tmp_path / "other")
     save_weights(tmp_path / "bare", random_ensemble.state_dict(), kind="pixel ensemble", about={"members": 5})
-    with pytest.raises(InputError, match="does not tell its classes, dropout, hidden, layers"):
+    with pytest.raises(InputError, match="does not tell its classes, dropout, fitted_on, hidden, layers"):
         PixelEnsemble.load(tmp_path / "bare")
     with pytest.raises(InputError, match=r"must be \(160, h, w\)"):
         random_ensemble.predict(np.zeros((3, 4, 4), np.float32))

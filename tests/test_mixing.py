@@ -1,0 +1,45 @@
+"""Old and new are not mixed: what belongs to one generator is not used with another, or with what it has become."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from command_line import files, hdgan
+
+LATER = ("latents", "annotations", "features", "classifiers", "pairs")
+
+
+@pytest.fixture
+def grown(demo_study: Path, tmp_path: Path) -> Path:
+    """A complete study whose generator was then trained longer."""
+    study = Path(shutil.copytree(demo_study, tmp_path / "study"))
+    hdgan("train", "--study", study, "--kimg", 0.14)
+    return study
+
+
+def test_masks_of_an_older_generators_images_are_not_given_to_the_new_ones_features(grown: Path) -> None:
+    before = {name: files(grown / name) for name in LATER}
+    said = hdgan("features", "--redo", "--study", grown, code=2).stderr
+    assert "latents was drawn from another generator" in said
+    assert "hdgan sample --redo" in said
+    assert {name: files(grown / name) for name in LATER} == before
+
+
+def test_an_ensemble_labels_no_images_of_a_generator_that_it_was_not_fitted_on(grown: Path) -> None:
+    before = {name: files(grown / name) for name in LATER}
+    said = hdgan("synthesize", "--redo", "--study", grown, code=2).stderr
+    assert "the ensemble was fitted on the features of another generator" in said
+    assert {name: files(grown / name) for name in LATER} == before
+
+
+def test_features_of_replaced_samples_are_not_learnt_with_the_new_ones_masks(demo_study: Path, tmp_path: Path) -> None:
+    study = Path(shutil.copytree(demo_study, tmp_path / "study"))
+    hdgan("sample", "--redo", "--psi", 0.4, "--study", study)
+    assert "were drawn on other samples" in hdgan("fit", "--redo", "--study", study, code=2).stderr
+    shutil.rmtree(study / "annotations" / "masks")
+    hdgan("annotate", "pick", "--redo", "--study", study)
+    hdgan("demo", "expert", "--redo", "--plan", "quick", "--study", study)
+    hdgan("annotate", "import", study / "expert" / "masks", "--study", study)
+    assert "annotated samples without features" in hdgan("fit", "--redo", "--study", study, code=2).stderr

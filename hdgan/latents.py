@@ -27,9 +27,7 @@ MAX_PSI = 2.0
 STORED_NOISE = -1
 NOISES = ("random", "const")
 _FIELDS = ("seed", "z", "w", "psi", "c", "noise")
-_BATCH = (
-    32  # latents are mapped so many at a time, filled up with zeros: matrix products of other sizes round otherwise
-)
+_BATCH = 32  # latents mapped at a time, filled up with zeros: matrix products of other sizes round otherwise
 
 
 @dataclass(frozen=True)

@@ -94,8 +94,8 @@ def run_loop(
     _cut_metrics(metrics_file, done)
     saved_at = time.monotonic()
     ended = done >= config.steps or finished()
-    with _interruptible() as interrupted, bar() as progress, metrics_file.open("a", encoding="utf-8") as log:
-        task = progress.add_task(description, total=config.steps, completed=done, detail="")
+    drawn = bar(description, total=config.steps, completed=done)
+    with _interruptible() as interrupted, drawn as show, metrics_file.open("a", encoding="utf-8") as log:
         while not ended:
             means.add(trainer.step(done), done + 1)
             done += 1
@@ -104,8 +104,8 @@ def run_loop(
                 metrics = means.take()
                 log.write(json.dumps({"step": done, **metrics}) + "\n")
                 log.flush()
-                progress.update(task, detail=" ".join(f"{name} {value:.3g}" for name, value in metrics.items()))
-            progress.update(task, completed=done)
+                show(detail=" ".join(f"{name} {value:.3g}" for name, value in metrics.items()))
+            show(completed=done)
             if ended or interrupted.is_set() or config.due(done, time.monotonic() - saved_at):
                 checkpoints.save(done, {"trainer": trainer.state(), "pending": means.sums})
                 saved_at = time.monotonic()

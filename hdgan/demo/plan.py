@@ -21,6 +21,8 @@ class DemoPlan:
         Tiles in px, micrometres per px, px shared by neighbours.
     kimg
         Training of the generator; from the shipped one, or `kimg_from_scratch`.
+    psi
+        Truncation of samples and pairs: 1, none, since what is rare in the tissue is the first to go.
     split
         Annotated images for training, validation and test.
     """
@@ -34,6 +36,7 @@ class DemoPlan:
     gamma: float
     kimg: float
     kimg_from_scratch: float
+    psi: float
     samples: int
     split: tuple[int, int, int]
     blocks: int
@@ -60,6 +63,7 @@ PLANS: Mapping[str, DemoPlan] = MappingProxyType(
             gamma=1.0,
             kimg=3.0,
             kimg_from_scratch=6.0,
+            psi=1.0,
             samples=160,
             split=(16, 4, 16),
             blocks=5,
@@ -78,6 +82,7 @@ PLANS: Mapping[str, DemoPlan] = MappingProxyType(
             gamma=0.05,
             kimg=0.12,
             kimg_from_scratch=0.12,
+            psi=1.0,
             samples=16,
             split=(4, 2, 2),
             blocks=4,

@@ -125,11 +125,11 @@ def _settings(plan: DemoPlan, slide: Path | None, *, shipped: bool) -> str:
     tables: dict[str, dict[str, object]] = {
         "tile": _tiling(plan, slide),
         "train": {"preset": plan.preset, "gamma": plan.gamma, "kimg": plan.kimg if shipped else plan.kimg_from_scratch},
-        "sample": {"n": plan.samples},
+        "sample": {"n": plan.samples, "psi": plan.psi},
         "annotate.pick": {"n": plan.annotated},
         "features": {"blocks": plan.blocks},
         "fit": {"members": plan.members, "split": "/".join(map(str, plan.split))},
-        "synthesize": {"n": plan.pairs},
+        "synthesize": {"n": plan.pairs, "psi": plan.psi},
     }
     lines = ["# What this study asks for: an option given on the command line overrides the one here."]
     for name, options in tables.items():

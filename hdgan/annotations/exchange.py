@@ -16,6 +16,7 @@ from tiling.progress import track
 from tiling.stage import NOT_SLIDES, RECORD
 
 CLASSES, SAMPLES, EXPORTED = "classes.json", "samples.json", "export.json"
+_EXPORTED_NAME = re.compile(r"image_\d{4,}\.png")
 _FILE_NAME = re.compile(r"(?:image|label)_(\d+)(?:\.png)?\.\w+", re.IGNORECASE)  # QuPath may keep the image's suffix
 
 _README = """\
@@ -54,7 +55,7 @@ def export_images(images: Mapping[int, Image], out: Path, classes: ClassList) ->
         raise InputError(f"{out} is the folder of a stage of the pipeline; export to a folder of its own")
     set_classes(out, classes)
     wanted = {f"image_{index:04d}.png": index for index in sorted(images)}
-    earlier = set(read_json(out / EXPORTED)["images"]) if (out / EXPORTED).exists() else set()
+    earlier = _exported_before(out)
     write_json(out / EXPORTED, {"images": sorted(earlier | set(wanted))})  # a killed export knows its images, too
     for name in earlier - set(wanted):
         remove(out / "images" / name)  # the expert is to label these images, not those of an earlier choice
@@ -63,6 +64,18 @@ def export_images(images: Mapping[int, Image], out: Path, classes: ClassList) ->
     write_json(out / EXPORTED, {"images": list(wanted)})
     lines = "\n".join(f"   - {c.name} (colour {', '.join(map(str, c.colour))})" for c in classes)
     write_bytes(out / "README.txt", _README.format(classes=lines).encode())
+
+
+def _exported_before(out: Path) -> set[str]:
+    """Names of the images of an earlier export; the list has travelled, and nothing else is to be removed by it."""
+    if not (out / EXPORTED).exists():
+        return set()
+    listed = read_json(out / EXPORTED).get("images")
+    if not isinstance(listed, list) or not all(
+        isinstance(name, str) and _EXPORTED_NAME.fullmatch(name) for name in listed
+    ):
+        raise InputError(f"{out / EXPORTED} is no list of exported images; export to another folder")
+    return set(listed)
 
 
 def set_classes(folder: Path, classes: ClassList) -> None:

@@ -79,6 +79,18 @@ def test_an_export_that_was_killed_is_cleared_up_by_the_next(tmp_path):
     assert [path.name for path in (tmp_path / "images").iterdir()] == ["image_0006.png"]
 
 
+@pytest.mark.parametrize("listed", [["../../precious"], ["image_0001.png", "/etc"], "image_0001.png", None, [1]])
+def test_a_tampered_list_of_exported_images_removes_nothing(tmp_path, listed):
+    out, precious = tmp_path / "to label", tmp_path / "precious"
+    precious.mkdir()
+    export_images({1: np.zeros((*SHAPE, 3), np.uint8)}, out, KIDNEY)
+    (out / "export.json").write_text(json.dumps({"images": listed}))
+    with pytest.raises(InputError, match="no list of exported images; export to another folder"):
+        export_images({2: np.zeros((*SHAPE, 3), np.uint8)}, out, KIDNEY)
+    assert precious.is_dir()
+    assert (out / "images" / "image_0001.png").exists()
+
+
 def test_the_folder_of_a_stage_is_no_place_to_export_to(tmp_path):
     (tmp_path / "stage.json").write_text("{}")
     with pytest.raises(InputError, match="folder of a stage"):

@@ -232,6 +232,8 @@ def test_an_ensemble_that_is_none(study: Path, refused: Refused) -> None:
         (("train", "--augment", "huge"), "'huge'"),
         (("train", "--batch", "1"), "batch must be at least 2"),
         (("train", "--kimg", "0"), "kimg must be above 0"),
+        (("train", "--kimg", "inf"), "kimg must be a finite number"),
+        (("train", "--batch", "0"), "batch must be above 0"),
         (("train", "--hold-out", "0"), "fold 0 cannot be held out"),
         (("train", "--hold-out", "7"), "fold 7 cannot be held out"),
         (("sample", "--psi", "9"), "psi"),

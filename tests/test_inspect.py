@@ -67,6 +67,7 @@ def test_every_verb_takes_quiet() -> None:
     assert lacking == []
 
 
+@pytest.mark.slow
 def test_a_quiet_demo_prints_nothing(demo_study: Path) -> None:
     ended = hdgan("demo", "--plan", "quick", "--study", demo_study, "--quiet")
     assert (ended.stdout, ended.stderr) == ("", "")

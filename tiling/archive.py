@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -19,36 +19,18 @@ from tiling.files import remove, replacing, sweep_partials
 from tiling.folds import assign_folds, compile_pattern, patient_of
 from tiling.grid import Edge
 from tiling.labels import Labels, LabelsOfSlides, labels_of
+from tiling.ledger import counts, reasons, write_ledger
+from tiling.mpp import MppOf, mpp_by_slide, read_mpp
 from tiling.plan import TileSettings, plan_slide
-from tiling.progress import track
+from tiling.progress import note, track
 from tiling.slide import open_slide, slide_fingerprint
 from tiling.stage import NOT_SLIDES, RECORD, Stage
-from tiling.tileset import COLUMNS, MANIFEST, TileSet, write_manifest
+from tiling.tileset import COLUMNS, MANIFEST, TileSet, table_fingerprint, write_manifest
+from tiling.wording import counted, first_few
 
-LEDGER = "ledger.parquet"
 _PARTS = "parts"  # one Parquet file per slide that was looked at: its tiles, and its ledger row as metadata
 _PART_KEY = b"hdgan.slide"
-_NAMED_IN_ERROR = 3
 _MARKS_OF_OURS = (RECORD, NOT_SLIDES, "study.toml", f"tiles/{RECORD}")
-
-_LEDGER_COLUMNS = pa.schema(
-    [
-        ("slide", pa.string()),
-        ("status", pa.string()),
-        ("reason", pa.string()),
-        ("tiles", pa.int64()),
-        ("candidates", pa.int64()),
-        ("below_tissue", pa.int64()),
-        ("over_limit", pa.int64()),
-        ("width", pa.int64()),
-        ("height", pa.int64()),
-        ("mpp", pa.float64()),
-        ("backend", pa.string()),
-        ("fingerprint", pa.string()),
-        ("patient", pa.string()),
-        ("fold", pa.int16()),
-    ]
-)
 
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -82,7 +64,7 @@ def tile_archive(
     folds: int = 5,
     patient: str | None = None,
     labels: Labels | None = None,
-    mpp_of: float | Mapping[str, float] | None = None,
+    mpp_of: MppOf | None = None,
     seed: int = 0,
     redo: bool = False,
 ) -> TileSet:
@@ -90,8 +72,8 @@ def tile_archive(
 
     The tiles stay in the slides: what is written is a manifest of where they are, and a ledger of every slide with
     what was dropped and why. A slide that cannot be tiled does not stop the others. The same call continues a
-    killed one, tries again what failed, and takes up slides that were added, changed, removed or given an mpp since;
-    folds are shared out anew then.
+    killed one, tries again what failed, and takes up slides that were added, changed, renamed or given an mpp since;
+    folds are shared out anew then. Slides may have moved, together or with the study.
 
     Parameters
     ----------
@@ -112,11 +94,12 @@ def tile_archive(
         Stain, diagnosis and the like of slides, see :func:`tiling.labels.labels_of`.
     mpp_of
         Micrometres per level-0 px: a number for all slides that say none, or numbers by slide (path below the
-        folder, or file name), which go before what a slide says.
+        folder, file name, or file name without suffix), which go before what a slide says: a mapping, or a CSV file
+        with the columns `slide` and `mpp`.
     seed
         Of the draw for `limit` and of the folds.
     redo
-        Discard what is in `out`.
+        Replace what is in `out`.
 
     Returns
     -------
@@ -125,7 +108,8 @@ def tile_archive(
     Raises
     ------
     InputError
-        If a setting is wrong, if `out` holds something else, or if no slide gives a tile: the line says why.
+        If a setting is wrong, if `out` holds something else or tiles of slides that are not given now, or if no slide
+        gives a tile: the line says why.
     """
     settings = TileSettings(
         size=size, mpp=mpp, level=level, overlap=overlap, edge=edge, tissue=tissue, limit=limit, seed=seed
@@ -135,7 +119,11 @@ def tile_archive(
     pattern = None if patient is None else compile_pattern(patient, option="patient")
     patients = {name: patient_of(name, pattern) for name in archive.names}
     slide_labels = labels_of(archive.names, labels, reserved=COLUMNS.names)
-    mpps = _given_mpp(mpp_of, archive.names)
+    known_mpp = read_mpp(mpp_of)
+    mpps = mpp_by_slide(known_mpp, archive.names)
+    part_of = _parts(archive, mpps, out / _PARTS)
+    if not redo:
+        _refuse_to_lose(out, archive, part_of)
     assign_folds({}, folds=folds, seed=seed)  # raises for a wrong number before any work
     began = Stage.begin(
         out,
@@ -145,7 +133,7 @@ def tile_archive(
             "folds": folds,
             "patient": patient,
             "labels": dict(labels) if isinstance(labels, Mapping) else None,
-            "mpp_of": dict(mpp_of) if isinstance(mpp_of, Mapping) else mpp_of,
+            "mpp_of": known_mpp,
             "slides": archive.digest(),
         },
         inputs={} if labels is None or isinstance(labels, Mapping) else {"labels": Path(labels)},
@@ -155,14 +143,15 @@ def tile_archive(
     )
     with began as stage:
         if not stage.complete:
-            entries = _tile_slides(archive, settings, mpps, out / _PARTS)
+            entries = _tile_slides(archive, settings, mpps, part_of, out / _PARTS)
             if not any(entry.row["tiles"] for entry in entries):
                 _withdraw(stage)
                 raise InputError(_why_nothing([entry.row for entry in entries]))
-            _write_results(out, archive, entries, patients, slide_labels, folds=folds, seed=seed)
-            counts = {status: sum(e.row["status"] == status for e in entries) for status in ("done", "empty", "failed")}
-            summary = {"slides": counts, "tiles": sum(e.row["tiles"] for e in entries)}
-            stage.finish(principal=[out / MANIFEST], summary=summary)
+            table = _write_results(out, archive, entries, patients, slide_labels, folds=folds, seed=seed)
+            rows = [entry.row for entry in entries]
+            summary = {"slides": counts(rows), "tiles": sum(row["tiles"] for row in rows)}
+            stage.finish(content=table_fingerprint(table), summary=summary)
+    _keep_root(out, archive.root)
     return TileSet.open(out, root=archive.root)
 
 
@@ -219,31 +208,38 @@ def _is_ours(folder: Path, out: Path) -> bool:
     return out in (folder, folder / "tiles") or any((folder / mark).exists() for mark in _MARKS_OF_OURS)
 
 
-def _given_mpp(mpp_of: float | Mapping[str, float] | None, names: Sequence[str]) -> dict[str, tuple[float, bool]]:
-    """For every slide of which the user knows it: micrometres per pixel, and whether it goes before the slide's own."""
-    given = mpp_of if isinstance(mpp_of, Mapping) else {} if mpp_of is None else {"every slide": mpp_of}
-    for name, value in given.items():
-        if not value > 0:
-            raise InputError(f"mpp_of {name} is a positive number of micrometres per pixel, not {value}")
-    if not isinstance(mpp_of, Mapping):
-        return {} if mpp_of is None else dict.fromkeys(names, (mpp_of, False))
-    known = {name: (mpp_of[key], True) for name in names for key in (PurePosixPath(name).name, name) if key in mpp_of}
-    for key in mpp_of:
-        if not any(key in (name, PurePosixPath(name).name) for name in names):
-            raise InputError(f"mpp_of names {key!r}, which is no slide of {len(names)}")
-    return known
-
-
-def _tile_slides(
-    archive: _Archive, settings: TileSettings, mpps: Mapping[str, tuple[float, bool]], parts: Path
-) -> list[_Entry]:
-    """Tile the slides that no part of an earlier call covers, and drop the parts of slides that are gone."""
-    sweep_partials(parts)
-    parts.mkdir(exist_ok=True)
-    part_of = {
+def _parts(archive: _Archive, mpps: Mapping[str, tuple[float, bool]], parts: Path) -> dict[str, Path]:
+    """Where the part of each slide lies, or will lie; by content, so that a slide that changed has another."""
+    return {
         name: parts / f"{hashlib.sha256(repr((name, fingerprint, mpps.get(name))).encode()).hexdigest()[:32]}.parquet"
         for name, fingerprint in archive.fingerprints.items()
     }
+
+
+def _refuse_to_lose(out: Path, archive: _Archive, part_of: Mapping[str, Path]) -> None:
+    """Refuse to drop tiles of slides that are missing; one that only has another name now is not."""
+    new = {archive.fingerprints[name] for name, part in part_of.items() if not part.exists()}
+    stale = set((out / _PARTS).glob("[0-9a-f]*.parquet")) - set(part_of.values())
+    rows = [row for row in (_read_part(part).row for part in stale) if row["tiles"] and row["fingerprint"] not in new]
+    missing = sorted(row["slide"] for row in rows if not archive.fingerprints.get(row["slide"]))
+    if missing:
+        raise InputError(
+            f"{out} holds tiles of {counted(len(missing), 'slide')} not among those that can be read in "
+            f"{archive.root}: {first_few(missing)}; give all slides, old and new, "
+            "add --redo to tile these alone, or use another study"
+        )
+
+
+def _tile_slides(
+    archive: _Archive,
+    settings: TileSettings,
+    mpps: Mapping[str, tuple[float, bool]],
+    part_of: Mapping[str, Path],
+    parts: Path,
+) -> list[_Entry]:
+    """Tile the slides that no part of an earlier call covers, and drop the parts that no longer count."""
+    sweep_partials(parts)
+    parts.mkdir(exist_ok=True)
     for stale in set(parts.iterdir()) - set(part_of.values()):
         remove(stale)
     entries = []
@@ -309,8 +305,8 @@ def _write_results(
     *,
     folds: int,
     seed: int,
-) -> None:
-    """Put the parts together: the manifest and the ledger."""
+) -> pa.Table:
+    """Put the parts together: the manifest, which is returned, and the ledger."""
     tiles_of: dict[str, int] = {}
     for entry in entries:
         if entry.row["tiles"]:
@@ -329,9 +325,17 @@ def _write_results(
         entry.row | {"patient": patients[entry.row["slide"]], "fold": fold_of.get(patients[entry.row["slide"]])}
         for entry in entries
     ]
-    with replacing(out / LEDGER) as partial:
-        pq.write_table(pa.Table.from_pylist(rows, schema=_LEDGER_COLUMNS), partial)
+    write_ledger(out, rows)
     write_manifest(out / MANIFEST, table, root=archive.root)
+    return table
+
+
+def _keep_root(out: Path, root: Path) -> None:
+    """Let the manifest tell where the slides are now, if they or the study were moved."""
+    tiles = TileSet.open(out)
+    if tiles.root != root.resolve():
+        write_manifest(tiles.path, tiles.table(), root=root)
+        note(f"{out}: the slides are now in {root}")
 
 
 def _withdraw(stage: Stage) -> None:
@@ -343,9 +347,4 @@ def _withdraw(stage: Stage) -> None:
 
 def _why_nothing(rows: Sequence[Mapping[str, Any]]) -> str:
     """One line that names the slides and what is wrong with each."""
-    reasons = [row["reason"] if row["status"] == "failed" else f"{row['slide']}: {row['reason']}" for row in rows]
-    if len(reasons) == 1:
-        return str(reasons[0])
-    shown = " | ".join(reasons[:_NAMED_IN_ERROR])
-    more = f" | and {len(reasons) - _NAMED_IN_ERROR} more" if len(reasons) > _NAMED_IN_ERROR else ""
-    return f"no tile in any of {len(reasons)} slides: {shown}{more}"
+    return reasons(rows) if len(rows) == 1 else f"no tile in any of {len(rows)} slides: {reasons(rows)}"

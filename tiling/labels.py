@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from tiling.errors import InputError
 from tiling.folds import compile_pattern, matched
+from tiling.slide_table import names_of, read_slide_table
 
 Labels = Mapping[str, str] | str | Path
 LabelsOfSlides = dict[str, dict[str, str | None]]
@@ -57,14 +57,6 @@ def _from_names(slides: Sequence[str], patterns: Mapping[str, str]) -> LabelsOfS
 
 
 def _from_table(slides: Sequence[str], table: Path) -> LabelsOfSlides:
-    try:
-        with table.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            names = [name for name in reader.fieldnames or () if name != "slide"]
-            if len(names) == len(reader.fieldnames or ()):
-                raise InputError(f"{table} has no column `slide`; its columns are: {', '.join(names) or 'none'}")
-            rows = {row["slide"]: row for row in reader}
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read the labels in {table}: {error}") from error
-    row_of = {s: rows.get(s) or rows.get(PurePosixPath(s).name) or rows.get(PurePosixPath(s).stem) for s in slides}
-    return {name: {slide: (row[name] or None) if row else None for slide, row in row_of.items()} for name in names}
+    names, rows = read_slide_table(table)
+    row_of = {slide: next((rows[name] for name in names_of(slide) if name in rows), {}) for slide in slides}
+    return {name: {slide: row.get(name) or None for slide, row in row_of.items()} for name in names}

@@ -165,6 +165,7 @@ class Stage:
         self,
         *,
         principal: Sequence[Path] = (),
+        content: str = "",
         summary: Mapping[str, Any] | None = None,
         licence: Sequence[str] = (),
     ) -> None:
@@ -172,11 +173,12 @@ class Stage:
 
         `principal` are the files whose bytes identify the output, besides the inputs and the settings that do not
         grow: where only items are added, and the stages after this one know the items they use, there may be none.
+        `content` is a fingerprint in place of theirs, where the bytes tell more than what counts.
         `summary` is what a report may show, `licence` names terms that hold for everything made from this output.
         """
         settled = {key: value for key, value in self.record["config"].items() if key not in self._grows}
         identity = [self.record["stage"], settled, self.record["inputs"]]
-        identity += [fingerprint(path) for path in principal]
+        identity += [fingerprint(path) for path in principal] + [content] * bool(content)
         usage = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
         kib = 1 if sys.platform == "darwin" else 1024  # getrusage counts bytes on macOS and KiB elsewhere
         self.record |= {

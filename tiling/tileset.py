@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import operator
@@ -45,6 +46,7 @@ COLUMNS = pa.schema(
 
 _KEY = b"hdgan.tiles"
 _FORMAT = 1
+_ROWS = 1 << 16
 _OPEN_SLIDES = 8
 _HELD_PIXELS = 1 << 28  # of plain pictures, which are held decoded: 0.8 GiB
 
@@ -228,6 +230,14 @@ class TileSet:
         self._slides: OrderedDict[str, Slide] = OrderedDict()
         self._lock = threading.Lock()
         self._process = os.getpid()
+
+
+def table_fingerprint(table: pa.Table) -> str:
+    """SHA-256 in hex of a table's values and the names of its columns, whatever file or root they come with."""
+    digest = hashlib.sha256(json.dumps(table.column_names).encode())
+    for start in range(0, table.num_rows, _ROWS):
+        digest.update(json.dumps(table.slice(start, _ROWS).to_pydict()).encode())
+    return digest.hexdigest()
 
 
 def write_manifest(path: Path, table: pa.Table, *, root: Path) -> None:

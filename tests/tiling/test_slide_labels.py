@@ -27,7 +27,7 @@ def test_labels_that_help_nobody_are_refused(tmp_path):
         labels_of(SLIDES, {"stain": "Masson"})
     with pytest.raises(InputError, match="cannot be called 'fold'"):
         labels_of(SLIDES, {"fold": "."}, reserved=["fold"])
-    with pytest.raises(InputError, match="cannot read the labels"):
+    with pytest.raises(InputError, match=r"cannot read .*absent.csv: No such file"):
         labels_of(SLIDES, tmp_path / "absent.csv")
     (tmp_path / "bad.csv").write_text("name,stain\na,b\n")
     with pytest.raises(InputError, match="no column `slide`"):

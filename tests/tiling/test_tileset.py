@@ -114,6 +114,18 @@ def test_pictures_that_are_held_decoded_are_bounded_by_their_pixels(png, tmp_pat
             assert len(tiles._slides) <= held
 
 
+def test_the_fingerprint_of_a_table_follows_its_values_whatever_file_holds_them(png, tmp_path):
+    table = tile_archive(png(), tmp_path / "tiles", size=128).table()
+    pq.write_table(table, tmp_path / "again.parquet", compression="none", row_group_size=2)
+    again = pq.read_table(tmp_path / "again.parquet")
+    assert tileset.table_fingerprint(again) == tileset.table_fingerprint(table)
+    for column, value in (("fold", 1), ("x", 7), ("slide", "other.png")):
+        index = table.column_names.index(column)
+        values = pa.array([*table[column].to_pylist()[:-1], value], table.schema.field(column).type)
+        other = table.set_column(index, column, values)
+        assert tileset.table_fingerprint(other) != tileset.table_fingerprint(table)
+
+
 def _sum_in_child(tiles, index, queue):
     queue.put((os.getpid(), int(tiles.read(index).sum())))
 

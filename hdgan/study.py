@@ -9,7 +9,7 @@ from typing import Any
 
 from hdgan.labels import KIDNEY, ClassList
 from tiling.errors import InputError
-from tiling.stage import completed, fingerprint_of, read_record
+from tiling.stage import completed
 
 SETTINGS = "study.toml"
 
@@ -77,15 +77,6 @@ class Study:
         folder = self.stages()[command]
         completed(folder, made_by=f"hdgan {command} --study {self.root}")
         return folder
-
-    def check_samples(self) -> None:
-        """An :class:`InputError` if the samples are of another generator than there is in the study now."""
-        made = read_record(self.require("sample"))["inputs"]["generator"]
-        if made != fingerprint_of(self.require("train")):
-            raise InputError(
-                f"{self.latents} was drawn from another generator than {self.generator} is now (it was trained on, or "
-                f"again): draw and annotate anew with `hdgan sample --redo --study {self.root}`, or use another study"
-            )
 
     def check_annotations(self) -> None:
         """An :class:`InputError` if the masks were drawn on other samples than those in the study now."""

@@ -34,27 +34,12 @@ def features(
 
     Example: hdgan features --study kidney --blocks 5
     """
-    from hdgan.annotations import mask_indices
-    from hdgan.features import extract
-    from hdgan.features.store import stored_latents
-    from hdgan.samples import load_samples
-    from hdgan.stylegan2 import load_generator
-    from hdgan.stylegan2.run import GENERATOR
+    from hdgan.annotated import extract_annotated
     from training.devices import choose_device
 
     place = Study(study)
-    generator_folder, samples = place.require("train"), place.require("sample")
-    place.check_samples()
-    place.check_annotations()
-    latents = load_samples(samples)[0]
-    wanted = set(range(len(latents)) if all_ else mask_indices(place.annotations))
-    there = set() if redo else stored_latents(place.features)
-    indices = [i for i in range(len(latents)) if i in wanted or latents.fingerprint(i) in there]
-    generator = load_generator(generator_folder / GENERATOR).to(choose_device(device))
-    # Not the samples' folder: the features know their latents one by one, so that it may grow.
-    inputs = {"generator": generator_folder}
-    store = extract(
-        generator, latents.subset(indices), place.features, blocks=blocks, dtype=dtype, inputs=inputs, redo=redo
+    store = extract_annotated(
+        place, blocks=blocks, dtype=dtype, all_samples=all_, device=choose_device(device), redo=redo
     )
     stored = f"{store.channels} channels of {counted(len(store), 'image')}"
     say(f"{place.features}: {stored}. Next: hdgan fit --study {study}", quiet)
@@ -76,38 +61,23 @@ def fit(
 
     Example: hdgan fit --study kidney --members 10 --split 16/4/16
     """
-    from hdgan.annotations import load_masks
-    from hdgan.features import FeatureStore
-    from hdgan.lazy import LazyMapping
-    from hdgan.pictures import ImageFiles
+    from hdgan.annotated import annotated_samples
     from hdgan.pixels import fit as fit_ensemble
     from hdgan.pixels import split_images
-    from hdgan.samples import load_samples
     from training.devices import choose_device
 
     place = Study(study)
-    store = FeatureStore.open(place.require("features"))
-    latents, paths = load_samples(place.require("sample"))
-    place.check_annotations()
-    masks, classes = load_masks(place.annotations)
-    position_of = {latent: position for position, latent in enumerate(store.latents)}
-    names = {i: latents.fingerprint(i) for i in masks}
-    if missing := len(set(names.values()) - set(position_of)):
-        raise InputError(
-            f"{counted(missing, 'annotated sample')} without features: run `hdgan features --study {study}`"
-        )
-    sample_of = {position_of[name]: i for i, name in names.items()}
-    images = ImageFiles(paths)
+    samples = annotated_samples(place)
     ensemble = fit_ensemble(
-        store,
-        {position: masks[i] for position, i in sample_of.items()},
+        samples.store,
+        samples.masks,
         place.classifiers,
-        split=split_images(sorted(sample_of), counts=_parse_split(split), seed=seed),
+        split=split_images(sorted(samples.masks), counts=_parse_split(split), seed=seed),
         members=members,
         preset=preset,
         seed=seed,
-        classes=classes,
-        images=LazyMapping(sample_of, lambda position: images[sample_of[position]]),
+        classes=samples.classes,
+        images=samples.images,
         device=choose_device(device),
         redo=redo,
     )

@@ -6,21 +6,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hdgan.annotations import load_masks
+from hdgan.annotated import annotated_samples
 from hdgan.demo.folders import DemoFolders
 from hdgan.demo.truth import labelled_tiles, read_truth
-from hdgan.features import FeatureStore
 from hdgan.labels import ClassList, Image, LabelMap
 from hdgan.metrics import segmentation_report
 from hdgan.pairs import PairSet
-from hdgan.pictures import read_image
 from hdgan.pixels.fitting import CONFIG
-from hdgan.samples import load_samples
 from hdgan.segment import fit_segmenter
 from hdgan.study import Study
 from tiling import TileSet
+from tiling.errors import InputError
 from tiling.files import read_json, write_json
-from tiling.stage import Stage
+from tiling.stage import Stage, fingerprint_of, read_record
 
 RESULT = "result.json"
 _DROP_UNCERTAIN = 0.1
@@ -88,13 +86,12 @@ def compare_segmenters(
 
 def labelled_images(study: Study) -> tuple[list[tuple[Image, LabelMap]], ClassList]:
     """What the ensemble learnt from: the annotated images of its training and validation, none of its test."""
-    masks, classes = load_masks(study.annotations)
-    split = read_json(study.require("fit") / CONFIG)["split"]
-    seeds = FeatureStore.open(study.require("features")).seeds
-    latents, paths = load_samples(study.require("sample"))
-    sample_of = {int(seed): index for index, seed in enumerate(latents.seed)}
-    seen = [sample_of[int(seeds[position])] for position in split["train"] + split["validation"]]
-    return [(read_image(paths[index]), masks[index]) for index in sorted(seen)], classes
+    fitted = study.require("fit")
+    if read_record(fitted)["inputs"]["features"] != fingerprint_of(study.features):
+        raise InputError(f"{fitted} was fitted on other features than there are now: run `hdgan fit --redo` first")
+    samples, split = annotated_samples(study), read_json(fitted / CONFIG)["split"]
+    seen = sorted(split["train"] + split["validation"])
+    return [(samples.images[position], samples.masks[position]) for position in seen], samples.classes
 
 
 def result_path(folders: DemoFolders) -> Path:

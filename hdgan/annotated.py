@@ -1,0 +1,98 @@
+"""A study's annotated samples with their features: checked to belong together, and brought to the store's positions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from hdgan.annotations import load_masks, mask_indices
+from hdgan.features import FeatureStore, extract
+from hdgan.features.store import stored_latents
+from hdgan.labels import ClassList, Image, LabelMap
+from hdgan.lazy import LazyMapping
+from hdgan.pictures import ImageFiles
+from hdgan.samples import load_samples
+from hdgan.study import Study
+from hdgan.stylegan2 import load_generator
+from hdgan.stylegan2.run import GENERATOR
+from tiling.errors import InputError
+from tiling.stage import fingerprint_of, read_record
+from tiling.wording import counted
+
+
+@dataclass(frozen=True, eq=False)
+class AnnotatedSamples:
+    """What :func:`hdgan.pixels.fit` learns from.
+
+    Attributes
+    ----------
+    store
+        The features.
+    masks
+        {position in the store: (H, W) uint8}, of those that are annotated.
+    images
+        {position in the store: (H, W, 3) uint8}, of all, read when asked for.
+    classes
+        What the labels mean.
+    """
+
+    store: FeatureStore
+    masks: Mapping[int, LabelMap]
+    images: Mapping[int, Image]
+    classes: ClassList
+
+
+def extract_annotated(
+    study: Study,
+    *,
+    blocks: int = 5,
+    dtype: str = "float16",
+    all_samples: bool = False,
+    device: str | torch.device = "cpu",
+    redo: bool = False,
+) -> FeatureStore:
+    """Store the features of a study's annotated samples, or of all; those that are stored already stay.
+
+    Raises
+    ------
+    InputError
+        If the samples are of another generator than the study's is now, or the masks were drawn on other samples; and
+        as :func:`hdgan.features.extract`.
+    """
+    made = read_record(study.require("sample"))["inputs"]["generator"]
+    if made != fingerprint_of(study.require("train")):
+        raise InputError(
+            f"{study.latents} was drawn from another generator than {study.generator} is now (it was trained on, or "
+            f"again): draw and annotate anew with `hdgan sample --redo --study {study.root}`, or use another study"
+        )
+    study.check_annotations()
+    latents = load_samples(study.latents)[0]
+    wanted = set(range(len(latents)) if all_samples else mask_indices(study.annotations))
+    there = set() if redo else stored_latents(study.features)
+    indices = [i for i in range(len(latents)) if i in wanted or latents.fingerprint(i) in there]
+    # Not the samples' folder: the features know their latents one by one, so that it may grow.
+    inputs = {"generator": study.generator}
+    generator = load_generator(study.generator / GENERATOR).to(device)
+    return extract(
+        generator, latents.subset(indices), study.features, blocks=blocks, dtype=dtype, inputs=inputs, redo=redo
+    )
+
+
+def annotated_samples(study: Study) -> AnnotatedSamples:
+    """The annotated samples of a study; an :class:`InputError` if one has no features, or its mask another image."""
+    store = FeatureStore.open(study.require("features"))
+    latents, paths = load_samples(study.require("sample"))
+    study.check_annotations()
+    masks, classes = load_masks(study.annotations)
+    sample_named = {latents.fingerprint(i): i for i in range(len(latents))}
+    sample_of = {position: sample_named[name] for position, name in enumerate(store.latents) if name in sample_named}
+    position_of = {sample: position for position, sample in sample_of.items()}
+    if missing := len(masks.keys() - position_of.keys()):
+        raise InputError(
+            f"{counted(missing, 'annotated sample')} without features: run `hdgan features --study {study.root}`"
+        )
+    files = ImageFiles(paths)
+    images = LazyMapping(sample_of, lambda position: files[sample_of[position]])
+    return AnnotatedSamples(store, {position_of[i]: mask for i, mask in masks.items()}, images, classes)

@@ -80,7 +80,13 @@ def extract(
         "latents": digest({"names": np.array(names)}),
     }
     with Stage.begin(
-        folder, name="features", config=config, inputs=inputs or {}, grows=("latents",), redo=redo
+        folder,
+        name="features",
+        config=config,
+        inputs=inputs or {},
+        origins={"generator": "another generator"},
+        grows=("latents",),
+        redo=redo,
     ) as stage:
         if not stage.complete:
             root = folder / ARRAYS

@@ -98,9 +98,16 @@ def synthesize(
         "classes": named.names,
         "generator": whose,
         "ensemble": digest(ensemble.state_dict()),
+        "first latent": latents.subset([0]).fingerprint(0),  # the others are compared one by one
     }
     with Stage.begin(
-        folder, name="synthesize", config=config, inputs=inputs or {}, grows=("n", "window"), redo=redo
+        folder,
+        name="synthesize",
+        config=config,
+        inputs=inputs or {},
+        origins={"generator": "another generator", "ensemble": "another ensemble", "first latent": "other latents"},
+        grows=("n", "window"),
+        redo=redo,
     ) as stage:
         if not stage.complete:
             named.save(folder / CLASSES)

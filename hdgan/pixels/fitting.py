@@ -30,6 +30,11 @@ from training.loop import CHECKPOINTS, LoopConfig, read_metrics, run_loop
 
 ENSEMBLE, CONFIG, REPORT = "ensemble.safetensors", "config.json", "report.json"
 PARTS = ("train", "validation", "test")
+_ORIGINS = {
+    "split": "masks of other images (some came or went since, or another split was asked for)",
+    "labels": "other masks (they have changed since)",
+    "images": "other images",
+}
 _MANY_CLASSES = 32  # DatasetGAN widens its networks from here on
 
 Split = Mapping[str, Sequence[int]]
@@ -89,7 +94,7 @@ def fit(
     parts = _checked_split(split, store, labels)
     task = _Task(store, labels, images, parts, _class_list(classes, labels, parts), recipe, members, seed)
     sources = {"features": store.path, **(inputs or {})}
-    with Stage.begin(Path(out), name="fit", config=task.config(), inputs=sources, redo=redo) as stage:
+    with Stage.begin(Path(out), name="fit", config=task.config(), inputs=sources, origins=_ORIGINS, redo=redo) as stage:
         if not stage.complete:
             _run(task, stage, torch.device(device))
     return PixelEnsemble.load(stage.folder / ENSEMBLE, device=device)

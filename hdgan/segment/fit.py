@@ -115,7 +115,8 @@ def fit_segmenter(
     loop = LoopConfig(steps=config.steps, checkpoint_every=checkpoint_every)
     surveyed = survey(pairs, classes, crop=config.crop)
     settings = asdict(config) | {"classes": classes.names, "pairs": surveyed.fingerprint}
-    with Stage.begin(out, name="segment", config=settings, inputs=inputs or {}, redo=redo) as stage:
+    origins = {"pairs": "other pairs"}
+    with Stage.begin(out, name="segment", config=settings, inputs=inputs or {}, origins=origins, redo=redo) as stage:
         if not stage.complete:
             trainer = SegmenterTrainer(pairs, surveyed.present, config, torch.device(device))
             run_loop(trainer, out, loop, "fitting a segmenter")

@@ -25,6 +25,7 @@ from training.loop import CHECKPOINTS, LoopConfig, run_loop
 GENERATOR = "generator.safetensors"
 DISCRIMINATOR = "discriminator.safetensors"
 _CONFIG = "config.json"
+_ORIGINS = {"tiles": "other tiles (their number has changed since, or another fold was held out)"}
 
 
 def train(
@@ -85,7 +86,9 @@ def train(
         trainer = StyleGAN2Trainer(config, tiles, chosen.tolist(), device=choose_device(device))
         if start_from is not None:
             _start_from(trainer, start_from)
-    with Stage.begin(out, name="train", config=settings, inputs=sources, grows={"kimg"}, redo=redo) as stage:
+    with Stage.begin(
+        out, name="train", config=settings, inputs=sources, origins=_ORIGINS, grows={"kimg"}, redo=redo
+    ) as stage:
         if trainer is not None:
             write_json(out / _CONFIG, settings)
             run_loop(trainer, out, LoopConfig(steps=config.steps, checkpoint_seconds=checkpoint_seconds), "train")

@@ -169,7 +169,7 @@ def test_a_finished_set_is_recognised_and_other_requests_are_refused(made, small
     refused("format must be one of zarr, ome-tiff, png, not 'jpeg'", format="jpeg")
     refused("tells 3 classes apart, and 5 are named", classes=KIDNEY)
     refused("window must be at least 1", window=0)
-    refused("was made with ensemble", ensemble=make_ensemble_like(random_ensemble))
+    refused("was made from another ensemble; add --redo", ensemble=make_ensemble_like(random_ensemble))
 
 
 def make_ensemble_like(ensemble):

@@ -68,7 +68,7 @@ def test_a_finished_fit_is_recognised_and_other_labels_are_refused(small_store, 
     fit(small_store, label_maps, tmp_path / "c", split=SPLIT, members=2, preset=QUICK)
     assert (tmp_path / "c" / "ensemble.safetensors").stat().st_mtime_ns == written
     changed = label_maps | {0: np.zeros((32, 32), np.uint8)}
-    with pytest.raises(InputError, match="was made with labels"):
+    with pytest.raises(InputError, match=r"was made from other masks \(they have changed since\); add --redo"):
         fit(small_store, changed, tmp_path / "c", split=SPLIT, members=2, preset=QUICK)
 
 

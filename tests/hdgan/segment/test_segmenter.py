@@ -111,7 +111,7 @@ def test_other_pairs_are_refused_also_where_they_come_from_the_same_folder(tmp_p
     (source / "note.txt").write_text("where the pairs are from")
     more = {**QUICK, "steps": 2, "inputs": {"source": source}}
     fit_segmenter(toy_pairs(3), tmp_path / "out", **more)
-    with pytest.raises(InputError, match="was made with pairs"):
+    with pytest.raises(InputError, match="was made from other pairs; add --redo"):
         fit_segmenter(toy_pairs(2), tmp_path / "out", **more)
 
 

@@ -78,6 +78,11 @@ DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 DEFAULT_STUDY = Path("study")
 
 
+def trainable_size(size: int) -> int:
+    """The edge in px nearest below, of tiles that a generator can be trained on: a power of two of at least 8."""
+    return max(1 << (size.bit_length() - 1), 8)
+
+
 def say(message: str, quiet: bool) -> None:
     """Tell what was done, on standard output."""
     if not quiet:

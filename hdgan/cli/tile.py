@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hdgan.cli.options import DEFAULT_STUDY, QuietOption, RedoOption, SeedOption, StudyOption, say
+from hdgan.cli.options import DEFAULT_STUDY, QuietOption, RedoOption, SeedOption, StudyOption, say, trainable_size
 from hdgan.study import Study
 from tiling.grid import Edge
 from tiling.wording import counted
@@ -27,8 +27,15 @@ def tile(
     patient: Annotated[
         str | None, typer.Option(help="Regular expression that finds the patient in a file name.")
     ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="CSV file of stain, diagnosis, ...: a column `slide`, and one per label.")
+    ] = None,
     mpp_of: Annotated[
-        float | None, typer.Option(help="Micrometres per pixel of level 0, for slides that do not say.")
+        str | None,
+        typer.Option(
+            help="Micrometres per pixel of level 0, for slides that do not say; or a CSV file: columns slide, mpp.",
+            metavar="NUMBER|FILE",
+        ),
     ] = None,
     seed: SeedOption = 0,
     redo: RedoOption = False,
@@ -39,7 +46,11 @@ def tile(
     Example: hdgan tile archive/ --size 4096 --mpp 0.5 --study kidney
     """
     from tiling import tile_archive
+    from tiling.ledger import without_tiles
+    from tiling.progress import note
 
+    if size != trainable_size(size):
+        note(f"tiles of {size} px cannot be trained on, only powers of two can: --size 64, 128, 256, ...")
     tiles = tile_archive(
         list(slides),
         Study(study).tiles,
@@ -52,8 +63,19 @@ def tile(
         limit=limit,
         folds=folds,
         patient=patient,
-        mpp_of=mpp_of,
+        labels=labels,
+        mpp_of=_number_or_table(mpp_of),
         seed=seed,
         redo=redo,
     )
+    if told := without_tiles(Study(study).tiles):
+        note(told)
     say(f"{Study(study).tiles}: {counted(len(tiles), 'tile')} of {size} px. Next: hdgan train --study {study}", quiet)
+
+
+def _number_or_table(text: str | None) -> float | str | None:
+    """The value of --mpp-of: a number, or else the name of a table."""
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return text

@@ -16,6 +16,7 @@ from hdgan.cli.options import (
     SeedOption,
     StudyOption,
     say,
+    trainable_size,
 )
 from hdgan.study import Study
 from tiling.wording import counted
@@ -56,13 +57,19 @@ def train(
 
     place = Study(study)
     tiles = TileSet.open(place.require("tile"), root=root)
+    size = tiles[0].size
+    if size != trainable_size(size):
+        raise InputError(
+            f"tiles of {size} px cannot be trained on, only those of a power of two: tile the slides again with "
+            f"`hdgan tile SLIDES --redo --size {trainable_size(size)} --study {study}`"
+        )
     folds = tiles.table()["fold"].to_numpy()
     if hold_out is not None and not 0 < (folds == hold_out).sum() < len(folds):
         there = ", ".join(map(str, sorted(set(folds.tolist()))))
         raise InputError(f"fold {hold_out} cannot be held out: the tiles are in folds {there}")
     config = train_config(
         preset,
-        resolution=tiles[0].size,
+        resolution=size,
         kimg=kimg,
         batch=batch,
         gamma=gamma,

@@ -1,0 +1,90 @@
+"""`hdgan tile` as users call it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_line import files, hdgan
+from PIL import Image
+
+from tiling import TileSet
+
+Draw = Callable[[str], Path]
+
+
+@pytest.fixture
+def draw(tmp_path: Path) -> Draw:
+    """Draws a slide that is all tissue, below the folder `archive`."""
+
+    def make(name: str) -> Path:
+        path = tmp_path / "archive" / name
+        path.parent.mkdir(exist_ok=True)
+        pixels = np.random.default_rng(len(name)).integers(90, 200, (256, 256, 3), np.uint8)
+        Image.fromarray(pixels).save(path)
+        return path
+
+    return make
+
+
+def test_slides_that_failed_or_are_empty_are_told_with_reasons_and_the_ledger(draw: Draw, tmp_path: Path) -> None:
+    archive = draw("a.png").parent
+    (archive / "broken.svs").write_bytes(b"no slide")
+    Image.new("RGB", (256, 256), (244, 242, 240)).save(archive / "blank.png")
+    arguments = ("tile", archive, "--size", 64, "--study", tmp_path / "study")
+    ended = hdgan(*arguments)
+    told = ended.stderr.splitlines()
+    assert len(told) == 1
+    assert told[0].startswith("1 slide failed and 1 slide gave no tile: cannot open broken.svs as a slide: ")
+    assert " | blank.png: no tissue found: " in told[0]
+    assert told[0].endswith(f"(every slide is in {tmp_path / 'study' / 'tiles' / 'ledger.parquet'})")
+    assert "tiles of 64 px. Next: hdgan train" in ended.stdout
+    assert hdgan(*arguments, "--quiet").stderr == ""
+
+
+def test_tiles_that_cannot_be_trained_on_are_told_by_tile_and_refused_by_train(draw: Draw, tmp_path: Path) -> None:
+    study = tmp_path / "study"
+    said = hdgan("tile", draw("a.png"), "--size", 100, "--study", study).stderr
+    assert said == "tiles of 100 px cannot be trained on, only powers of two can: --size 64, 128, 256, ...\n"
+    said = hdgan("train", "--study", study, code=2).stderr
+    assert f"tile the slides again with `hdgan tile SLIDES --redo --size 64 --study {study}`" in said
+    assert not (study / "generator").exists()
+
+
+@pytest.mark.parametrize("where", ["command line", "study.toml"])
+def test_labels_and_resolutions_of_slides_come_from_tables(draw: Draw, tmp_path: Path, where: str) -> None:
+    archive, study = draw("a.png").parent, tmp_path / "study"
+    draw("b.png")
+    labels, mpp = tmp_path / "labels.csv", tmp_path / "mpp.csv"
+    labels.write_text("slide,stain\na,PAS\nb.png,HE\n")
+    mpp.write_text("slide,mpp\na.png,0.5\nb,0.25\n")
+    options = {"size": 64, "mpp": 0.5, "labels": labels, "mpp-of": mpp}
+    if where == "study.toml":
+        study.mkdir()
+        lines = [
+            f"{name} = {value if isinstance(value, int | float) else repr(str(value))}\n"
+            for name, value in options.items()
+        ]
+        (study / "study.toml").write_text("[tile]\n" + "".join(lines))
+        options = {}
+    hdgan(
+        "tile", archive, "--study", study, *(word for name, value in options.items() for word in (f"--{name}", value))
+    )
+    tiles = TileSet.open(study / "tiles")
+    assert {(tile.slide, tile.labels["stain"], tile.scale) for tile in tiles} == {
+        ("a.png", "PAS", 1),
+        ("b.png", "HE", 2),
+    }
+
+
+def test_a_number_for_the_resolution_may_stand_in_study_toml(draw: Draw, tmp_path: Path) -> None:
+    slide, study = draw("a.png"), tmp_path / "study"
+    study.mkdir()
+    (study / "study.toml").write_text("[tile]\nsize = 64\nmpp = 0.5\nmpp-of = 0.25\n")
+    hdgan("tile", slide, "--study", study)
+    assert TileSet.open(study / "tiles")[0].scale == 2
+    before = files(study)
+    assert "cannot read none.csv" in hdgan("tile", slide, "--mpp-of", "none.csv", "--study", study, code=2).stderr
+    assert files(study) == before

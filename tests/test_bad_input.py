@@ -93,13 +93,17 @@ def test_a_slide_without_tissue(tmp_path: Path, study: Path) -> None:
     Image.new("RGB", (512, 512), (244, 242, 240)).save(blank)
     assert "tissue" in refusal("tile", blank, "--size", 64, "--study", tmp_path / "new")
     options = ("--size", 32, "--mpp", 8, "--overlap", 24, "--mpp-of", 0.5)
-    before = _hashes(study)
-    assert "blank.png" in refusal("tile", blank, *options, "--study", study)
-    assert _hashes(study).items() >= {name: value for name, value in before.items() if "/parts/" not in name}.items()
+    before = files(study)
+    assert "blank.png: no tissue found" in refusal("tile", blank, *options, "--redo", "--study", study)
+    assert files(study) == before
 
 
-def _hashes(folder: Path) -> dict[str, str]:
-    return {name: value for name, (_, value) in files(folder).items()}
+def test_slides_that_were_tiled_and_are_not_there_any_more(study: Path, refused: Refused) -> None:
+    other = study.parent / "other.png"
+    Image.new("RGB", (512, 512), (200, 100, 150)).save(other)
+    line = refused("tile", other, "--size", 32, "--mpp", 8, "--mpp-of", 0.5)
+    assert "holds tiles of 1 slide not among those" in line
+    assert "phantom-0.tiff; give all slides, old and new, add --redo" in line
 
 
 @pytest.mark.parametrize(

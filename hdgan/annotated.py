@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from hdgan.annotations import load_masks, mask_indices
-from hdgan.features import FeatureStore, extract
-from hdgan.features.store import stored_latents
+from hdgan.features import FeatureStore, extract, stored_latents
 from hdgan.labels import ClassList, Image, LabelMap
 from hdgan.lazy import LazyMapping
 from hdgan.pictures import ImageFiles

@@ -9,9 +9,9 @@ from tiling.lazy import lazy_names
 if TYPE_CHECKING:
     from hdgan.features.extraction import extract
     from hdgan.features.patch import Patch, Window
-    from hdgan.features.store import FeatureStore
+    from hdgan.features.store import FeatureStore, stored_latents
 
-__all__ = ["FeatureStore", "Patch", "Window", "extract"]
+__all__ = ["FeatureStore", "Patch", "Window", "extract", "stored_latents"]
 
 __getattr__, __dir__ = lazy_names(
     __name__,
@@ -20,5 +20,6 @@ __getattr__, __dir__ = lazy_names(
         "Patch": "hdgan.features.patch",
         "Window": "hdgan.features.patch",
         "extract": "hdgan.features.extraction",
+        "stored_latents": "hdgan.features.store",
     },
 )

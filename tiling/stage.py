@@ -143,6 +143,8 @@ class Stage:
     ) -> None:
         if self._lock is not None and isinstance(error, InputError) and self._is_bare():
             self.withdraw()
+        elif self._lock is not None:  # stopped half-way: what it cost counts
+            write_json(self.folder / RECORD, self.record | self._spent())
         self._release()
 
     def withdraw(self) -> None:
@@ -179,20 +181,25 @@ class Stage:
         settled = {key: value for key, value in self.record["config"].items() if key not in self._grows}
         identity = [self.record["stage"], settled, self.record["inputs"]]
         identity += [fingerprint(path) for path in principal] + [content] * bool(content)
-        usage = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-        kib = 1 if sys.platform == "darwin" else 1024  # getrusage counts bytes on macOS and KiB elsewhere
-        self.record |= {
+        self.record |= self._spent() | {
             "status": "complete",
             "fingerprint": hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest(),
             "licence": sorted({*self.record["licence"], *licence}),
-            "seconds": self.record["seconds"] + time.perf_counter() - self._started,
-            "peak_rss_bytes": max(self.record["peak_rss_bytes"], max(usage) * kib),
             "summary": dict(summary or {}),
         }
         drop_aside(self.folder)  # before the record: killed in between, the same command has only this left to do
         write_json(self.folder / RECORD, self.record)
         self.complete = True
         self._release()
+
+    def _spent(self) -> dict[str, Any]:
+        """Time and peak memory of this run and of those before it that were stopped."""
+        usage = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        kib = 1 if sys.platform == "darwin" else 1024  # getrusage counts bytes on macOS and KiB elsewhere
+        return {
+            "seconds": self.record["seconds"] + time.perf_counter() - self._started,
+            "peak_rss_bytes": max(self.record["peak_rss_bytes"], max(usage) * kib),
+        }
 
     def _is_bare(self) -> bool:
         """Whether nothing has been made: a record, and perhaps hidden files."""

@@ -132,6 +132,18 @@ def test_what_grows_may_change_and_the_stage_goes_on(tmp_path, slides):
     assert read_json(tmp_path / "out" / "stage.json")["seconds"] > before > 0
 
 
+def test_the_time_of_a_run_that_was_stopped_counts(tmp_path, slides):
+    with pytest.raises(KeyboardInterrupt), begin(tmp_path / "out", slides) as stage:
+        (stage.folder / "item").touch()
+        raise KeyboardInterrupt
+    stopped = read_json(tmp_path / "out" / "stage.json")
+    assert stopped["status"] == "running"
+    assert stopped["seconds"] > 0
+    with begin(tmp_path / "out", slides) as stage:
+        stage.finish()
+    assert read_json(tmp_path / "out" / "stage.json")["seconds"] > stopped["seconds"]
+
+
 def test_what_grew_shows_in_the_fingerprint_by_the_principal_files_alone(tmp_path, slides):
     def grown(size: int, content: str) -> str:
         stage = begin(tmp_path / "out", slides, SETTINGS | {"size": size}, grows={"size"})

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from hdgan.demo.report import pair_strip
+from hdgan.labels import KIDNEY
 from hdgan.pairs import PairSet
 from hdgan.pictures import write_png
 
@@ -15,12 +16,10 @@ ROWS, EDGE = 4, 128
 
 
 def main(study: Path) -> None:
-    """The pairs with the most even mix of classes, as image, mask, mask over image, uncertainty."""
-    pairs = PairSet.open(study / "pairs")
-    table = pairs.table()
-    fractions = np.stack([table[name] for name in table.column_names if name.startswith("fraction_")])
-    entropy = -(fractions * np.log(np.maximum(fractions, 1e-9))).sum(axis=0)
-    strips = [pair_strip(pairs, int(i), size=EDGE) for i in np.argsort(-entropy)[: 2 * ROWS]]
+    """Of the less uncertain half of the pairs those with the most glomerulus: image, mask, both, uncertainty."""
+    pairs = PairSet.open(study / "pairs").select(drop_uncertain=0.5)
+    glomeruli = [np.mean(pair.mask() == KIDNEY.index("glomerulus")) for pair in pairs]
+    strips = [pair_strip(pairs, int(i), size=EDGE) for i in np.argsort(glomeruli)[: -2 * ROWS - 1 : -1]]
     gap = np.full((EDGE, EDGE // 8, 3), 255, np.uint8)
     rows = [np.concatenate([left, gap, right], axis=1) for left, right in zip(strips[::2], strips[1::2], strict=True)]
     write_png(Path(__file__).parent / "images" / "pairs.png", np.concatenate(rows))

@@ -60,8 +60,8 @@ def extract_annotated(
         If the samples are of another generator than the study's is now, or the masks were drawn on other samples; and
         as :func:`hdgan.features.extract`.
     """
-    made = read_record(study.require("sample"))["inputs"]["generator"]
-    if made != fingerprint_of(study.require("train")):
+    present = fingerprint_of(study.require("train"))
+    if read_record(study.require("sample"))["inputs"]["generator"] != present:
         raise InputError(
             f"{study.latents} was drawn from another generator than {study.generator} is now (it was trained on, or "
             f"again): draw and annotate anew with `hdgan sample --redo --study {study.root}`, or use another study"

@@ -78,7 +78,7 @@ def test_a_study_where_the_system_lets_none_be(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     slide = tmp_path / "slide.png"
     Image.new("RGB", (100, 100), (200, 100, 150)).save(slide)
-    assert "Not a directory" in refusal("tile", slide, "--size", 50, "--study", tmp_path / "file" / "study")
+    assert "Not a directory" in refusal("tile", slide, "--size", 64, "--study", tmp_path / "file" / "study")
 
 
 @pytest.mark.parametrize("name", ["broken.svs", "unopenable.tiff", "unreadable.svs"])
@@ -119,7 +119,7 @@ def test_slides_that_were_tiled_and_are_not_there_any_more(study: Path, refused:
         (("synthesize",), "hdgan train"),
         (("evaluate",), "hdgan fit"),
         (("demo", "expert"), "hdgan tile"),
-        (("demo", "compare"), "hdgan annotate import"),
+        (("demo", "compare"), "hdgan fit"),
         (("demo", "report"), "hdgan tile"),
     ],
 )

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import gc
+from pathlib import Path
+
 import numpy as np
 import openslide
 import pytest
@@ -87,6 +90,17 @@ def test_a_file_with_missing_cells_is_left_to_openslide(tmp_path, stained):
         TiffBackend.open(path)
     with open_slide(path) as slide:
         assert slide.backend == "openslide"
+
+
+def test_a_slide_that_nobody_closes_frees_its_file_with_its_last_user(pyramid):
+    path, _ = pyramid
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(20):
+        slide = open_slide(path)
+        assert slide.backend == "tiff"
+    del slide
+    gc.collect()
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before
 
 
 def test_a_corrupt_cell_is_named_by_row_and_column_and_the_others_are_read(pyramid):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, Self
@@ -33,6 +34,7 @@ class TiffBackend:
     def __init__(self, openslide: OpenSlideBackend, file: int, grids: tuple[CellGrid, ...]) -> None:
         self._openslide = openslide
         self._file = file
+        self._release = weakref.finalize(self, os.close, file)  # also where nobody closes: many slides, few handles
         self.grids = grids
         self.threads = os.cpu_count() or 1
 
@@ -100,9 +102,7 @@ class TiffBackend:
 
     def close(self) -> None:
         """Release the file; closing twice is fine."""
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
+        self._release()
         self._openslide.close()
 
     def _compare(self) -> None:

@@ -6,13 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from hdgan.annotations.polygons import Polygon, Ring, outline, paint
-from hdgan.labels import UNLABELLED, ClassList, LabelMap
+from hdgan.annotations.polygons import Polygon, Ring, outline
+from hdgan.annotations.shapes import class_of, painted, refuse_outside, ring_of
+from hdgan.labels import ClassList, LabelMap
 from tiling.errors import InputError
 from tiling.files import write_bytes
-from tiling.wording import counted
 
 
 def read_geojson(path: Path, /, *, shape: tuple[int, int], classes: ClassList) -> LabelMap:
@@ -49,12 +47,9 @@ def read_geojson(path: Path, /, *, shape: tuple[int, int], classes: ClassList) -
         where = f"{path}, feature {number}"
         value = _class_index(feature, classes, where)
         polygons = _polygons(feature.get("geometry"), where)
-        _refuse_outside(polygons, shape, where)
+        refuse_outside(polygons, shape, where)
         annotations += [(value, polygon) for polygon in polygons]
-    labels = np.full(shape, UNLABELLED, np.uint8)
-    for value, polygon in sorted(annotations, key=lambda annotation: annotation[0]):
-        paint(labels, polygon, value)
-    return labels
+    return painted(annotations, shape)
 
 
 def to_geojson(labels: LabelMap, classes: ClassList) -> dict[str, Any]:
@@ -111,12 +106,7 @@ def _class_index(feature: dict[str, Any], classes: ClassList, where: str) -> int
             f"{where} has no class (classification {classification!r}); set it in QuPath or delete the annotation; "
             f"the classes are: {', '.join(classes.names)}"
         )
-    by_name = {name.casefold(): index for index, name in enumerate(classes.names)}
-    full = ": ".join(parts)
-    for name in (full, *reversed(parts)):
-        if name.casefold() in by_name:
-            return by_name[name.casefold()]
-    raise InputError(f"{where} has the unknown class {full!r}; this study's classes are: {', '.join(classes.names)}")
+    return class_of([": ".join(parts), *reversed(parts)], classes, where)
 
 
 def _polygons(geometry: Any, where: str) -> list[Polygon]:
@@ -127,29 +117,7 @@ def _polygons(geometry: Any, where: str) -> list[Polygon]:
     polygons = [coordinates] if kind == "Polygon" else coordinates
     if not isinstance(polygons, list) or not polygons or not all(isinstance(p, list) and p for p in polygons):
         raise InputError(f"{where} is a {kind} without rings; draw it again or delete it")
-    return [[_ring(ring, where) for ring in polygon] for polygon in polygons]
-
-
-def _ring(points: Any, where: str) -> Ring:
-    try:
-        ring = np.array([[float(point[0]), float(point[1])] for point in points])
-    except (TypeError, ValueError, IndexError, KeyError) as error:
-        raise InputError(f"{where} has a ring that is not a list of [x, y] pairs ({error})") from error
-    if len(ring) < 3 or not np.isfinite(ring).all():
-        raise InputError(
-            f"{where} has a ring of {counted(len(ring), 'point')}; expected at least 3, all of finite numbers"
-        )
-    return ring
-
-
-def _refuse_outside(polygons: list[Polygon], shape: tuple[int, int], where: str) -> None:
-    points = np.concatenate([ring for polygon in polygons for ring in polygon])
-    (left, top), (right, bottom) = points.min(axis=0), points.max(axis=0)
-    if right <= 0 or bottom <= 0 or left >= shape[1] or top >= shape[0]:
-        raise InputError(
-            f"{where} lies at x {left:g} to {right:g}, y {top:g} to {bottom:g}, outside the image of {shape[1]} x "
-            f"{shape[0]} px; was it drawn on another image?"
-        )
+    return [[ring_of(ring, where) for ring in polygon] for polygon in polygons]
 
 
 def _closed(ring: Ring) -> list[list[int]]:

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Protocol
 
 from hdgan.annotations.geojson import read_geojson
+from hdgan.annotations.imagescope import read_imagescope
 from hdgan.annotations.indexed_png import read_indexed_png
+from hdgan.annotations.labelme import read_labelme
 from hdgan.labels import ClassList, LabelMap
 from tiling.errors import InputError
 
@@ -31,6 +33,8 @@ class AnnotationFormat:
 FORMATS: tuple[AnnotationFormat, ...] = (
     AnnotationFormat("indexed or class-coloured PNG", ".png", read_indexed_png),
     AnnotationFormat("QuPath GeoJSON", ".geojson", read_geojson),
+    AnnotationFormat("labelme JSON", ".json", read_labelme),
+    AnnotationFormat("ImageScope XML", ".xml", read_imagescope),
 )
 
 

@@ -80,7 +80,9 @@ def export(
 
 @app.command("import")
 def import_(
-    source: Annotated[Path, typer.Argument(help="Folder of masks (or one): indexed PNG, QuPath GeoJSON, labelme, ImageScope.")],
+    source: Annotated[
+        Path, typer.Argument(help="Folder of masks (or one): indexed PNG, QuPath GeoJSON, labelme, ImageScope.")
+    ],
     study: StudyOption = DEFAULT_STUDY,
     classes: Annotated[
         Path | None, typer.Option(help="classes.json; default: the study's, else the kidney's five.")

@@ -63,9 +63,11 @@ def phantom(
     from hdgan.demo.phantom import make_phantom
     from tiling import open_slide
     from tiling.errors import InputError
-    from tiling.files import write_bytes
+    from tiling.files import sweep_partials, write_bytes
     from tiling.stage import NOT_SLIDES
 
+    for folder in (out, truth_folder(out)):
+        sweep_partials(folder)  # of a drawing that was killed
     for number in range(seed, seed + n):
         slide, truth = out / f"phantom-{number}.tiff", truth_folder(out) / f"phantom-{number}.tiff"
         if slide.exists() and truth.exists():

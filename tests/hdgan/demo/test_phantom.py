@@ -5,6 +5,7 @@ import openslide
 import pytest
 import tifffile
 import zarr
+from command_line import hdgan
 from scipy.ndimage import binary_dilation, binary_erosion
 
 from hdgan.demo.phantom import make_phantom
@@ -126,3 +127,12 @@ def test_other_bad_input_is_refused(tmp_path):
         make_phantom(slide, truth, seed=-1)
     with pytest.raises(InputError, match="different names"):
         make_phantom(slide, Path(tmp_path, ".", "s.tif"))
+
+
+def test_what_a_killed_drawing_left_is_swept_up_by_the_next_command(tmp_path):
+    for folder in (tmp_path / "slides", tmp_path / "slides-truth"):
+        folder.mkdir()
+        (folder / ".partial-0123456789ab-phantom-0.tiff").write_bytes(b"half a slide")
+    hdgan("demo", "phantom", tmp_path / "slides", "--size", 1024)
+    assert [path.name for path in (tmp_path / "slides").iterdir()] == ["phantom-0.tiff"]
+    assert not list((tmp_path / "slides-truth").glob(".partial-*"))

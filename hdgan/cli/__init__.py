@@ -6,7 +6,8 @@ import typer
 
 from hdgan.cli.annotate import app as annotate
 from hdgan.cli.demo import app as demo
-from hdgan.cli.inspect import evaluate, info
+from hdgan.cli.evaluate import evaluate
+from hdgan.cli.inspect import info
 from hdgan.cli.pixels import features, fit, synthesize
 from hdgan.cli.tile import tile
 from hdgan.cli.train import sample, train

@@ -70,6 +70,7 @@ StudyOption = Annotated[
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.", callback=_set_quiet)]
 RedoOption = Annotated[bool, typer.Option("--redo", help="Discard what this stage made before.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 SeedOption = Annotated[int, typer.Option(help="Of all random draws.", min=0)]
 NoiseOption = Annotated[
     str, typer.Option(help="random (each image draws its own, by its seed) or const (HDGAN: the same for all).")

@@ -10,6 +10,7 @@ from typing import Any
 from hdgan.labels import KIDNEY, ClassList
 from tiling.errors import InputError
 from tiling.stage import completed
+from tiling.wording import counted
 
 SETTINGS = "study.toml"
 
@@ -77,6 +78,17 @@ class Study:
         folder = self.stages()[command]
         completed(folder, made_by=f"hdgan {command} --study {self.root}")
         return folder
+
+    def refuse_to_replace_generator(self) -> None:
+        """An :class:`InputError` if there are masks: what an expert drew on a generator's images is lost without it."""
+        from hdgan.annotations import stored_masks
+
+        if masks := len(stored_masks(self.annotations)):
+            raise InputError(
+                f"{counted(masks, 'mask')} in {self.annotations} belong to images of the present generator, which "
+                "training on would replace; go on in a copy of the study (or tile a new one, and train there with "
+                f"--from {self.generator}), or move the masks elsewhere if they are not needed"
+            )
 
     def check_annotations(self) -> None:
         """An :class:`InputError` if the masks were drawn on other samples than those in the study now."""

@@ -13,10 +13,23 @@ LATER = ("latents", "annotations", "features", "classifiers", "pairs")
 
 @pytest.fixture
 def grown(demo_study: Path, tmp_path: Path) -> Path:
-    """A complete study whose generator was then trained longer."""
+    """A complete study whose generator was then trained longer, with the masks put aside and back."""
     study = Path(shutil.copytree(demo_study, tmp_path / "study"))
+    masks = (study / "annotations" / "masks").rename(tmp_path / "masks")
     hdgan("train", "--study", study, "--kimg", 0.14)
+    masks.rename(study / "annotations" / "masks")
     return study
+
+
+def test_a_generator_on_whose_images_masks_were_drawn_is_not_replaced(demo_study: Path, tmp_path: Path) -> None:
+    study = Path(shutil.copytree(demo_study, tmp_path / "study"))
+    before = files(study)
+    for options in (("--kimg", 0.14), ("--redo",)):
+        said = hdgan("train", "--study", study, *options, code=2).stderr
+        assert "8 masks in" in said
+        assert "go on in a copy of the study" in said
+    assert files(study) == before
+    assert "nothing to do" in hdgan("train", "--study", study).stderr
 
 
 def test_masks_of_an_older_generators_images_are_not_given_to_the_new_ones_features(grown: Path) -> None:

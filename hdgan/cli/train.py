@@ -52,8 +52,10 @@ def train(
     """
     from hdgan.stylegan2 import train as train_generator
     from hdgan.stylegan2 import train_config
+    from hdgan.stylegan2.run import GENERATOR
     from tiling import TileSet
     from tiling.errors import InputError
+    from tiling.stage import read_record
 
     place = Study(study)
     tiles = TileSet.open(place.require("tile"), root=root)
@@ -80,6 +82,8 @@ def train(
         turn=turn,
         seed=seed,
     )
+    if (place.generator / GENERATOR).exists() and (redo or read_record(place.generator)["config"]["kimg"] != kimg):
+        place.refuse_to_replace_generator()
     made = train_generator(
         tiles,
         place.generator,

@@ -52,7 +52,9 @@ class ZarrPairs:
         self._arrays: dict[str, Any] = {}
 
     def prepare(self, n: int, size: int) -> None:
-        """Create the arrays, or let them grow."""
+        """Create the arrays, or let them grow; remove what a killed process left half-written."""
+        for left in self._root.rglob("*.partial"):  # zarr writes every file under such a name first
+            left.unlink()
         group = zarr.open_group(self._root, mode="a", zarr_format=3)
         group.update_attributes({"classes": [{"name": c.name, "colour": list(c.colour)} for c in self._classes]})
         tile = min(size, _TILE)

@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -190,6 +191,18 @@ def test_a_ledger_that_was_cut_off_costs_one_pair(made, small_generator, random_
     record.write_text(json.dumps(json.loads(record.read_text()) | {"status": "running"}))
     synthesize(small_generator, random_ensemble, latents, tmp_path / "pairs", classes=CLASSES)
     assert content(tmp_path / "pairs") == content(made.path)
+
+
+def test_what_zarr_was_writing_when_it_was_killed_is_swept_up(
+    made, small_generator, random_ensemble, latents, tmp_path
+):
+    out = shutil.copytree(made.path, tmp_path / "pairs")
+    for name in ("zarr.0123.partial", "image/zarr.0123.partial", "mask/c/0/0/0.0123.partial"):
+        (out / "pairs.zarr" / name).write_bytes(b"half")
+    record = json.loads((out / "stage.json").read_text())
+    (out / "stage.json").write_text(json.dumps(record | {"status": "running"}))
+    synthesize(small_generator, random_ensemble, latents, out, classes=CLASSES)
+    assert content(out) == content(made.path)
 
 
 def test_reading_pairs_needs_no_torch(made):

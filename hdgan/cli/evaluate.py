@@ -9,12 +9,17 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 from hdgan.cli.options import DEFAULT_STUDY, JsonOption, QuietOption, StudyOption
 from hdgan.labels import ClassList
 from hdgan.study import Study
 from tiling.errors import InputError
+from tiling.files import read_json
+
+_ENSEMBLE, _COLOUR = "ensemble, on test images", "nearest colour, on the same"
+_UNBOUNDED = 10_000  # columns, far more than any table has: class names are never cut
 
 
 def evaluate(
@@ -32,15 +37,15 @@ def evaluate(
     place = Study(study)
     if (truth is None) != (predicted is None):
         raise InputError("--truth and --predicted go together: two folders with masks of the same names")
+    split: dict[str, int] = {}
     if truth is not None and predicted is not None:
         reports = _compare_folders(truth, predicted, ClassList.load(classes) if classes else place.classes())
     else:
-        reports = _ensemble_reports(place)
+        split, reports = _split_sizes(place), _ensemble_reports(place)
     if as_json:
-        typer.echo(json.dumps(reports, indent=2))
+        typer.echo(json.dumps(({"split": split} if split else {}) | reports, indent=2))
     elif not quiet:
-        for title, report in reports.items():
-            _print_report(title, report)
+        _print_reports(split, reports)
 
 
 def _compare_folders(truth: Path, predicted: Path, classes: ClassList) -> dict[str, Any]:
@@ -52,25 +57,52 @@ def _compare_folders(truth: Path, predicted: Path, classes: ClassList) -> dict[s
     return {f"{predicted} against {truth}": report.to_dict()}
 
 
-def _ensemble_reports(place: Study) -> dict[str, Any]:
-    from tiling.files import read_json
+def _split_sizes(place: Study) -> dict[str, int]:
+    """How many images the ensemble was trained, validated and tested on."""
+    split = read_json(place.require("fit") / "config.json")["split"]
+    return {part: len(images) for part, images in split.items()}
 
+
+def _ensemble_reports(place: Study) -> dict[str, Any]:
     report = read_json(place.require("fit") / "report.json")
     if report["ensemble"] is None:
-        raise InputError("the ensemble was fitted without test images; fit again with --split train/validation/test")
-    reports = {"ensemble, on test images": report["ensemble"]}
+        raise InputError(
+            "the ensemble was fitted without test images, so there are no scores; with at least 3 annotated images, "
+            f"keep some for the test: hdgan fit --study {place.root} --redo --split TRAINING/VALIDATION/TEST"
+        )
+    reports = {_ENSEMBLE: report["ensemble"]}
     if report["nearest_colour"]:
-        reports["nearest colour, on the same"] = report["nearest_colour"]
+        reports[_COLOUR] = report["nearest_colour"]
     return reports
 
 
-def _print_report(title: str, report: Mapping[str, Any]) -> None:
+def _print_reports(split: Mapping[str, int], reports: Mapping[str, Any]) -> None:
+    """The tables, and round them what they leave out."""
+    from hdgan.metrics import footnotes, verdict
+
+    if split:
+        labelled = sum(reports[_ENSEMBLE]["support"].values())
+        typer.echo(
+            f"Annotated images: {split['train']} for training, {split['validation']} for validation, "
+            f"{split['test']} for the test, with {labelled:,} labelled pixels."
+        )
+    for title, report in reports.items():
+        _print_table(title, report)
+    for line in dict.fromkeys(line for report in reports.values() for line in footnotes(report)):
+        typer.echo(line)
+    if _COLOUR in reports:
+        typer.echo(verdict(reports[_ENSEMBLE], reports[_COLOUR]))
+
+
+def _print_table(title: str, report: Mapping[str, Any]) -> None:
     from hdgan.metrics import score_rows
 
     table = Table(title=title)
     rows = score_rows(report)
     for heading in rows[0]:
-        table.add_column(heading, justify="left" if heading == "class" else "right")
+        table.add_column(heading, justify="left" if heading == "class" else "right", no_wrap=True)
     for row in rows:
         table.add_row(*row.values())
-    Console().print(table)
+    console = Console()
+    needed = Measurement.get(console, console.options.update(max_width=_UNBOUNDED), table).maximum
+    Console(width=max(console.width, needed)).print(table)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import typer
@@ -18,6 +19,7 @@ from hdgan.cli.options import (
 )
 from hdgan.study import Study
 from tiling.errors import InputError
+from tiling.progress import note
 from tiling.wording import counted
 
 
@@ -68,11 +70,13 @@ def fit(
 
     place = Study(study)
     samples = annotated_samples(place)
+    shares = split_images(sorted(samples.masks), counts=_parse_split(split), seed=seed)
+    _warn_of_empty(shares, len(samples.masks))
     ensemble = fit_ensemble(
         samples.store,
         samples.masks,
         place.classifiers,
-        split=split_images(sorted(samples.masks), counts=_parse_split(split), seed=seed),
+        split=shares,
         members=members,
         preset=preset,
         seed=seed,
@@ -122,6 +126,25 @@ def synthesize(
         generator.to(chosen), ensemble, latents, place.pairs, format=format_, window=window, inputs=inputs, redo=redo
     )
     say(f"{place.pairs}: {counted(len(pairs), 'image-mask pair')} of {generator.resolution} px", quiet)
+
+
+def _warn_of_empty(shares: Mapping[str, Sequence[int]], annotated: int) -> None:
+    """Tell what cannot be done without images for validation or the test."""
+    lacking = [
+        f"none for {part} ({without})"
+        for part, without in (("validation", "no early stopping: the last epoch is kept"), ("test", "no scores"))
+        if not shares[part]
+    ]
+    if not lacking:
+        return
+    if annotated < 3:
+        advice = "annotate at least 3 images"
+    else:
+        advice = f"share them out with --split {annotated - 2}/1/1, or annotate more"
+    note(
+        f"{counted(annotated, 'annotated image')}: {len(shares['train'])} for training, {', '.join(lacking)}; "
+        f"{advice} (the paper: 36)"
+    )
 
 
 def _parse_split(text: str | None) -> tuple[int, int, int] | None:

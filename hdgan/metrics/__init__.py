@@ -2,5 +2,15 @@
 
 from hdgan.metrics.folders import compare_folders
 from hdgan.metrics.segmentation import SegmentationReport, measure_text, score_rows, segmentation_report
+from hdgan.metrics.words import beats, footnotes, verdict
 
-__all__ = ["SegmentationReport", "compare_folders", "measure_text", "score_rows", "segmentation_report"]
+__all__ = [
+    "SegmentationReport",
+    "beats",
+    "compare_folders",
+    "footnotes",
+    "measure_text",
+    "score_rows",
+    "segmentation_report",
+    "verdict",
+]

@@ -30,10 +30,13 @@ class SegmentationReport:
         Names in index order.
     confusion
         (K, K + 1) int64 pixels: rows are the truth, columns the prediction, the last one what it left unlabelled.
+    ignored
+        Pixels that are unlabelled in the truth.
     """
 
     classes: tuple[str, ...]
     confusion: npt.NDArray[np.int64]
+    ignored: int = 0
 
     @property
     def support(self) -> dict[str, int]:
@@ -81,6 +84,7 @@ class SegmentationReport:
             "confusion": self.confusion.tolist(),
             "support": self.support,
             "unlabelled": self.unlabelled,
+            "ignored": self.ignored,
             "per_class": self.per_class,
             "macro": self.macro,
             "micro": self.micro,
@@ -123,10 +127,11 @@ def report_of_pairs(
 ) -> SegmentationReport:
     """:func:`segmentation_report` of (truth, predicted) pairs, one at a time in memory."""
     names = tuple(c if isinstance(c, str) else c.name for c in classes)
-    confusion = np.zeros((len(names), len(names) + 1), np.int64)
+    confusion, ignored = np.zeros((len(names), len(names) + 1), np.int64), 0
     for truth, predicted in pairs:
         confusion += _confusion(np.asarray(truth), np.asarray(predicted), len(names))
-    return SegmentationReport(names, confusion)
+        ignored += int(np.count_nonzero(np.asarray(truth) == UNLABELLED))
+    return SegmentationReport(names, confusion, ignored)
 
 
 def _confusion(truth: LabelMap, predicted: LabelMap, classes: int) -> npt.NDArray[np.int64]:
@@ -149,23 +154,28 @@ def score_rows(report: Mapping[str, Any]) -> list[dict[str, str]]:
     """A report, as :meth:`SegmentationReport.to_dict` gives it, as the rows of a table.
 
     One row {heading: text} per class, then "macro" and "micro". "pixels" are those of the class in the truth,
-    "unlabelled" those of them that the prediction left so.
+    "unlabelled" those of them that the prediction left so: a column only where there are any. A class that is not in
+    the truth has dashes, whatever was taken for it. :func:`hdgan.metrics.footnotes` explains both.
     """
-    support, unlabelled = report["support"], report["unlabelled"]
-    everything = {"pixels": sum(support.values()), "unlabelled": sum(unlabelled.values())}
+    counts = {"pixels": report["support"]}
+    if any(report["unlabelled"].values()):
+        counts["unlabelled"] = report["unlabelled"]
     rows = [
-        (name, report["per_class"][name], {"pixels": support[name], "unlabelled": unlabelled[name]})
+        _row(
+            name, report["per_class"][name] if report["support"][name] else {}, {h: n[name] for h, n in counts.items()}
+        )
         for name in report["classes"]
     ]
-    rows += [(name, report[name], everything) for name in ("macro", "micro")]
-    return [
-        {
-            "class": name,
-            **{heading: measure_text(measures[measure]) for measure, heading in _HEADINGS.items()},
-            **{heading: f"{count:,}" for heading, count in counts.items()},
-        }
-        for name, measures, counts in rows
-    ]
+    totals = {heading: sum(numbers.values()) for heading, numbers in counts.items()}
+    return [*rows, *(_row(name, report[name], totals) for name in ("macro", "micro"))]
+
+
+def _row(name: str, measures: Mapping[str, float | None], counts: Mapping[str, int]) -> dict[str, str]:
+    return {
+        "class": name,
+        **{heading: measure_text(measures.get(measure)) for measure, heading in _HEADINGS.items()},
+        **{heading: f"{count:,}" for heading, count in counts.items()},
+    }
 
 
 def measure_text(value: float | None) -> str:

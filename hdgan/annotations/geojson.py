@@ -7,49 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from hdgan.annotations.polygons import Polygon, Ring, outline
-from hdgan.annotations.shapes import class_of, painted, refuse_outside, ring_of
+from hdgan.annotations.shapes import Drawn, class_of, painted, parsed, ring_of
 from hdgan.labels import ClassList, LabelMap
 from tiling.errors import InputError
 from tiling.files import write_bytes
 
 
 def read_geojson(path: Path, /, *, shape: tuple[int, int], classes: ClassList) -> LabelMap:
-    """Rasterise a file of polygons: a FeatureCollection, a list of Features, or one Feature.
+    """Rasterise a FeatureCollection, some Features or a Feature; called like :func:`hdgan.annotations.read_mask`.
 
-    Parameters
-    ----------
-    path
-        The GeoJSON file; coordinates are px of the annotated image, (0, 0) at its upper left corner.
-    shape
-        (height, width) of the annotated image, px. What reaches past it is cut off.
-    classes
-        The study's classes. Overlaps are painted in their order: a later class covers an earlier one.
-
-    Returns
-    -------
-    LabelMap
-        (height, width) uint8: the class of the polygon that a pixel's centre lies in, 255 where none is.
-
-    Raises
-    ------
-    InputError
-        When the file is no GeoJSON, or a feature has no class, an unknown one, a geometry without an area, or
-        lies wholly outside the image.
+    A feature without a class or with a geometry that has no area is refused.
     """
-    try:
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise InputError(f"{path} is not JSON ({error}); export it from QuPath again as GeoJSON") from error
-    annotations: list[tuple[int, Polygon]] = []
-    for number, feature in enumerate(_features(content, path), start=1):
-        where = f"{path}, feature {number}"
-        value = _class_index(feature, classes, where)
-        polygons = _polygons(feature.get("geometry"), where)
-        refuse_outside(polygons, shape, where)
-        annotations += [(value, polygon) for polygon in polygons]
-    return painted(annotations, shape)
+    content = parsed(path, json.loads, kind="JSON", tool="QuPath")
+    numbered = enumerate(_features(content, path), start=1)
+    return painted([_drawn(feature, f"{path}, feature {number}", classes) for number, feature in numbered], shape)
 
 
 def to_geojson(labels: LabelMap, classes: ClassList) -> dict[str, Any]:
@@ -92,6 +63,10 @@ def _features(content: Any, path: Path) -> list[dict[str, Any]]:
         received = f"type {kind!r}" if kind else f"a JSON {type(content).__name__}"
         raise InputError(f"{path} holds {received}; expected a FeatureCollection, a list of Features or one Feature")
     return features
+
+
+def _drawn(feature: dict[str, Any], where: str, classes: ClassList) -> Drawn:
+    return Drawn(where, _class_index(feature, classes, where), _polygons(feature.get("geometry"), where))
 
 
 def _class_index(feature: dict[str, Any], classes: ClassList, where: str) -> int:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from xml.etree.ElementTree import Element, ParseError
+from xml.etree.ElementTree import Element
 
 import numpy as np
 from defusedxml import DefusedXmlException
-from defusedxml.ElementTree import parse
+from defusedxml.ElementTree import fromstring
 
 from hdgan.annotations.polygons import Ring, paint
-from hdgan.annotations.shapes import class_of, ellipse, refuse_outside, ring_of
+from hdgan.annotations.shapes import class_of, ellipse, parsed, refuse_outside, ring_of
 from hdgan.labels import UNLABELLED, ClassList, LabelMap
 from tiling.errors import InputError
 
@@ -18,31 +18,10 @@ _ELLIPSE, _WITHOUT_AREA = "2", {"3": "an arrow", "4": "a ruler"}
 
 
 def read_imagescope(path: Path, /, *, shape: tuple[int, int], classes: ClassList) -> LabelMap:
-    """Rasterise the regions of a file, layer by layer.
+    """Rasterise the regions of a file, layer by layer; called like :func:`hdgan.annotations.read_mask`.
 
     A layer's name is its class; where a study has one class only, a layer may be without a name. What a layer's
-    negative regions cover does not belong to it.
-
-    Parameters
-    ----------
-    path
-        The XML file; coordinates are px of the annotated image, (0, 0) at its upper left corner. A file that declares
-        entities is refused.
-    shape
-        (height, width) of the annotated image, px. What reaches past it is cut off.
-    classes
-        The study's classes. Overlaps are painted in their order: a later class covers an earlier one.
-
-    Returns
-    -------
-    LabelMap
-        (height, width) uint8: the class of the region that a pixel's centre lies in, 255 where none is.
-
-    Raises
-    ------
-    InputError
-        When the file is none of ImageScope's, or a layer is of an unknown class, or a region has no area or lies
-        wholly outside the image.
+    negative regions cover does not belong to it. Arrows and rulers are refused, and files that declare entities.
     """
     layers: dict[int, LabelMap] = {}
     for number, layer in enumerate(_layers(path), start=1):
@@ -63,17 +42,18 @@ def read_imagescope(path: Path, /, *, shape: tuple[int, int], classes: ClassList
 
 
 def _layers(path: Path) -> list[Element]:
-    try:
-        root: Element = parse(path, forbid_dtd=True).getroot()
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from error
-    except DefusedXmlException as error:
-        raise InputError(f"{path} declares a document type or entities, which no annotation needs: {error}") from error
-    except (ParseError, ValueError) as error:
-        raise InputError(f"{path} is not XML ({error}); save it from ImageScope again") from error
+    root = parsed(path, _root, kind="XML", tool="ImageScope")
     if root.tag != "Annotations":
         raise InputError(f"{path} holds {root.tag!r}; expected ImageScope's Annotations")
     return root.findall("./Annotation")
+
+
+def _root(content: bytes) -> Element:
+    try:
+        root: Element = fromstring(content, forbid_dtd=True)
+    except DefusedXmlException as error:
+        raise ValueError("it declares a document type or entities, which no annotation needs") from error
+    return root
 
 
 def _class_of(layer: Element, classes: ClassList, where: str) -> int:

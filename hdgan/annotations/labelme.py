@@ -7,8 +7,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from hdgan.annotations.polygons import Polygon, Ring
-from hdgan.annotations.shapes import class_of, ellipse, painted, rectangle, refuse_outside, ring_of
+from hdgan.annotations.polygons import Ring
+from hdgan.annotations.shapes import Drawn, class_of, ellipse, painted, parsed, rectangle, ring_of
 from hdgan.labels import ClassList, LabelMap
 from tiling.errors import InputError
 
@@ -16,34 +16,11 @@ _CORNERS = 2  # points of a rectangle or a circle
 
 
 def read_labelme(path: Path, /, *, shape: tuple[int, int], classes: ClassList) -> LabelMap:
-    """Rasterise a file's polygons, rectangles and circles.
+    """Rasterise a file's polygons, rectangles and circles; called like :func:`hdgan.annotations.read_mask`.
 
-    Parameters
-    ----------
-    path
-        The JSON file; coordinates are px of the annotated image, (0, 0) at its upper left corner.
-    shape
-        (height, width) of the annotated image, px. What reaches past it is cut off.
-    classes
-        The study's classes. Overlaps are painted in their order: a later class covers an earlier one.
-
-    Returns
-    -------
-    LabelMap
-        (height, width) uint8: the class of the shape that a pixel's centre lies in, 255 where none is.
-
-    Raises
-    ------
-    InputError
-        When the file is none of labelme's, or of an image of another size, or a shape has an unknown label, no area,
-        or lies wholly outside the image.
+    Other shapes are refused, and so is a file that was drawn on an image of another size.
     """
-    try:
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise InputError(f"{path} is not JSON ({error}); save it from labelme again") from error
+    content = parsed(path, json.loads, kind="JSON", tool="labelme")
     shapes = content.get("shapes") if isinstance(content, dict) else None
     if not isinstance(shapes, list) or not all(isinstance(one, dict) for one in shapes):
         raise InputError(f"{path} has no list of shapes, as labelme's files have; for QuPath's GeoJSON use .geojson")
@@ -53,13 +30,12 @@ def read_labelme(path: Path, /, *, shape: tuple[int, int], classes: ClassList) -
             f"{path} is of an image of {size[1]} x {size[0]} px, and this one has {shape[1]} x {shape[0]}; "
             "annotate the image as it was exported"
         )
-    annotations: list[tuple[int, Polygon]] = []
-    for number, one in enumerate(shapes, start=1):
-        where = f"{path}, shape {number}"
-        polygon = [_ring(one, where)]
-        refuse_outside([polygon], shape, where)
-        annotations.append((class_of([str(one.get("label"))], classes, where), polygon))
-    return painted(annotations, shape)
+    numbered = enumerate(shapes, start=1)
+    return painted([_drawn(one, f"{path}, shape {number}", classes) for number, one in numbered], shape)
+
+
+def _drawn(shape: dict[str, Any], where: str, classes: ClassList) -> Drawn:
+    return Drawn(where, class_of([str(shape.get("label"))], classes, where), [[_ring(shape, where)]])
 
 
 def _ring(shape: dict[str, Any], where: str) -> Ring:

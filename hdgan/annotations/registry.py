@@ -15,7 +15,7 @@ from tiling.errors import InputError
 
 
 class Reader(Protocol):
-    """Reads one file into a label map of `shape` (height, width); refuses anything else with an InputError."""
+    """Reads one file of a format, with the parameters, result and errors of :func:`read_mask`."""
 
     def __call__(self, path: Path, /, *, shape: tuple[int, int], classes: ClassList) -> LabelMap:
         """Read `path`."""
@@ -43,31 +43,37 @@ def format_of(path: Path) -> AnnotationFormat | None:
     return next((known for known in FORMATS if known.suffix == path.suffix.lower()), None)
 
 
+def required_format(path: Path) -> AnnotationFormat:
+    """As :func:`format_of`; an :class:`InputError` that tells the known formats when it is none."""
+    known = format_of(path)
+    if known is None:
+        formats = ", ".join(f"{each.suffix} ({each.name})" for each in FORMATS)
+        raise InputError(f"{path} is of no known kind of annotation file; known are: {formats}")
+    return known
+
+
 def read_mask(path: Path, *, shape: tuple[int, int], classes: ClassList) -> LabelMap:
     """Read an annotation file of any known format.
 
     Parameters
     ----------
     path
-        The file; its suffix tells the format.
+        The file; its suffix tells the format. Coordinates in it are px of the annotated image, (0, 0) at its upper left
+        corner.
     shape
-        (height, width) of the annotated image, px.
+        (height, width) of the annotated image, px. A mask has this size; what polygons reach past it is cut off.
     classes
-        The study's classes; where annotations overlap, a later class covers an earlier one.
+        The study's classes. Overlaps are painted in their order: a later class covers an earlier one.
 
     Returns
     -------
     LabelMap
-        (height, width) uint8 class indices, 255 where nothing is annotated.
+        (height, width) uint8 class indices: of what a pixel's centre lies in, 255 where nothing is annotated.
 
     Raises
     ------
     InputError
-        For an unknown suffix, and for whatever the format's reader refuses: an unreadable file, another size,
-        an unknown class.
+        For an unknown suffix, and for whatever the format's reader refuses: a file that cannot be read or is of
+        another format, another size, an unknown class, a shape without an area or wholly outside the image.
     """
-    known = format_of(path)
-    if known is None:
-        formats = ", ".join(f"{each.suffix} ({each.name})" for each in FORMATS)
-        raise InputError(f"{path} is no annotation file that can be read; readable are: {formats}")
-    return known.read(path, shape=shape, classes=classes)
+    return required_format(path).read(path, shape=shape, classes=classes)

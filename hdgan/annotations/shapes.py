@@ -1,9 +1,11 @@
-"""What the formats of polygons share: whose class a shape is, whether it lies on the image, painting it."""
+"""What the formats of polygons share: parsing a file, the class and the ring of a shape, painting it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+from xml.etree.ElementTree import ParseError
 
 import numpy as np
 
@@ -11,6 +13,33 @@ from hdgan.annotations.polygons import Polygon, Ring, paint
 from hdgan.labels import UNLABELLED, ClassList, LabelMap
 from tiling.errors import InputError
 from tiling.wording import counted
+
+T = TypeVar("T")
+_UNPARSED = (ValueError, LookupError, RecursionError, ParseError)  # an unknown encoding is a LookupError
+
+
+class Drawn(NamedTuple):
+    """One annotation of a file: where in the file it is, for messages, the index of its class, and its polygons."""
+
+    where: str
+    value: int
+    polygons: list[Polygon]
+
+
+def parsed(path: Path, parse: Callable[[bytes], T], *, kind: str, tool: str) -> T:
+    """What `parse` makes of a file of some kind (`JSON`) that a tool saves.
+
+    Raises
+    ------
+    InputError
+        When the file cannot be read, or parsed: the message says to save it from the tool again.
+    """
+    try:
+        return parse(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
+    except _UNPARSED as error:
+        raise InputError(f"{path} is not {kind} that can be read ({error}); save it from {tool} again") from error
 
 
 def class_of(names: Sequence[str], classes: ClassList, where: str) -> int:
@@ -66,9 +95,18 @@ def refuse_outside(polygons: Iterable[Polygon], shape: tuple[int, int], where: s
         )
 
 
-def painted(annotations: Iterable[tuple[int, Polygon]], shape: tuple[int, int]) -> LabelMap:
-    """A label map of (class, polygon) pairs: a later class covers an earlier one, 255 where no polygon is."""
+def painted(annotations: Sequence[Drawn], shape: tuple[int, int]) -> LabelMap:
+    """A label map (height, width) of annotations: a later class covers an earlier one, 255 where there is none.
+
+    Raises
+    ------
+    InputError
+        When an annotation lies wholly outside the image.
+    """
+    for drawn in annotations:
+        refuse_outside(drawn.polygons, shape, drawn.where)
     labels = np.full(shape, UNLABELLED, np.uint8)
-    for value, polygon in sorted(annotations, key=lambda annotation: annotation[0]):
-        paint(labels, polygon, value)
+    for drawn in sorted(annotations, key=lambda drawn: drawn.value):
+        for polygon in drawn.polygons:
+            paint(labels, polygon, drawn.value)
     return labels

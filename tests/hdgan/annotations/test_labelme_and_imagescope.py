@@ -129,10 +129,17 @@ def test_what_labelme_would_not_write_is_refused_in_one_line(tmp_path, shapes, m
         read_mask(labelme(tmp_path / "x.json", *shapes, **more), shape=SHAPE, classes=AB)
 
 
+@pytest.mark.parametrize("suffix", ["json", "xml"])
+def test_a_file_that_is_absent_is_named(tmp_path, suffix):
+    with pytest.raises(InputError, match=rf"cannot read .*x\.{suffix}: No such file"):
+        read_mask(tmp_path / f"x.{suffix}", shape=SHAPE, classes=AB)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("<Annotations>", "is not XML"),
+        ("<Annotations>", r"is not XML that can be read \(.*\); save it from ImageScope again"),
+        ('<?xml version="1.0" encoding="kidney"?><Annotations/>', "is not XML.*unknown encoding"),
         ("<Other/>", "holds 'Other'; expected ImageScope's Annotations"),
         ('<!DOCTYPE a [<!ENTITY e "x">]><Annotations/>', "declares a document type or entities"),
         ('<!DOCTYPE a SYSTEM "file:///etc/passwd"><Annotations/>', "declares a document type or entities"),

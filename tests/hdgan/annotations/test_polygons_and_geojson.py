@@ -110,6 +110,7 @@ def test_a_broken_or_absent_file_is_named(tmp_path):
     path = tmp_path / "image_1.geojson"
     with pytest.raises(InputError, match=r"image_1\.geojson"):
         read_geojson(path, shape=(4, 4), classes=KIDNEY)
-    path.write_text('{"type": "FeatureColl')
-    with pytest.raises(InputError, match="not JSON"):
-        read_geojson(path, shape=(4, 4), classes=KIDNEY)
+    for broken in (b'{"type": "FeatureColl', b"\xff\xfe", b"[" * 100_000):
+        path.write_bytes(broken)
+        with pytest.raises(InputError, match=r"is not JSON that can be read \(.*\); save it from QuPath again"):
+            read_geojson(path, shape=(4, 4), classes=KIDNEY)

@@ -12,36 +12,18 @@ from PIL.PngImagePlugin import PngImageFile
 from hdgan.labels import UNLABELLED, ClassList, LabelMap
 from hdgan.pictures import open_png, png_bytes
 from tiling.errors import InputError
+from tiling.wording import first_few
 
 _IHDR_BIT_DEPTH = 24  # offset of the bit depth in a PNG file
 _EXPECTED = "expected an 8-bit grey or palette PNG of class indices, or an RGB(A) PNG in the classes' colours"
 
 
 def read_indexed_png(path: Path, /, *, shape: tuple[int, int] | None, classes: ClassList) -> LabelMap:
-    """Read a mask PNG.
+    """Read a mask PNG; called like :func:`hdgan.annotations.read_mask`, and with a `shape` of None for any size.
 
     A grey PNG holds class indices, 255 for unlabelled. So does a palette PNG, unless its palette is the classes'
     colours in another order, as image editors leave them behind: then the colours count. In an RGB(A) PNG every
     pixel has exactly the colour of a class, or is unlabelled: black (where no class is), or fully transparent.
-
-    Parameters
-    ----------
-    path
-        The PNG file.
-    shape
-        (height, width) that the mask must have, px; None for any.
-    classes
-        The study's classes.
-
-    Returns
-    -------
-    LabelMap
-        (height, width) uint8, 255 where unlabelled.
-
-    Raises
-    ------
-    InputError
-        When the file cannot be read as a PNG, has another size or kind, or holds an unknown index or colour.
     """
     with open_png(path) as picture:
         # Compared before anything is decoded: the expected size is what guards against decompression bombs.
@@ -113,11 +95,12 @@ def _value_of_colour(classes: ClassList) -> dict[tuple[int, int, int], int]:
 
 
 def _checked(indices: LabelMap, path: Path, classes: ClassList) -> LabelMap:
-    unknown = [int(value) for value in np.unique(indices) if len(classes) <= value < UNLABELLED]
+    unknown = [str(value) for value in np.unique(indices) if len(classes) <= value < UNLABELLED]
     if unknown:
         raise InputError(
-            f"{path} holds the class indices {unknown}; this study's are 0 to {len(classes) - 1} "
-            f"({', '.join(classes.names)}), and {UNLABELLED} for unlabelled"
+            f"{path} holds {first_few(unknown)} as class index; allowed are 0 to {len(classes) - 1} "
+            f"({', '.join(classes.names)}), and {UNLABELLED} for unlabelled: relabel those pixels, or list their class "
+            "in a classes.json and give it with --classes"
         )
     return indices
 

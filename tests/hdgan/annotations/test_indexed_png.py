@@ -71,8 +71,12 @@ def test_the_wrong_size_is_refused_with_both_sizes(tmp_path):
 def test_unknown_indices_and_colours_are_refused(tmp_path):
     path = tmp_path / "mask.png"
     Image.fromarray(np.array([[0, 5, 77]], np.uint8)).save(path)
-    with pytest.raises(InputError, match=r"mask.png holds the class indices \[5, 77\].*0 to 4.*255"):
+    allowed = r"allowed are 0 to 4 \(whitespace, .*, artery\), and 255 for unlabelled: relabel .*--classes"
+    with pytest.raises(InputError, match=rf"mask.png holds 5, 77 as class index; {allowed}"):
         read(path, (1, 3))
+    Image.fromarray(np.arange(255, dtype=np.uint8)[None]).save(path)
+    with pytest.raises(InputError, match=r"mask.png holds 5, 6, 7, and 247 more as class index"):
+        read(path, (1, 255))
     Image.fromarray(np.full((2, 2, 3), (9, 8, 7), np.uint8)).save(path)
     with pytest.raises(InputError, match=r"\(9, 8, 7\).*glomerulus"):
         read(path, (2, 2))

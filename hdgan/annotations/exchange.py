@@ -7,13 +7,14 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from hdgan.annotations.indexed_png import encode_indexed_png, read_indexed_png
-from hdgan.annotations.registry import FORMATS, format_of, read_mask
+from hdgan.annotations.registry import FORMATS, format_of, read_mask, required_format
 from hdgan.labels import ClassList, Image, LabelMap
 from hdgan.pictures import png_bytes
 from tiling.errors import InputError
 from tiling.files import read_json, remove, sweep_partials, write_bytes, write_json
-from tiling.progress import track
+from tiling.progress import note, track
 from tiling.stage import NOT_SLIDES, RECORD
+from tiling.wording import counted, first_few
 
 CLASSES, SAMPLES, EXPORTED = "classes.json", "samples.json", "export.json"
 _EXPORTED_NAME = re.compile(r"image_\d{4,}\.png")
@@ -90,7 +91,8 @@ def check_classes(folder: Path, classes: ClassList) -> None:
         before = ", ".join(ClassList.load(folder / CLASSES).names)
         raise InputError(
             f"{folder} holds masks of the classes {before}, and now {', '.join(classes.names)} are given (or their "
-            "colours differ); use the same classes or another folder"
+            "colours differ); use the same classes or another folder, or, where classes were added at the end, move "
+            "those masks elsewhere and import them again"
         )
 
 
@@ -138,7 +140,7 @@ def import_masks(
     ----------
     source
         A folder of annotation files named after their images, `image_7.geojson` or `image_0007.png`, or one
-        such file. Hidden files and files of other kinds (a README) are passed over.
+        such file. Hidden files and a README are passed over silently, files of other kinds with a note.
     out
         The annotations folder.
     shape
@@ -160,12 +162,13 @@ def import_masks(
     ------
     InputError
         When there is nothing to import, a name tells no index, an index is unknown or comes twice, a mask is
-        refused by its reader, or `out` holds masks of other classes or of other samples.
+        refused by :func:`read_mask`, or `out` holds masks of other classes or of other samples.
     """
     check_classes(out, classes)
     if samples is not None:
         check_samples(out, samples)
-    files = _by_index(source, known)
+    candidates, others = _annotation_files(source)
+    files = _by_index(candidates, known)
     # Encoded, a mask takes a hundredth of its memory: all can be validated before the first is written.
     encoded = {
         index: encode_indexed_png(read_mask(files[index], shape=shape, classes=classes), classes)
@@ -178,6 +181,8 @@ def import_masks(
     sweep_partials(out / "masks")
     for index, content in encoded.items():
         write_bytes(_mask_path(out, index), content)
+    if others:
+        note(f"passed over {_of_other_kinds(others)}: {first_few(others)}")
     return list(encoded)
 
 
@@ -211,14 +216,30 @@ def _mask_path(folder: Path, index: int) -> Path:
     return folder / "masks" / f"label_{index:04d}.png"
 
 
-def _by_index(source: Path, known: Collection[int]) -> dict[int, Path]:
+def _annotation_files(source: Path) -> tuple[list[Path], list[str]]:
+    """The annotation files of a folder, or the one given, and the names of the folder's files of other kinds."""
     if not source.exists():
         raise InputError(f"no such file or folder: {source}")
-    candidates = sorted(source.iterdir()) if source.is_dir() else [source]
+    if not source.is_dir():
+        required_format(source)
+        return [source], []
+    visible = [path for path in sorted(source.iterdir()) if not (path.name.startswith(".") or path.is_dir())]
+    files = [path for path in visible if format_of(path)]
+    others = [path.name for path in visible if not format_of(path) and path.stem.casefold() != "readme"]
+    if not files:
+        only = f", only {_of_other_kinds(others)} ({first_few(others)})" if others else ""
+        suffixes = ", ".join(f"image_0007{known.suffix}" for known in FORMATS)
+        raise InputError(f"{source} holds no annotation files{only}; expected names like {suffixes}")
+    return files, others
+
+
+def _of_other_kinds(names: Sequence[str]) -> str:
+    return counted(len(names), "file of another kind", "files of other kinds")
+
+
+def _by_index(candidates: Sequence[Path], known: Collection[int]) -> dict[int, Path]:
     files: dict[int, Path] = {}
     for path in candidates:
-        if source.is_dir() and (path.name.startswith(".") or path.is_dir() or format_of(path) is None):
-            continue
         match = _FILE_NAME.fullmatch(path.name)
         if match is None:
             raise InputError(
@@ -230,9 +251,6 @@ def _by_index(source: Path, known: Collection[int]) -> dict[int, Path]:
         if index in files:
             raise InputError(f"{files[index]} and {path} both label image {index}; keep one of them")
         files[index] = path
-    if not files:
-        suffixes = ", ".join(f"image_0007{known_format.suffix}" for known_format in FORMATS)
-        raise InputError(f"{source} holds no annotation files; expected names like {suffixes}")
     return files
 
 

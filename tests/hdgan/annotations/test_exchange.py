@@ -197,6 +197,19 @@ def test_masks_of_other_classes_are_not_mixed_in(tmp_path, source):
     assert load_masks(tmp_path / "out")[1] == KIDNEY
 
 
+def test_masks_come_in_again_as_the_refusal_says_where_a_class_was_added(tmp_path, source):
+    out, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
+    take(source, out)
+    more = ClassList((*KIDNEY, LabelClass("vein", (10, 20, 30))))
+    with pytest.raises(InputError, match="where classes were added at the end, move those masks elsewhere and import"):
+        take(source, out, classes=more)
+    (out / "masks").rename(elsewhere)
+    assert take(elsewhere, out, classes=more) == [3, 7]
+    labels, classes = load_masks(out)
+    assert classes == more
+    np.testing.assert_array_equal(labels[7], mask(7))
+
+
 def test_nothing_to_import_and_nothing_to_load_are_said(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=r"no annotation files.*image_0007\.png"):
@@ -206,6 +219,37 @@ def test_nothing_to_import_and_nothing_to_load_are_said(tmp_path):
     for load in (load_masks, mask_indices):
         with pytest.raises(InputError, match="no masks yet"):
             load(tmp_path / "out")
+
+
+def test_a_folder_of_other_kinds_of_files_is_refused_with_their_names(tmp_path):
+    folder = tmp_path / "photographs"
+    (folder / "masks").mkdir(parents=True)
+    for name in ("README.md", ".hidden", "a.jpg"):
+        (folder / name).write_text("no mask")
+    with pytest.raises(InputError, match=r"no annotation files, only 1 file of another kind \(a\.jpg\); expected"):
+        take(folder, tmp_path / "out")
+    for name in ("b.geojson.gz", "c.tif", "d.tif", "e"):
+        (folder / name).write_text("no mask")
+    listed = r"only 5 files of other kinds \(a\.jpg, b\.geojson\.gz, c\.tif, and 2 more\); .*image_0007\.png"
+    with pytest.raises(InputError, match=listed):
+        take(folder, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_files_of_other_kinds_beside_masks_are_told_in_one_note(tmp_path, source, capsys):
+    assert take(source, tmp_path / "out") == [3, 7]
+    assert capsys.readouterr().err == ""
+    for name in ("b.jpg", "a.geojson.gz"):
+        (source / name).write_text("no mask")
+    assert take(source, tmp_path / "out") == [3, 7]
+    assert capsys.readouterr().err == "passed over 2 files of other kinds: a.geojson.gz, b.jpg\n"
+
+
+@pytest.mark.parametrize("name", ["image_0007.jpg", "image_0007.geojson.gz", "photograph.tif", "image_0007"])
+def test_one_file_of_an_unknown_kind_is_answered_with_the_known_kinds(tmp_path, name):
+    (tmp_path / name).write_text("no mask")
+    with pytest.raises(InputError, match=rf"{name} is of no known kind .*: \.png \(.*\.xml \(ImageScope XML\)$"):
+        take(tmp_path / name, tmp_path / "out")
 
 
 @pytest.mark.parametrize(

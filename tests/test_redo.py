@@ -89,4 +89,4 @@ def test_one_of_a_thing_is_told_in_the_singular(study: Path) -> None:
     assert "1 of 16 samples." in said
     assert "export: 1 image. Next" in hdgan("annotate", "export", "--study", study).stdout
     mask = next((study / "expert" / "masks").iterdir())
-    assert "annotations: 1 mask. Next" in hdgan("annotate", "import", mask, "--study", study).stdout
+    assert "annotations: 1 mask imported; " in hdgan("annotate", "import", mask, "--study", study).stdout

@@ -109,7 +109,27 @@ def import_(
         known=range(len(samples)),
         samples=samples,
     )
-    say(f"{place.annotations}: {counted(len(imported), 'mask')}. Next: hdgan features --study {study}", quiet)
+    now = f"{counted(len(imported), 'mask')} imported; {_coverage(place)}"
+    say(f"{place.annotations}: {now}. Next: hdgan features --study {study}", quiet)
+
+
+def _coverage(place: Study) -> str:
+    """How many images have masks by now: of those picked, if any were, and of the others."""
+    from hdgan.annotations import picked_samples, stored_masks
+    from tiling.errors import InputError
+
+    masks = set(stored_masks(place.annotations))
+    try:
+        picked = set(picked_samples(place.picks, place.require("sample")))
+    except InputError:  # none are picked, or among other samples: masks may come without a choice
+        return f"{counted(len(masks), 'image')} {_have_masks(len(masks))}"
+    done, others = len(masks & picked), len(masks - picked)
+    more = f" (and {others} of the others)" if others else ""
+    return f"{done} of the {counted(len(picked), 'picked image')} {_have_masks(done)}{more}"
+
+
+def _have_masks(images: int) -> str:
+    return "has a mask" if images == 1 else "have masks"
 
 
 def _parse_indices(text: str) -> list[int]:

@@ -8,7 +8,7 @@ from html import escape
 from typing import Any
 
 from hdgan.labels import Image
-from hdgan.metrics import score_rows
+from hdgan.metrics import footnotes, score_rows
 from hdgan.pictures import png_bytes
 
 _STYLE = """
@@ -59,9 +59,10 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def report_table(report: Mapping[str, Any]) -> str:
-    """The scores of a report, as `SegmentationReport.to_dict` gives it."""
+    """The scores of a report, as `SegmentationReport.to_dict` gives it, and what its dashes mean."""
     rows = score_rows(report)
-    return table(list(rows[0]), [list(row.values()) for row in rows])
+    scores = table(list(rows[0]), [list(row.values()) for row in rows])
+    return "\n".join([scores, *map(paragraph, footnotes(report))])
 
 
 def legend(classes: Sequence[tuple[str, tuple[int, int, int]]]) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 
 from hdgan.annotations import load_masks
 from hdgan.demo.comparison import result_path
+from hdgan.demo.conclusion import conclusion
 from hdgan.demo.costs import COSTS
 from hdgan.demo.expertise import SCORE
 from hdgan.demo.folders import DemoFolders
@@ -33,6 +34,8 @@ _PAIR_PX = 160
 def write_report(folders: DemoFolders) -> Path:
     """Collect the demo's results into one HTML page, without links to other files."""
     parts = [
+        heading("In short"),
+        paragraph(conclusion(folders)),
         *_slide_section(folders),
         *_generator_section(folders),
         *_expert_section(folders),

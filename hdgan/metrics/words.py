@@ -21,24 +21,25 @@ def beats(report: Report, other: Report) -> bool:
     return ours is not None and theirs is not None and round(ours, 3) > round(theirs, 3)
 
 
-def verdict(ensemble: Report, colour: Report, *, why: str = _WHY_NO_BETTER) -> str:
+def verdict(ensemble: Report, colour: Report, *, where: str = "On the test images", why: str = _WHY_NO_BETTER) -> str:
     """The ensemble against the nearest colour on the same pixels, in a sentence; `why` follows where it is no better.
 
     Examples
     --------
     >>> verdict({"macro": {"dice": 0.62}}, {"macro": {"dice": 0.31}})
-    "The ensemble's macro Dice is 0.620; nearest colour, which knows no structure, has 0.310 on the same pixels."
+    'On the test images, the ensemble has a macro Dice of 0.620; nearest colour, which knows no structure, has 0.310.'
     """
-    ours, theirs = (report["macro"]["dice"] for report in (ensemble, colour))
-    if ours is None or theirs is None:
-        return "No pixel of the test images is labelled, so nothing could be scored."
-    has = f"has {measure_text(theirs)} on the same pixels"
+    if ensemble["macro"]["dice"] is None:
+        return f"{where}, no pixel is labelled, so nothing could be scored."
+    ours, theirs = (measure_text(report["macro"]["dice"]) for report in (ensemble, colour))
     if beats(ensemble, colour):
-        return f"The ensemble's macro Dice is {measure_text(ours)}; nearest colour, which knows no structure, {has}."
+        return (
+            f"{where}, the ensemble has a macro Dice of {ours}; nearest colour, which knows no structure, has {theirs}."
+        )
     return (
-        "The ensemble does not beat nearest colour, which knows no structure: "
-        f"its macro Dice is {measure_text(ours)}, and nearest colour {has}. {why}"
-    )
+        f"{where}, the ensemble does not beat nearest colour, which knows no structure: "
+        f"its macro Dice is {ours}, that of nearest colour {theirs}. {why}"
+    ).rstrip()
 
 
 def footnotes(report: Report) -> list[str]:

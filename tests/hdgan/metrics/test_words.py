@@ -19,20 +19,20 @@ EMPTY = report([UNLABELLED], [0])
 
 
 def test_the_verdict_names_both_scores_and_who_is_better():
-    said = verdict(PERFECT, HALF)
-    assert said == (
-        "The ensemble's macro Dice is 1.000; nearest colour, which knows no structure, has 0.500 on the same pixels."
-    )
+    said = verdict(PERFECT, HALF, where="Here")
+    assert said == "Here, the ensemble has a macro Dice of 1.000; nearest colour, which knows no structure, has 0.500."
 
 
 def test_an_ensemble_that_is_no_better_than_colour_is_said_not_to_be_and_why_that_may_be():
     for ensemble, colour in ((HALF, PERFECT), (HALF, HALF)):
         assert not beats(ensemble, colour)
         said = verdict(ensemble, colour)
-        assert said.startswith("The ensemble does not beat nearest colour")
+        assert said.startswith("On the test images, the ensemble does not beat nearest colour")
         assert "macro Dice is 0.500" in said
         assert "too few images are annotated" in said
-    assert verdict(HALF, PERFECT, why="So it goes.").endswith("on the same pixels. So it goes.")
+    said = verdict(HALF, PERFECT, where="On one", why="")
+    assert said.startswith("On one, the ensemble does not beat")
+    assert said.endswith("that of nearest colour 1.000.")
 
 
 def test_a_difference_that_tables_do_not_show_is_none():
@@ -41,7 +41,7 @@ def test_a_difference_that_tables_do_not_show_is_none():
 
 def test_there_is_no_verdict_where_nothing_is_labelled():
     assert not beats(EMPTY, EMPTY)
-    assert verdict(EMPTY, EMPTY) == "No pixel of the test images is labelled, so nothing could be scored."
+    assert verdict(EMPTY, EMPTY) == "On the test images, no pixel is labelled, so nothing could be scored."
 
 
 def test_footnotes_explain_what_occurs_and_nothing_else():

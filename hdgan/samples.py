@@ -17,6 +17,6 @@ def image_path(folder: Path, index: int) -> Path:
 
 def load_samples(folder: Path) -> tuple[Latents, list[Path]]:
     """Latents of a finished sampling and the files of their images, in the same order."""
-    completed(folder, made_by="hdgan sample")
+    completed(folder, made_by=f"hdgan sample --study {folder.parent}")
     latents = Latents.load(folder / LATENTS)
     return latents, [image_path(folder, index) for index in range(len(latents))]

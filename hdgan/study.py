@@ -76,8 +76,21 @@ class Study:
     def require(self, command: str) -> Path:
         """The folder of a stage; an :class:`InputError` naming the command if it is not complete."""
         folder = self.stages()[command]
-        completed(folder, made_by=f"hdgan {command} --study {self.root}")
+        made_by = f"hdgan {command}{' SLIDES' * (command == 'tile')} --study {self.root}"
+        if not folder.exists() and (before := self._missing_before(command)):
+            raise InputError(f"{folder} does not exist yet: it takes hdgan {', '.join(before)}, and then `{made_by}`")
+        completed(folder, made_by=made_by)
         return folder
+
+    def _missing_before(self, command: str) -> list[str]:
+        """The stages that a stage waits for, in order: those right before it that are not there either."""
+        missing: list[str] = []
+        commands = list(self.stages())
+        for earlier in reversed(commands[: commands.index(command)]):
+            if self.stages()[earlier].exists():
+                break
+            missing.insert(0, earlier)
+        return missing
 
     def refuse_to_replace_generator(self) -> None:
         """An :class:`InputError` if there are masks: what an expert drew on a generator's images is lost without it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -30,6 +31,26 @@ def test_a_generator_on_whose_images_masks_were_drawn_is_not_replaced(demo_study
         assert "go on in a copy of the study" in said
     assert files(study) == before
     assert "nothing to do" in hdgan("train", "--study", study).stderr
+
+
+def test_info_tells_which_stages_are_older_than_what_they_were_made_from(demo_study: Path, grown: Path) -> None:
+    facts = json.loads(hdgan("info", demo_study, "--json").stdout)
+    assert [command for command, state in facts.items() if "outdated" in state] == []
+    facts = json.loads(hdgan("info", grown, "--json").stdout)
+    assert facts["train"]["status"] == "complete"
+    older = {command: state["outdated"] for command, state in facts.items() if "outdated" in state}
+    assert older == {
+        "sample": "generator changed after latents was made",
+        "features": "generator changed after features was made",
+        "fit": "generator changed after features was made",
+        "synthesize": "generator changed after pairs was made",
+    }
+    said = hdgan("evaluate", "--study", grown).stderr
+    assert said.endswith("does not fit the study any more: generator changed after features was made\n")
+    record = grown / "generator" / "stage.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"status": "running"}))
+    assert json.loads(hdgan("info", grown, "--json").stdout)["train"]["status"] == "stopped"
+    assert "status stopped, kimg 0.14 of 0.14" in " ".join(hdgan("info", grown).stdout.split())
 
 
 def test_masks_of_an_older_generators_images_are_not_given_to_the_new_ones_features(grown: Path) -> None:

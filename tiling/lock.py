@@ -38,6 +38,23 @@ class FolderLock:
         self._end()
 
 
+def is_locked(folder: Path) -> bool:
+    """Whether another process works in a folder."""
+    try:
+        descriptor = os.open(folder / _LOCK, os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # a file system without locks
+        return False
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def _locked(path: Path) -> int:
     """Descriptor of the locked file."""
     while True:

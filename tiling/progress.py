@@ -1,22 +1,26 @@
-"""Progress bars that a script can switch off."""
+"""Progress: bars on a terminal, a line now and then elsewhere, nothing where a script wants none."""
 
 from __future__ import annotations
 
 import functools
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
+
+from tiling.wording import lasting
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 T = TypeVar("T")
+SECONDS_BETWEEN_LINES = 30.0
 _quiet = False
 
 
 def set_quiet(quiet: bool) -> None:
-    """Switch progress bars and notes off (or on again) for the whole process: `hdgan VERB --quiet`."""
+    """Switch progress and notes off (or on again) for the whole process: `hdgan VERB --quiet`."""
     global _quiet
     _quiet = quiet
 
@@ -29,13 +33,13 @@ def note(message: str) -> None:
 
 @contextmanager
 def bar(description: str, *, total: int | None, completed: int = 0) -> Iterator[Callable[..., None]]:
-    """Draw a progress bar on standard error, if that is a terminal.
+    """Draw a progress bar on standard error, or print a line every half a minute where that is no terminal.
 
     Gives a function that moves it: `show(completed=3, detail="loss 0.5")`, each of them if it has changed.
     """
     terminal = None if _quiet else _terminal()
     if terminal is None:
-        yield lambda **_: None
+        yield _Lines(description, total, completed).show
         return
     from rich.progress import (
         BarColumn,
@@ -51,6 +55,33 @@ def bar(description: str, *, total: int | None, completed: int = 0) -> Iterator[
     with Progress(*columns, console=terminal) as progress:
         task = progress.add_task(description, total=total, completed=completed, detail="")
         yield functools.partial(progress.update, task)
+
+
+class _Lines:
+    """What a log file gets in place of a bar."""
+
+    def __init__(self, description: str, total: int | None, completed: int) -> None:
+        self._description, self._total = description, total
+        self._first = self._completed = completed
+        self._detail = ""
+        self._began = self._said = time.monotonic()
+
+    def show(self, completed: int | None = None, detail: str | None = None) -> None:
+        """Take over what has changed, and print it if the last line is long ago."""
+        self._completed = self._completed if completed is None else completed
+        self._detail = self._detail if detail is None else detail
+        now = time.monotonic()
+        if now - self._said >= SECONDS_BETWEEN_LINES:
+            self._said = now
+            note(self._line(now - self._began))
+
+    def _line(self, seconds: float) -> str:
+        of = "" if self._total is None else f" of {self._total}"
+        parts = [f"{self._description}: {self._completed}{of}", f"{lasting(seconds)} so far"]
+        if self._total is not None and self._completed > self._first:
+            left = seconds * (self._total - self._completed) / (self._completed - self._first)
+            parts.append(f"about {lasting(left)} left")
+        return ", ".join([*parts, self._detail] if self._detail else parts)
 
 
 @functools.cache

@@ -48,6 +48,7 @@ class Stage:
     _lock: FolderLock | None = None
     _previous: Mapping[str, Any] | None = None
     _grows: Collection[str] = ()
+    _made_above: Sequence[Path] = ()
     _started: float = field(default_factory=time.perf_counter)
 
     @classmethod
@@ -116,6 +117,7 @@ class Stage:
             if _is_settled(previous, wanted, unsettled):
                 note(f"{folder} is complete: nothing to do")
                 return cls(folder, previous, complete=True)
+        absent_above = [above for above in folder.parents if not above.exists()]
         lock = FolderLock(folder)
         if _previous(folder) != previous:
             lock.release()
@@ -133,7 +135,7 @@ class Stage:
             "peak_rss_bytes": previous["peak_rss_bytes"] if previous else 0,
         }
         write_json(folder / RECORD, record)
-        return cls(folder, record, False, lock, previous, grows)
+        return cls(folder, record, False, lock, previous, grows, absent_above)
 
     def __enter__(self) -> Self:
         return self
@@ -151,7 +153,7 @@ class Stage:
         """Leave the folder as :meth:`begin` found it: the stage turned out to be impossible.
 
         A complete stage's record comes back, and so does what was set aside; a stage that has made nothing so far
-        leaves no record, nor a folder.
+        leaves no record, nor a folder, nor those above it that were made for it.
         """
         if self._previous is not None and (self._previous["status"] == "complete" or not self._is_bare()):
             write_json(self.folder / RECORD, self._previous)
@@ -160,8 +162,10 @@ class Stage:
         else:
             remove(self.folder / RECORD)
         self._release()
-        if not any(self.folder.iterdir()):
-            self.folder.rmdir()
+        for place in (self.folder, *self._made_above):
+            if any(place.iterdir()):
+                break
+            place.rmdir()
 
     def finish(
         self,
@@ -301,7 +305,7 @@ def _refuse_other(
 
     def differing(section: str) -> list[str]:
         before, now = previous[section], wanted[section]
-        return [key for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
+        return [key for key in {**now, **before} if before.get(key) != now.get(key)]
 
     changed = [key for key in differing("config") if key not in grows]
     for key in changed:

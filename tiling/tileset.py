@@ -124,10 +124,10 @@ class TileSet:
         path = Path(path)
         if path.is_dir():
             if (path / RECORD).exists():
-                completed(path, made_by="hdgan tile")
+                completed(path, made_by=f"hdgan tile SLIDES --study {path.parent}")
             path = path / MANIFEST
         if not path.exists():
-            raise InputError(f"no tile set at {path}: make it with `hdgan tile`")
+            raise InputError(f"no tile set at {path}: make it with `hdgan tile SLIDES`")
         try:
             table = pq.read_table(path)
         except (pa.ArrowException, OSError) as error:

@@ -1,10 +1,11 @@
-"""Words that depend on a number."""
+"""Words for numbers, lists and times."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 _NAMED = 3
+_UNITS = ((86400.0, "days"), (3600.0, "h"), (60.0, "min"))  # the longest that the time is twice as long as
 
 
 def counted(count: int, singular: str, plural: str | None = None) -> str:
@@ -28,3 +29,17 @@ def first_few(items: Sequence[str], separator: str = ", ") -> str:
     """
     more = [f"and {len(items) - _NAMED} more"] * (len(items) > _NAMED)
     return separator.join([*items[:_NAMED], *more])
+
+
+def lasting(seconds: float) -> str:
+    """A duration, to two digits, in the unit that suits it.
+
+    Examples
+    --------
+    >>> lasting(8), lasting(100), lasting(150), lasting(9000), lasting(300_000)
+    ('8 s', '100 s', '2.5 min', '2.5 h', '3.5 days')
+    """
+    for length, unit in _UNITS:
+        if seconds >= 2 * length:
+            return f"{seconds / length:.{1 if seconds < 10 * length else 0}f} {unit}"
+    return f"{seconds:.0f} s"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import signal
 import threading
 import time
@@ -15,13 +14,13 @@ from types import FrameType
 from typing import Any, Protocol
 
 from tiling.errors import InputError
-from tiling.files import write_bytes
-from tiling.progress import bar
+from tiling.progress import bar, note
+from tiling.wording import counted, lasting
 from training.checkpoint import Checkpoints
-from training.errors import DivergedError
+from training.metrics import METRICS, Means, cut_metrics
 
-METRICS = "metrics.jsonl"
 CHECKPOINTS = "checkpoints"
+_FORECAST_AFTER, _LONG = 20.0, 600.0  # seconds: measured so long, what takes longer than that is told
 
 
 class Trainer(Protocol):
@@ -85,15 +84,16 @@ def run_loop(
     """
     folder.mkdir(parents=True, exist_ok=True)
     checkpoints = Checkpoints(folder / CHECKPOINTS, keep=config.keep)
-    done, means = 0, _Means({})
+    done, means = 0, Means({})
     if latest := checkpoints.latest():
         done, state = latest
         trainer.restore(state["trainer"])
-        means = _Means(state["pending"])
+        means = Means(state["pending"])
     metrics_file = folder / METRICS
-    _cut_metrics(metrics_file, done)
+    cut_metrics(metrics_file, done)
     saved_at = time.monotonic()
     ended = done >= config.steps or finished()
+    forecast = _Forecast(description, done, config.steps)
     drawn = bar(description, total=config.steps, completed=done)
     with _interruptible() as interrupted, drawn as show, metrics_file.open("a", encoding="utf-8") as log:
         while not ended:
@@ -106,6 +106,7 @@ def run_loop(
                 log.flush()
                 show(detail=" ".join(f"{name} {value:.3g}" for name, value in metrics.items()))
             show(completed=done)
+            forecast.look(done)
             if ended or interrupted.is_set() or config.due(done, time.monotonic() - saved_at):
                 checkpoints.save(done, {"trainer": trainer.state(), "pending": means.sums})
                 saved_at = time.monotonic()
@@ -113,42 +114,24 @@ def run_loop(
                 raise KeyboardInterrupt(f"stopped after step {done}; the same command continues from there")
 
 
-class Level(float):
-    """A metric that is logged as it stands, not as a mean over steps: images seen, a probability that is steered."""
+class _Forecast:
+    """Tells once, when some steps are done, how long a long training is going to take."""
 
+    def __init__(self, description: str, done: int, steps: int) -> None:
+        self._description, self._first, self._steps = description, done, steps
+        self._began, self._told = time.monotonic(), False
 
-class _Means:
-    """Means of metrics over the steps since they were last taken; a metric need not be there in every step."""
-
-    def __init__(self, sums: dict[str, list[float]]) -> None:
-        self.sums = sums
-
-    def add(self, metrics: Mapping[str, float], step: int) -> None:
-        for name, value in metrics.items():
-            if not math.isfinite(value):
-                raise DivergedError(f"step {step}: {name} is {value}; begin again with a lower learning rate")
-            total, count = (0.0, 0.0) if isinstance(value, Level) else self.sums.get(name, (0.0, 0.0))
-            self.sums[name] = [total + value, count + 1]
-
-    def take(self) -> dict[str, float]:
-        means = {name: total / count for name, (total, count) in self.sums.items()}
-        self.sums.clear()
-        return means
-
-
-def read_metrics(folder: Path) -> list[dict[str, float]]:
-    """The logged metrics of a run, in order of steps."""
-    path = folder / METRICS
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
-
-
-def _cut_metrics(path: Path, step: int) -> None:
-    """Drop what was logged after the checkpoint, and a last line that a killed process left unfinished."""
-    if not path.exists():
-        return
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    kept = [line for line in lines if line.endswith("}\n") and json.loads(line)["step"] <= step]
-    write_bytes(path, "".join(kept).encode())
+    def look(self, done: int) -> None:
+        seconds = time.monotonic() - self._began
+        if self._told or seconds < _FORECAST_AFTER:
+            return
+        self._told = True
+        left = seconds * (self._steps - done) / (done - self._first)
+        if left > _LONG:
+            note(
+                f"{self._description}: {counted(self._steps - done, 'more step')} will take about {lasting(left)}; "
+                "Ctrl-C stops it at any time, and the same command goes on"
+            )
 
 
 @contextmanager

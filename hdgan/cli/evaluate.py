@@ -34,6 +34,9 @@ def evaluate(
 
     Example: hdgan evaluate --study kidney
     """
+    from hdgan.state import outdated
+    from tiling.progress import note
+
     place = Study(study)
     if (truth is None) != (predicted is None):
         raise InputError("--truth and --predicted go together: two folders with masks of the same names")
@@ -42,6 +45,8 @@ def evaluate(
         reports = _compare_folders(truth, predicted, ClassList.load(classes) if classes else place.classes())
     else:
         split, reports = _split_sizes(place), _ensemble_reports(place)
+        if why := outdated(place, "fit"):
+            note(f"{place.classifiers} does not fit the study any more: {why}")
     if as_json:
         typer.echo(json.dumps(({"split": split} if split else {}) | reports, indent=2))
     elif not quiet:

@@ -11,9 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hdgan.cli.options import JsonOption, QuietOption
-from hdgan.study import SETTINGS, Study
-from tiling.errors import InputError
-from tiling.wording import counted
+from hdgan.study import Study
 
 
 def info(
@@ -42,25 +40,9 @@ def _slide_facts(path: Path) -> dict[str, Any]:
 
 
 def _study_facts(place: Study) -> dict[str, Any]:
-    from hdgan.annotations import stored_masks
-    from tiling.stage import RECORD, read_record
+    from hdgan.state import study_state
 
-    marks = [place.root / SETTINGS, place.annotations / "masks", *(at / RECORD for at in place.stages().values())]
-    if not any(mark.exists() for mark in marks):
-        raise InputError(
-            f"{place.root} is no study: it has none of {', '.join(at.name for at in place.stages().values())}"
-        )
-    facts: dict[str, Any] = {}
-    for command, folder in place.stages().items():
-        if command == "annotate":
-            masks = len(stored_masks(folder))
-            facts[command] = counted(masks, "mask") if masks else "not yet"
-        elif (folder / RECORD).exists():
-            record = read_record(folder)
-            facts[command] = {"status": record["status"], **record.get("summary", {})}
-        else:
-            facts[command] = "not yet"
-    return facts
+    return study_state(place)
 
 
 def _shown(value: Any) -> str:

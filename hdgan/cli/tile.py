@@ -12,6 +12,8 @@ from hdgan.study import Study
 from tiling.grid import Edge
 from tiling.wording import counted
 
+_FEW = 300  # tiles: with fewer, even an augmented discriminator knows them by heart before the generator is any good
+
 
 def tile(
     slides: Annotated[list[Path], typer.Argument(help="Slides, images, or folders of them.")],
@@ -70,6 +72,11 @@ def tile(
     )
     if told := without_tiles(Study(study).tiles):
         note(told)
+    if len(tiles) < _FEW:
+        note(
+            f"{counted(len(tiles), 'tile')} are few to learn a tissue from; more slides, an --overlap, "
+            "a smaller --size or a coarser --mpp give more, and some thousands are a good start"
+        )
     say(f"{Study(study).tiles}: {counted(len(tiles), 'tile')} of {size} px. Next: hdgan train --study {study}", quiet)
 
 

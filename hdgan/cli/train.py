@@ -29,8 +29,12 @@ def train(
     batch: Annotated[int | None, typer.Option(help="Images per step; default by preset.")] = None,
     gamma: Annotated[float | None, typer.Option(help="Weight of the R1 penalty; default by resolution.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Of Adam; default by resolution.")] = None,
-    ema_kimg: Annotated[float | None, typer.Option(help="Half-life of the averaged generator.")] = None,
-    ada_kimg: Annotated[float | None, typer.Option(help="Images it takes p to go from 0 to 1.")] = None,
+    ema_kimg: Annotated[
+        float | None, typer.Option(help="Half-life of the averaged generator, in thousands of images.")
+    ] = None,
+    ada_kimg: Annotated[
+        float | None, typer.Option(help="Thousands of images that bring augmentation from none to full.")
+    ] = None,
     augment: Annotated[str | None, typer.Option(help="Augmentation set: histology, bgc, ...")] = None,
     turn: Annotated[bool, typer.Option(help="Show each tile in its eight orientations.")] = True,
     hold_out: Annotated[int | None, typer.Option(help="Fold to leave out of the training.")] = None,
@@ -52,10 +56,8 @@ def train(
     """
     from hdgan.stylegan2 import train as train_generator
     from hdgan.stylegan2 import train_config
-    from hdgan.stylegan2.run import GENERATOR
     from tiling import TileSet
     from tiling.errors import InputError
-    from tiling.stage import read_record
 
     place = Study(study)
     tiles = TileSet.open(place.require("tile"), root=root)
@@ -82,8 +84,6 @@ def train(
         turn=turn,
         seed=seed,
     )
-    if (place.generator / GENERATOR).exists() and (redo or read_record(place.generator)["config"]["kimg"] != kimg):
-        place.refuse_to_replace_generator()
     made = train_generator(
         tiles,
         place.generator,
@@ -93,6 +93,7 @@ def train(
         start_from=start_from,
         device=device,
         checkpoint_seconds=checkpoint_seconds,
+        before_replacing=place.refuse_to_replace_generator,
         redo=redo,
     )
     say(f"{made}: {config.resolution} px, {kimg:g} kimg. Next: hdgan sample --study {study}", quiet)
@@ -113,12 +114,19 @@ def sample(
 
     Example: hdgan sample --study kidney -n 500 --psi 0.7
     """
+    from hdgan.annotations import stored_masks
     from hdgan.latents import MEAN_SEED
     from hdgan.sampling import sample as draw
     from hdgan.stylegan2.run import GENERATOR
+    from tiling.progress import note
     from training.devices import choose_device
 
     place = Study(study)
+    if redo and (masks := len(stored_masks(place.annotations))):
+        note(
+            f"{counted(masks, 'mask')} in {place.annotations} fit the samples they were drawn on, which the same "
+            "generator, seeds, psi and noise give again, and no others"
+        )
     seeds = [MEAN_SEED] * mean + list(range(first_seed, first_seed + n - mean))
     generator = place.require("train") / GENERATOR
     draw(generator, place.latents, seeds=seeds, psi=psi, noise=noise, device=choose_device(device), redo=redo)

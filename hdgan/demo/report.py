@@ -24,7 +24,7 @@ from tiling import TileSet, open_slide
 from tiling.files import read_json, write_bytes
 from tiling.picture import draw_tiles
 from tiling.wording import counted
-from training.loop import read_metrics
+from training.metrics import read_metrics
 
 _TITLE = "hdgan: from a slide to image-mask pairs"
 _SHOWN_SAMPLES, _SHOWN_PAIRS, _SHOWN_TILES = 24, 8, 12
@@ -34,8 +34,6 @@ _PAIR_PX = 160
 def write_report(folders: DemoFolders) -> Path:
     """Collect the demo's results into one HTML page, without links to other files."""
     parts = [
-        heading("In short"),
-        paragraph(conclusion(folders)),
         *_slide_section(folders),
         *_generator_section(folders),
         *_expert_section(folders),
@@ -44,6 +42,7 @@ def write_report(folders: DemoFolders) -> Path:
         *(_comparison_section(folders) if result_path(folders).exists() else []),
         *_cost_section(folders),
     ]
+    parts = [heading("In short"), paragraph(conclusion(folders)), *parts]
     write_bytes(folders.report, page(_TITLE, parts).encode())
     return folders.report
 

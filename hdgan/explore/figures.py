@@ -75,7 +75,7 @@ def training_figure(metrics: Sequence[Mapping[str, float]]) -> Figure:
     Parameters
     ----------
     metrics
-        What `training.loop.read_metrics` gives: a mapping per logged step with `kimg`, `loss_g`, `loss_d`, `p`.
+        What `training.metrics.read_metrics` gives: a mapping per logged step with `kimg`, `loss_g`, `loss_d`, `p`.
     """
     if not metrics:
         raise InputError("no metrics were logged; train first with `hdgan train`")

@@ -55,7 +55,7 @@ class FeatureStore:
     @classmethod
     def open(cls, path: str | Path) -> FeatureStore:
         """Open the folder of a finished extraction; an unfinished one is an :class:`InputError`."""
-        completed(Path(path), made_by="hdgan features")
+        completed(Path(path), made_by=f"hdgan features --study {Path(path).parent}")
         return cls(Path(path))
 
     def __len__(self) -> int:

@@ -70,7 +70,7 @@ class PairSet:
     def open(cls, path: str | Path) -> PairSet:
         """Open a finished set; an unfinished one is an :class:`InputError`."""
         folder = Path(path)
-        record = completed(folder, made_by="hdgan synthesize")
+        record = completed(folder, made_by=f"hdgan synthesize --study {folder.parent}")
         if record["stage"] != "synthesize":
             raise InputError(f"{folder} holds the output of `{record['stage']}`, not image-mask pairs")
         classes = ClassList.load(folder / CLASSES)

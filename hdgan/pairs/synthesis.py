@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -133,7 +133,7 @@ def _blocks(generator: Generator, ensemble: PixelEnsemble) -> int:
 
 def _check_made(folder: Path, latents: Latents | SeededLatents) -> None:
     """Refuse to go on with pairs that are not those of the first latents, before anything is touched."""
-    made = read_ledger(folder).select(["index", "seed", "latent"])
+    made = read_ledger(folder).select(["index", "seed", "psi", "latent"])
     indices = made["index"].to_numpy()
     if (indices >= len(latents)).any():
         raise InputError(
@@ -143,11 +143,21 @@ def _check_made(folder: Path, latents: Latents | SeededLatents) -> None:
     for start in track(range(0, len(indices), _COMPARED), "comparing latents"):
         asked = latents.subset(indices[start : start + _COMPARED].tolist())
         for i, pair in enumerate(made.slice(start, _COMPARED).to_pylist()):
-            if pair["latent"] != asked.fingerprint(i):
+            if differs := _difference(pair, asked, i):
                 raise InputError(
-                    f"pair {pair['index']} in {folder} was made from another latent (seed {pair['seed']}); "
-                    "add --redo to replace the set, or use another study"
+                    f"pair {pair['index']} in {folder} was made {differs}; "
+                    "repeat the first request, add --redo to replace the set, or use another study"
                 )
+
+
+def _difference(pair: Mapping[str, Any], asked: Latents, i: int) -> str:
+    """How a pair that was made differs from what is asked for, in words; empty if it does not."""
+    for name, now in (("seed", asked.seed[i]), ("psi", asked.psi[i])):
+        if pair[name] != now:
+            return f"with {name} = {type(now)(pair[name])!s}, and now {now!s} is asked for"
+    if pair["latent"] != asked.fingerprint(i):
+        return f"from another latent of seed {pair['seed']}: with other noise, or by another generator"
+    return ""
 
 
 def _make_missing(

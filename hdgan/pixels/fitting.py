@@ -26,7 +26,8 @@ from tiling.errors import InputError
 from tiling.files import remove, write_json
 from tiling.progress import track
 from tiling.stage import Stage
-from training.loop import CHECKPOINTS, LoopConfig, read_metrics, run_loop
+from training.loop import CHECKPOINTS, LoopConfig, run_loop
+from training.metrics import read_metrics
 
 ENSEMBLE, CONFIG, REPORT = "ensemble.safetensors", "config.json", "report.json"
 PARTS = ("train", "validation", "test")

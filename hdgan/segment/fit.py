@@ -23,7 +23,8 @@ from tiling.errors import InputError
 from tiling.files import remove
 from tiling.stage import Stage
 from training.draws import numpy_draws
-from training.loop import CHECKPOINTS, LoopConfig, read_metrics, run_loop
+from training.loop import CHECKPOINTS, LoopConfig, run_loop
+from training.metrics import read_metrics
 
 
 @dataclass(frozen=True)

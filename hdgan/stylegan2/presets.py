@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any
 
@@ -19,9 +19,10 @@ class TrainConfig:
     """Everything that determines a training, besides the tiles.
 
     Lengths are in thousands of images (kimg) shown to the discriminator. :func:`train_config` fills in what the
-    automatic rule of StyleGAN2-ADA gives for the resolution and batch.
+    automatic rule of StyleGAN2-ADA gives for the resolution and batch; `preset` only tells what it began with.
     """
 
+    preset: str = field(default="", kw_only=True)
     resolution: int
     kimg: float
     batch: int
@@ -47,10 +48,10 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
+        for name in (setting.name for setting in fields(self)):
+            value = getattr(self, name)
             if isinstance(value, float) and not abs(value) <= _LARGEST_NUMBER:
-                raise InputError(f"{field.name} must be a finite number of at most {_LARGEST_NUMBER:g}, not {value}")
+                raise InputError(f"{name} must be a finite number of at most {_LARGEST_NUMBER:g}, not {value}")
         for name in ("kimg", "batch", "learning_rate", "ada_kimg", "r1_interval", "path_length_interval"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name} must be above 0, not {getattr(self, name)}")
@@ -120,4 +121,4 @@ def train_config(preset: str, *, resolution: int, kimg: float, **settings: Any) 
     chosen.setdefault("learning_rate", 0.002 if resolution >= 1024 else 0.0025)
     chosen.setdefault("gamma", 0.0002 * resolution**2 / batch)
     chosen.setdefault("ema_kimg", batch * 10 / 32)
-    return TrainConfig(resolution=resolution, kimg=kimg, **chosen)
+    return TrainConfig(preset=preset, resolution=resolution, kimg=kimg, **chosen)

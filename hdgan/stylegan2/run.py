@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,9 @@ from hdgan.stylegan2.presets import TrainConfig
 from hdgan.stylegan2.trainer import StyleGAN2Trainer
 from tiling.errors import InputError
 from tiling.files import read_json, write_json
+from tiling.progress import note
 from tiling.stage import RECORD, Stage, read_record
+from tiling.wording import counted
 from training.checkpoint import Checkpoints
 from training.devices import choose_device
 from training.loop import CHECKPOINTS, LoopConfig, run_loop
@@ -38,6 +40,7 @@ def train(
     inputs: Mapping[str, Path] | None = None,
     device: str = "auto",
     checkpoint_seconds: float = 120.0,
+    before_replacing: Callable[[], None] = lambda: None,
     redo: bool = False,
 ) -> Path:
     """Train a generator on tiles, or go on with a training that was stopped or is to be longer.
@@ -60,6 +63,8 @@ def train(
         "auto", "cpu" or "cuda".
     checkpoint_seconds
         Time between checkpoints.
+    before_replacing
+        Called when all is checked and a generator in `out` is about to be replaced; what it raises leaves it there.
     redo
         Discard what is in `out`.
 
@@ -86,11 +91,17 @@ def train(
         trainer = StyleGAN2Trainer(config, tiles, chosen.tolist(), device=choose_device(device))
         if start_from is not None:
             _start_from(trainer, start_from)
+        if (out / GENERATOR).exists():
+            before_replacing()
     with Stage.begin(
         out, name="train", config=settings, inputs=sources, origins=_ORIGINS, grows={"kimg"}, redo=redo
     ) as stage:
         if trainer is not None:
             write_json(out / _CONFIG, settings)
+            note(
+                f"training on {counted(len(chosen), 'tile')} of {config.resolution} px: "
+                f"{counted(config.steps, 'step')} of {config.batch}, {config.kimg:g} kimg in all"
+            )
             run_loop(trainer, out, LoopConfig(steps=config.steps, checkpoint_seconds=checkpoint_seconds), "train")
             _finish(stage, trainer, settings)
     return out / GENERATOR

@@ -21,7 +21,7 @@ from hdgan.stylegan2.presets import TrainConfig
 from tiling.errors import InputError
 from training.draws import torch_draws
 from training.ema import update_average
-from training.loop import Level
+from training.metrics import Level
 
 _W_AVERAGE_BETA = 0.995
 _PATH_LENGTH_DECAY = 0.01

@@ -64,7 +64,7 @@ def test_samples_features_and_pairs_of_a_seed_have_the_same_draw(noisy, tmp_path
         assert (pair.mask() == labels).mean() > 0.999
         maps = noisy.features(**latents.synthesis(i, device=torch.device("cpu")), blocks=3)
         np.testing.assert_array_equal(store.native(i, "b32.conv1"), maps["b32.conv1"][0].detach().numpy())
-    with pytest.raises(InputError, match="another latent"):
+    with pytest.raises(InputError, match="from another latent of seed 3: with other noise, or by another generator"):
         synthesize(noisy, ensemble, SeededLatents(noisy, seeds, noise="const"), tmp_path / "pairs")
 
 

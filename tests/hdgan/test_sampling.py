@@ -139,5 +139,5 @@ def test_requests_that_make_no_sense_are_refused_before_anything_is_written(gene
     with pytest.raises(InputError, match="no such file"):
         sample(tmp_path / "absent.safetensors", tmp_path / "latents", seeds=[0])
     assert not (tmp_path / "latents").exists()
-    with pytest.raises(InputError, match="does not exist yet: make it with `hdgan sample`"):
+    with pytest.raises(InputError, match="does not exist yet: make it with `hdgan sample --study"):
         load_samples(tmp_path / "latents")

@@ -49,6 +49,31 @@ def test_bars_are_drawn_on_a_terminal_only_and_notes_are_one_line_anywhere() -> 
     assert piped == NOTE + "\n"
 
 
+LONG = """
+import sys
+from tiling import progress
+progress.SECONDS_BETWEEN_LINES = 0
+progress.set_quiet("quiet" in sys.argv)
+with progress.bar("training", total=4, completed=1) as show:
+    show(completed=2, detail="loss 0.5")
+    show(completed=4)
+assert list(progress.track(iter("a"), "reading")) == ["a"]
+"""
+
+
+def test_a_log_file_gets_a_line_now_and_then_with_the_time_that_is_left() -> None:
+    def said(*arguments: str) -> str:
+        command = [sys.executable, "-c", LONG, *arguments]
+        return subprocess.run(command, stderr=subprocess.PIPE, check=True, text=True).stderr
+
+    assert said().splitlines() == [
+        "training: 2 of 4, 0 s so far, about 0 s left, loss 0.5",
+        "training: 4 of 4, 0 s so far, about 0 s left, loss 0.5",
+        "reading: 1, 0 s so far",
+    ]
+    assert said("quiet") == ""
+
+
 def test_quiet_says_nothing() -> None:
     assert run("quiet") == ("", "")
 

@@ -73,7 +73,7 @@ def test_a_missing_or_another_slide_is_told_and_a_moved_archive_found(png, tmp_p
 
 
 def test_what_is_no_finished_tile_set_is_refused(png, tmp_path):
-    with pytest.raises(InputError, match=r"no tile set at .*absent: make it with `hdgan tile`"):
+    with pytest.raises(InputError, match=r"no tile set at .*absent: make it with `hdgan tile SLIDES`"):
         TileSet.open(tmp_path / "absent")
     tiles = tile_archive(png(), tmp_path / "tiles", size=128)
     record = tmp_path / "tiles" / RECORD

@@ -1,4 +1,5 @@
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -11,7 +12,8 @@ from tiling.errors import InputError
 from training.checkpoint import Checkpoints, load_state
 from training.draws import torch_draws
 from training.errors import DivergedError
-from training.loop import LoopConfig, read_metrics, run_loop
+from training.loop import LoopConfig, run_loop
+from training.metrics import read_metrics
 
 
 class Walk:
@@ -209,3 +211,15 @@ def test_a_run_killed_at_any_moment_ends_with_the_same_bytes(tmp_path):
 def _lines(folder):
     path = folder / "metrics.jsonl"
     return [line for line in path.read_text().splitlines() if json.loads(line)] if path.exists() else []
+
+
+def test_a_long_training_says_once_how_long_it_will_take(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("training.loop._FORECAST_AFTER", 0.0)
+    long, short = Walk(), Walk()
+    train(long, tmp_path / "long", steps=10**9, finished=lambda: len(long.stepped) >= 3)
+    said = capsys.readouterr().err
+    assert re.fullmatch(
+        r"test: 99999999[79] more steps will take about [0-9.]+ (h|days); Ctrl-C stops .* goes on\n", said
+    )
+    train(short, tmp_path / "short", steps=3)
+    assert capsys.readouterr().err == ""

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -150,7 +151,7 @@ def test_latents_drawn_when_asked_for_give_the_same_set_as_those_drawn_at_once(
     for n in (2, 5):
         synthesize(small_generator, random_ensemble, seeded(10, n), tmp_path / "pairs", classes=CLASSES)
     assert content(tmp_path / "pairs") == content(made.path)
-    with pytest.raises(InputError, match=r"pair 0 .* was made from another latent \(seed 10\)"):
+    with pytest.raises(InputError, match=r"pair 0 .* was made with seed = 10, and now 11 is asked for; repeat"):
         synthesize(small_generator, random_ensemble, seeded(11, 5), tmp_path / "pairs", classes=CLASSES)
 
 
@@ -165,7 +166,9 @@ def test_a_finished_set_is_recognised_and_other_requests_are_refused(made, small
         assert PairSet.open(made.path).table().equals(made.table())
 
     refused("holds pair 3 already, and 3 are asked for", latents.subset([0, 1, 2]))
-    refused(r"pair 1 .* was made from another latent \(seed 11\)", latents.subset([0, 2, 1, 3, 4]))
+    refused("pair 1 .* was made with seed = 11, and now 12 is asked for; repeat", latents.subset([0, 2, 1, 3, 4]))
+    again = dataclasses.replace(latents, psi=np.full_like(latents.psi, 0.7))
+    refused(r"pair 0 .* was made with psi = 0\.2, and now 0\.7 is asked for; repeat .* --redo", again)
     refused("format = 'zarr', and now 'png'", format="png")
     refused("format must be one of zarr, ome-tiff, png, not 'jpeg'", format="jpeg")
     refused("tells 3 classes apart, and 5 are named", classes=KIDNEY)

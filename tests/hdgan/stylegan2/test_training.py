@@ -13,7 +13,7 @@ from tiling.errors import InputError
 from tiling.files import write_json
 from tiling.stage import RECORD, read_record
 from training.checkpoint import load_state, save_state
-from training.loop import read_metrics
+from training.metrics import read_metrics
 
 TINY = train_config("tiny", resolution=16, kimg=0.032, z_dim=16, w_dim=16, channel_max=16, path_length_interval=3,
                     r1_interval=4)  # fmt: skip

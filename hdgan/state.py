@@ -58,6 +58,15 @@ def outdated(study: Study, command: str) -> str:
     return ""
 
 
+def void_annotations(study: Study) -> str:
+    """Why the masks do not fit the samples of the study now, in words; empty if they do."""
+    try:
+        study.check_annotations()
+    except InputError as error:
+        return str(error)
+    return ""
+
+
 def _fingerprint(folder: Path) -> str | None:
     """What a complete stage made; None of any other, which is about to change or not there."""
     return read_record(folder).get("fingerprint") if (folder / RECORD).exists() else None
@@ -89,8 +98,5 @@ def _annotations_state(study: Study) -> str | dict[str, Any]:
     masks = len(stored_masks(study.annotations))
     if not masks:
         return "not yet"
-    try:
-        study.check_annotations()
-    except InputError as error:
-        return {"status": counted(masks, "mask"), "outdated": str(error)}
-    return counted(masks, "mask")
+    why = void_annotations(study)
+    return {"status": counted(masks, "mask")} | ({"outdated": why} if why else {})

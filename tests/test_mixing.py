@@ -70,7 +70,9 @@ def test_an_ensemble_labels_no_images_of_a_generator_that_it_was_not_fitted_on(g
 
 def test_features_of_replaced_samples_are_not_learnt_with_the_new_ones_masks(demo_study: Path, tmp_path: Path) -> None:
     study = Path(shutil.copytree(demo_study, tmp_path / "study"))
-    hdgan("sample", "--redo", "--psi", 0.4, "--study", study)
+    said = hdgan("sample", "--redo", "--psi", 0.4, "--study", study).stderr
+    assert "were drawn on other samples" in said
+    assert "sampling with the earlier settings brings those back" in said
     assert "were drawn on other samples" in hdgan("fit", "--redo", "--study", study, code=2).stderr
     shutil.rmtree(study / "annotations" / "masks")
     hdgan("annotate", "pick", "--redo", "--study", study)

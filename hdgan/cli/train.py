@@ -114,20 +114,17 @@ def sample(
 
     Example: hdgan sample --study kidney -n 500 --psi 0.7
     """
-    from hdgan.annotations import stored_masks
     from hdgan.latents import MEAN_SEED
     from hdgan.sampling import sample as draw
+    from hdgan.state import void_annotations
     from hdgan.stylegan2.run import GENERATOR
     from tiling.progress import note
     from training.devices import choose_device
 
     place = Study(study)
-    if redo and (masks := len(stored_masks(place.annotations))):
-        note(
-            f"{counted(masks, 'mask')} in {place.annotations} fit the samples they were drawn on, which the same "
-            "generator, seeds, psi and noise give again, and no others"
-        )
     seeds = [MEAN_SEED] * mean + list(range(first_seed, first_seed + n - mean))
     generator = place.require("train") / GENERATOR
     draw(generator, place.latents, seeds=seeds, psi=psi, noise=noise, device=choose_device(device), redo=redo)
+    if why := void_annotations(place):
+        note(f"{why}; sampling with the earlier settings brings those back")
     say(f"{place.latents}: {counted(n, 'image')}. Next: hdgan annotate pick --study {study}", quiet)

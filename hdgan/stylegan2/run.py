@@ -64,7 +64,7 @@ def train(
     checkpoint_seconds
         Time between checkpoints.
     before_replacing
-        Called when all is checked and a generator in `out` is about to be replaced; what it raises leaves it there.
+        Called when the request is checked and `out` is about to lose its generator; what it raises leaves it there.
     redo
         Discard what is in `out`.
 
@@ -91,7 +91,7 @@ def train(
         trainer = StyleGAN2Trainer(config, tiles, chosen.tolist(), device=choose_device(device))
         if start_from is not None:
             _start_from(trainer, start_from)
-        if (out / GENERATOR).exists():
+        if (out / GENERATOR).exists() and (redo or _goes_on(out, settings)):
             before_replacing()
     with Stage.begin(
         out, name="train", config=settings, inputs=sources, origins=_ORIGINS, grows={"kimg"}, redo=redo
@@ -111,6 +111,12 @@ def _is_made(out: Path, settings: Mapping[str, Any]) -> bool:
     """Whether a training of these settings is complete there: then neither slides nor networks are needed."""
     record = read_record(out) if (out / RECORD).exists() else {}
     return record.get("status") == "complete" and record.get("config") == json.loads(json.dumps(settings))
+
+
+def _goes_on(out: Path, settings: Mapping[str, Any]) -> bool:
+    """Whether these are the settings of the training there, but for its length."""
+    before: dict[str, Any] = read_record(out)["config"] | {"kimg": None}
+    return before == json.loads(json.dumps({**settings, "kimg": None}))
 
 
 def _finish(stage: Stage, trainer: StyleGAN2Trainer, settings: Mapping[str, Any]) -> None:

@@ -115,8 +115,8 @@ def _is_made(out: Path, settings: Mapping[str, Any]) -> bool:
 
 def _goes_on(out: Path, settings: Mapping[str, Any]) -> bool:
     """Whether these are the settings of the training there, but for its length."""
-    before: dict[str, Any] = read_record(out)["config"] | {"kimg": None}
-    return before == json.loads(json.dumps({**settings, "kimg": None}))
+    before, now = read_record(out)["config"], json.loads(json.dumps(dict(settings)))
+    return {**before, "kimg": None} == {**now, "kimg": None}
 
 
 def _finish(stage: Stage, trainer: StyleGAN2Trainer, settings: Mapping[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,7 +19,11 @@ from hdgan.cli.options import (
     trainable_size,
 )
 from hdgan.study import Study
+from tiling.errors import InputError
 from tiling.wording import counted
+
+if TYPE_CHECKING:
+    from tiling import TileSet
 
 
 def train(
@@ -57,20 +61,10 @@ def train(
     from hdgan.stylegan2 import train as train_generator
     from hdgan.stylegan2 import train_config
     from tiling import TileSet
-    from tiling.errors import InputError
 
     place = Study(study)
     tiles = TileSet.open(place.require("tile"), root=root)
-    size = tiles[0].size
-    if size != trainable_size(size):
-        raise InputError(
-            f"tiles of {size} px cannot be trained on, only those of a power of two: tile the slides again with "
-            f"`hdgan tile SLIDES --redo --size {trainable_size(size)} --study {study}`"
-        )
-    folds = tiles.table()["fold"].to_numpy()
-    if hold_out is not None and not 0 < (folds == hold_out).sum() < len(folds):
-        there = ", ".join(map(str, sorted(set(folds.tolist()))))
-        raise InputError(f"fold {hold_out} cannot be held out: the tiles are in folds {there}")
+    size = _trainable_edge(tiles, study)
     config = train_config(
         preset,
         resolution=size,
@@ -88,7 +82,7 @@ def train(
         tiles,
         place.generator,
         config,
-        indices=[i for i, fold in enumerate(folds.tolist()) if fold != hold_out],
+        indices=None if hold_out is None else _without_fold(tiles, hold_out),
         inputs={"tiles": place.tiles},
         start_from=start_from,
         device=device,
@@ -128,3 +122,23 @@ def sample(
     if why := void_annotations(place):
         note(f"{why}; sampling with the earlier settings brings those back")
     say(f"{place.latents}: {counted(n, 'image')}. Next: hdgan annotate pick --study {study}", quiet)
+
+
+def _trainable_edge(tiles: TileSet, study: Path) -> int:
+    """The tiles' edge in px; an :class:`InputError` if no generator makes images of this size."""
+    size = tiles[0].size
+    if size != trainable_size(size):
+        raise InputError(
+            f"tiles of {size} px cannot be trained on, only those of a power of two: tile the slides again with "
+            f"`hdgan tile SLIDES --redo --size {trainable_size(size)} --study {study}`"
+        )
+    return size
+
+
+def _without_fold(tiles: TileSet, fold: int) -> list[int]:
+    """The tiles to train on; an :class:`InputError` if there is no such fold, or no other."""
+    folds = tiles.table()["fold"].to_pylist()
+    if not 0 < folds.count(fold) < len(folds):
+        there = ", ".join(map(str, sorted(set(folds))))
+        raise InputError(f"fold {fold} cannot be held out: the tiles are in folds {there}")
+    return [i for i, of in enumerate(folds) if of != fold]

@@ -17,7 +17,6 @@ from hdgan.study import Study
 from hdgan.stylegan2 import load_generator
 from hdgan.stylegan2.run import GENERATOR
 from tiling.errors import InputError
-from tiling.stage import fingerprint_of, read_record
 from tiling.wording import counted
 
 
@@ -60,12 +59,8 @@ def extract_annotated(
         If the samples are of another generator than the study's is now, or the masks were drawn on other samples; and
         as :func:`hdgan.features.extract`.
     """
-    present = fingerprint_of(study.require("train"))
-    if read_record(study.require("sample"))["inputs"]["generator"] != present:
-        raise InputError(
-            f"{study.latents} was drawn from another generator than {study.generator} is now (it was trained on, or "
-            f"again): draw and annotate anew with `hdgan sample --redo --study {study.root}`, or use another study"
-        )
+    study.require("train")
+    study.require_samples()
     study.check_annotations()
     latents = load_samples(study.latents)[0]
     wanted = set(range(len(latents)) if all_samples else mask_indices(study.annotations))

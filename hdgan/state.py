@@ -1,24 +1,19 @@
-"""How far a study is: what every stage holds, and whether it still fits what the stages before it hold now."""
+"""How far a study is: what every stage holds, and whether it still fits what it was made from."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from hdgan.annotations import stored_masks
+from hdgan.features import stored_latents
 from hdgan.study import SETTINGS, Study
 from tiling.errors import InputError
+from tiling.files import fingerprint
 from tiling.lock import is_locked
 from tiling.stage import RECORD, read_record
-from tiling.wording import counted
 from training.metrics import read_metrics
-
-_MADE_BY: Mapping[str, str] = MappingProxyType(
-    {"tiles": "tile", "generator": "train", "features": "features", "classifiers": "fit"}
-)
-"""The command behind each input that stages record."""
 
 
 def study_state(study: Study) -> dict[str, Any]:
@@ -27,76 +22,79 @@ def study_state(study: Study) -> dict[str, Any]:
     Returns
     -------
     dict
-        "not yet", or {"status": "complete", "running" (another process works in it now) or "stopped" (half made: the
-        same command goes on), "outdated": why, where a stage before it has changed since, and the stage's summary}.
+        "not yet", or {"status": "complete", "running" (another process works in it now; not told on file systems
+        without locks) or "stopped" (half made: the same command goes on), "outdated": why, where what it was made from
+        has changed since, and the stage's summary}.
 
     Raises
     ------
     InputError
-        When the folder is no study, or a stage's record cannot be read.
+        When the folder is no study, or a stage's files cannot be read.
     """
-    folders = study.stages()
+    folders = {**study.stages(), "annotate": study.picks}
     marks = [study.root / SETTINGS, study.annotations / "masks", *(folder / RECORD for folder in folders.values())]
     if not any(mark.exists() for mark in marks):
         raise InputError(f"{study.root} is no study: it has none of {', '.join(at.name for at in folders.values())}")
-    return {command: _stage_state(study, command, folder) for command, folder in folders.items()}
+    return {command: _stage_state(study, command) for command in folders}
 
 
 def outdated(study: Study, command: str) -> str:
-    """Why a stage does not fit what the stages before it hold now, in words; empty if it does."""
+    """Why a stage does not fit what it was made from any more, in words; empty if it does."""
     folder = study.stages()[command]
     if not (folder / RECORD).exists():
         return ""
-    for name, made_from in read_record(folder)["inputs"].items():
-        before = _MADE_BY.get(name)
-        if before is None:  # a file or folder from outside the study
-            continue
-        if why := outdated(study, before):
+    made_from = read_record(folder)["inputs"]
+    stages = {"tiles": "tile", "generator": "train", "features": "features", "classifiers": "fit"}
+    for name, before in stages.items():
+        if name in made_from and (why := outdated(study, before)):
             return why
-        if _fingerprint(study.stages()[before]) not in (None, made_from):
-            return f"{study.stages()[before].name} changed after {folder.name} was made"
-    return ""
-
-
-def void_annotations(study: Study) -> str:
-    """Why the masks do not fit the samples of the study now, in words; empty if they do."""
-    try:
-        study.check_annotations()
-    except InputError as error:
-        return str(error)
+        if name in made_from and _fingerprint(study.stages()[before]) not in (None, made_from[name]):
+            return f"{name} changed after {folder.name} was made"
+    masks = study.annotations / "masks"
+    if "masks" in made_from and (not masks.is_dir() or fingerprint(masks) != made_from["masks"]):
+        return f"masks changed after {folder.name} was made"
+    if command == "features" and _is_complete(study.latents):
+        gone = stored_latents(folder) - set(study.sample_fingerprints())
+        return f"latents changed after {folder.name} was made" if gone else ""
     return ""
 
 
 def _fingerprint(folder: Path) -> str | None:
     """What a complete stage made; None of any other, which is about to change or not there."""
-    return read_record(folder).get("fingerprint") if (folder / RECORD).exists() else None
+    return read_record(folder)["fingerprint"] if _is_complete(folder) else None
 
 
-def _stage_state(study: Study, command: str, folder: Path) -> str | dict[str, Any]:
+def _is_complete(folder: Path) -> bool:
+    return (folder / RECORD).exists() and bool(read_record(folder)["status"] == "complete")
+
+
+def _stage_state(study: Study, command: str) -> str | dict[str, Any]:
     if command == "annotate":
         return _annotations_state(study)
+    folder = study.stages()[command]
     if not (folder / RECORD).exists():
         return "not yet"
+    running = is_locked(folder)  # before the record: a stage that ends in between is complete, not stopped
     record = read_record(folder)
-    state: dict[str, Any] = {"status": "complete"}
-    if record["status"] != "complete":
-        state = {"status": "running" if is_locked(folder) else "stopped"}
-    if why := outdated(study, command):
-        state["outdated"] = why
-    return {**state, **record.get("summary", {}), **_progress(folder, command, record)}
+    status = record["status"] if record["status"] == "complete" else "running" if running else "stopped"
+    why = outdated(study, command)
+    return {
+        "status": status,
+        **({"outdated": why} if why else {}),
+        **record.get("summary", {}),
+        **(_progress(folder, record) if command == "train" and status != "complete" else {}),
+    }
 
 
-def _progress(folder: Path, command: str, record: Mapping[str, Any]) -> dict[str, Any]:
-    """How far a training is that is not complete."""
-    if command != "train" or record["status"] == "complete":
-        return {}
+def _progress(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
+    """How far a training is."""
     logged = read_metrics(folder)
-    return {"kimg": f"{logged[-1]['kimg'] if logged else 0:g} of {record['config']['kimg']:g}"}
+    return {"kimg": f"{logged[-1].get('kimg', 0) if logged else 0:g} of {record['config']['kimg']:g}"}
 
 
 def _annotations_state(study: Study) -> str | dict[str, Any]:
     masks = len(stored_masks(study.annotations))
     if not masks:
         return "not yet"
-    why = void_annotations(study)
-    return {"status": counted(masks, "mask")} | ({"outdated": why} if why else {})
+    why = study.void_annotations() or outdated(study, "sample") if _is_complete(study.latents) else ""
+    return {"status": "complete", **({"outdated": why} if why else {}), "masks": masks}

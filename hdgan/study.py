@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from hdgan.labels import KIDNEY, ClassList
 from tiling.errors import InputError
-from tiling.stage import completed
+from tiling.stage import RECORD, completed, fingerprint_of, read_record
 from tiling.wording import counted
 
 SETTINGS = "study.toml"
+
+_COMMANDS: Mapping[str, str] = MappingProxyType(
+    {
+        "tile": "tile SLIDES",
+        "train": "train",
+        "sample": "sample",
+        "annotate": "annotate import MASKS",
+        "features": "features",
+        "fit": "fit",
+        "synthesize": "synthesize",
+    }
+)
+"""What is typed for each stage."""
 
 
 @dataclass(frozen=True)
@@ -76,21 +91,38 @@ class Study:
     def require(self, command: str) -> Path:
         """The folder of a stage; an :class:`InputError` naming the command if it is not complete."""
         folder = self.stages()[command]
-        made_by = f"hdgan {command}{' SLIDES' * (command == 'tile')} --study {self.root}"
-        if not folder.exists() and (before := self._missing_before(command)):
-            raise InputError(f"{folder} does not exist yet: it takes hdgan {', '.join(before)}, and then `{made_by}`")
+        made_by = f"hdgan {_COMMANDS[command]} --study {self.root}"
+        if not (folder / RECORD).exists() and (before := self._missing_before(command)):
+            commands = ", ".join(f"`hdgan {_COMMANDS[earlier]}`" for earlier in before)
+            raise InputError(f"{folder} does not exist yet: it takes {commands}, and then `{made_by}`")
         completed(folder, made_by=made_by)
         return folder
 
     def _missing_before(self, command: str) -> list[str]:
-        """The stages that a stage waits for, in order: those right before it that are not there either."""
+        """The stages that a stage waits for, in order: those right before it that nobody has begun either."""
         missing: list[str] = []
         commands = list(self.stages())
         for earlier in reversed(commands[: commands.index(command)]):
-            if self.stages()[earlier].exists():
+            begun = self.annotations / "masks" if earlier == "annotate" else self.stages()[earlier] / RECORD
+            if begun.exists():
                 break
             missing.insert(0, earlier)
         return missing
+
+    def require_samples(self) -> Path:
+        """The samples' folder; an :class:`InputError` unless they are of the generator as it is now.
+
+        Where there is no generator (a copy of the study to annotate in), nothing is compared.
+        """
+        samples = self.require("sample")
+        if not (self.generator / RECORD).exists():
+            return samples
+        if read_record(samples)["inputs"]["generator"] != fingerprint_of(self.require("train")):
+            raise InputError(
+                f"{samples} was drawn from another generator than {self.generator} is now (it was trained on, or "
+                f"again): draw and annotate anew with `hdgan sample --redo --study {self.root}`, or use another study"
+            )
+        return samples
 
     def refuse_to_replace_generator(self) -> None:
         """An :class:`InputError` if there are masks: what an expert drew on a generator's images is lost without it."""
@@ -99,15 +131,20 @@ class Study:
         if masks := len(stored_masks(self.annotations)):
             raise InputError(
                 f"{counted(masks, 'mask')} in {self.annotations} belong to images of the present generator, which "
-                "training on would replace; go on in a copy of the study (or tile a new one, and train there with "
-                f"--from {self.generator}), or move the masks elsewhere if they are not needed"
+                "training on would replace; go on in a copy of the study without its `annotations`, or move them "
+                "elsewhere if they are not needed"
             )
 
     def check_annotations(self) -> None:
         """An :class:`InputError` if the masks were drawn on other samples than those in the study now."""
-        from hdgan.annotations import check_samples
+        if why := self.void_annotations():
+            raise InputError(why)
 
-        check_samples(self.annotations, self.sample_fingerprints())
+    def void_annotations(self) -> str:
+        """Why the masks do not belong to the samples in the study now, in words; empty if they do."""
+        from hdgan.annotations import void_masks
+
+        return void_masks(self.annotations, self.sample_fingerprints())
 
     def sample_fingerprints(self) -> list[str]:
         """Of every sample, by index: what ties a mask to its image, however many samples are added."""

@@ -33,7 +33,7 @@ def test_folders_are_compared_and_the_classes_told(masks: Path, tmp_path: Path) 
     ClassList((LabelClass("plain", (9, 9, 9)), LabelClass("dot", (99, 9, 9)))).save(tmp_path / "classes.json")
     ended = hdgan(*call, "--json", "--classes", tmp_path / "classes.json")
     assert ended.stderr == "classes: plain, dot\n"
-    (report,) = json.loads(ended.stdout).values()
+    (report,) = json.loads(ended.stdout)["reports"].values()
     assert report["confusion"] == [[1, 0, 0], [0, 2, 0]]
     assert not (tmp_path / "new").exists()
 

@@ -6,8 +6,12 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from command_line import files, hdgan
+from PIL import Image
+
+from tiling.lock import FolderLock
 
 LATER = ("latents", "annotations", "features", "classifiers", "pairs")
 
@@ -28,9 +32,25 @@ def test_a_generator_on_whose_images_masks_were_drawn_is_not_replaced(demo_study
     for options in (("--kimg", 0.14), ("--redo",)):
         said = hdgan("train", "--study", study, *options, code=2).stderr
         assert "8 masks in" in said
-        assert "go on in a copy of the study" in said
+        assert "go on in a copy of the study without its `annotations`" in said
     assert files(study) == before
     assert "nothing to do" in hdgan("train", "--study", study).stderr
+    copy = Path(shutil.copytree(study, tmp_path / "copy", ignore=shutil.ignore_patterns("annotations")))
+    hdgan("train", "--study", copy, "--kimg", 0.14)  # the advice
+    assert "drawn from another generator" in hdgan("annotate", "pick", "--study", copy, code=2).stderr
+    hdgan("sample", "--study", copy, "--redo")
+    hdgan("annotate", "pick", "--study", copy)
+
+
+def test_a_training_on_that_was_stopped_goes_on_though_masks_came_meanwhile(demo_study: Path, tmp_path: Path) -> None:
+    study = Path(shutil.copytree(demo_study, tmp_path / "study"))
+    record = study / "generator" / "stage.json"
+    stopped = json.loads(record.read_text()) | {"status": "running"}
+    record.write_text(json.dumps(stopped | {"config": stopped["config"] | {"kimg": 0.14}}))
+    masks = study / "annotations" / "masks"
+    assert "only half made" in hdgan("annotate", "import", masks, "--study", study, code=2).stderr
+    hdgan("train", "--study", study, "--kimg", 0.14)
+    assert "drawn from another generator" in hdgan("annotate", "import", masks, "--study", study, code=2).stderr
 
 
 def test_info_tells_which_stages_are_older_than_what_they_were_made_from(demo_study: Path, grown: Path) -> None:
@@ -41,6 +61,7 @@ def test_info_tells_which_stages_are_older_than_what_they_were_made_from(demo_st
     older = {command: state["outdated"] for command, state in facts.items() if "outdated" in state}
     assert older == {
         "sample": "generator changed after latents was made",
+        "annotate": "generator changed after latents was made",
         "features": "generator changed after features was made",
         "fit": "generator changed after features was made",
         "synthesize": "generator changed after pairs was made",
@@ -50,7 +71,30 @@ def test_info_tells_which_stages_are_older_than_what_they_were_made_from(demo_st
     record = grown / "generator" / "stage.json"
     record.write_text(json.dumps(json.loads(record.read_text()) | {"status": "running"}))
     assert json.loads(hdgan("info", grown, "--json").stdout)["train"]["status"] == "stopped"
+    holder = FolderLock(grown / "generator")
+    assert json.loads(hdgan("info", grown, "--json").stdout)["train"]["status"] == "running"
+    holder.release()
     assert "status stopped, kimg 0.14 of 0.14" in " ".join(hdgan("info", grown).stdout.split())
+
+
+def test_info_tells_what_is_older_than_the_masks_or_the_samples(demo_study: Path, tmp_path: Path) -> None:
+    def older(study: Path) -> dict[str, str]:
+        facts = json.loads(hdgan("info", study, "--json").stdout)
+        return {command: state["outdated"] for command, state in facts.items() if "outdated" in state}
+
+    study = Path(shutil.copytree(demo_study, tmp_path / "study"))
+    mask = next((study / "annotations" / "masks").glob("label_*.png"))
+    labels = np.array(Image.open(mask))
+    corrected = tmp_path / "corrected" / mask.name
+    corrected.parent.mkdir()
+    Image.fromarray(np.roll(labels, 3, axis=0)).save(corrected)
+    hdgan("annotate", "import", corrected, "--study", study)
+    assert older(study) == dict.fromkeys(("fit", "synthesize"), "masks changed after classifiers was made")
+    said = hdgan("sample", "--redo", "--psi", 0.4, "--study", study).stderr
+    assert "were drawn on other samples" in said
+    told = older(study)
+    assert told["features"] == told["fit"] == told["synthesize"] == "latents changed after features was made"
+    assert "were drawn on other samples" in told["annotate"]
 
 
 def test_masks_of_an_older_generators_images_are_not_given_to_the_new_ones_features(grown: Path) -> None:
@@ -70,9 +114,7 @@ def test_an_ensemble_labels_no_images_of_a_generator_that_it_was_not_fitted_on(g
 
 def test_features_of_replaced_samples_are_not_learnt_with_the_new_ones_masks(demo_study: Path, tmp_path: Path) -> None:
     study = Path(shutil.copytree(demo_study, tmp_path / "study"))
-    said = hdgan("sample", "--redo", "--psi", 0.4, "--study", study).stderr
-    assert "were drawn on other samples" in said
-    assert "sampling with the earlier settings brings those back" in said
+    hdgan("sample", "--redo", "--psi", 0.4, "--study", study)
     assert "were drawn on other samples" in hdgan("fit", "--redo", "--study", study, code=2).stderr
     shutil.rmtree(study / "annotations" / "masks")
     hdgan("annotate", "pick", "--redo", "--study", study)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 import weakref
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from tiling.errors import InputError
 
 _LOCK = ".lock"
 _DIGITS_OF_PID = 20
+_PATIENCE = 0.2  # seconds: who only looks whether it is locked holds it for a moment
 
 
 class FolderLock:
@@ -41,8 +43,8 @@ class FolderLock:
 def is_locked(folder: Path) -> bool:
     """Whether another process works in a folder."""
     try:
-        descriptor = os.open(folder / _LOCK, os.O_RDWR)
-    except FileNotFoundError:
+        descriptor = os.open(folder / _LOCK, os.O_RDONLY)
+    except (FileNotFoundError, PermissionError):
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -57,11 +59,16 @@ def is_locked(folder: Path) -> bool:
 
 def _locked(path: Path) -> int:
     """Descriptor of the locked file."""
+    patience = time.monotonic() + _PATIENCE
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            if time.monotonic() < patience:
+                os.close(descriptor)
+                time.sleep(0.01)
+                continue
             owner = os.pread(descriptor, _DIGITS_OF_PID, 0).decode()
             os.close(descriptor)
             raise InputError(f"another process ({owner}) works in {path.parent}; wait for it or stop it") from None

@@ -60,17 +60,19 @@ def bar(description: str, *, total: int | None, completed: int = 0) -> Iterator[
 class _Lines:
     """What a log file gets in place of a bar."""
 
-    def __init__(self, description: str, total: int | None, completed: int) -> None:
-        self._description, self._total = description, total
+    def __init__(
+        self, description: str, total: int | None, completed: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._description, self._total, self._clock = description, total, clock
         self._first = self._completed = completed
         self._detail = ""
-        self._began = self._said = time.monotonic()
+        self._began = self._said = clock()
 
     def show(self, completed: int | None = None, detail: str | None = None) -> None:
         """Take over what has changed, and print it if the last line is long ago."""
         self._completed = self._completed if completed is None else completed
         self._detail = self._detail if detail is None else detail
-        now = time.monotonic()
+        now = self._clock()
         if now - self._said >= SECONDS_BETWEEN_LINES:
             self._said = now
             note(self._line(now - self._began))
@@ -78,7 +80,7 @@ class _Lines:
     def _line(self, seconds: float) -> str:
         of = "" if self._total is None else f" of {self._total}"
         parts = [f"{self._description}: {self._completed}{of}", f"{lasting(seconds)} so far"]
-        if self._total is not None and self._completed > self._first:
+        if self._total is not None and self._first < self._completed < self._total:
             left = seconds * (self._total - self._completed) / (self._completed - self._first)
             parts.append(f"about {lasting(left)} left")
         return ", ".join([*parts, self._detail] if self._detail else parts)

@@ -25,6 +25,7 @@ from tiling.errors import InputError
 from tiling.files import fingerprint, read_json, remove, sweep_partials, write_json
 from tiling.lock import FolderLock
 from tiling.progress import note
+from tiling.wording import first_few
 
 RECORD = "stage.json"
 NOT_SLIDES = ".not-slides"  # a file that marks a folder whose pictures tiling is to pass over, as it does a stage's
@@ -308,13 +309,13 @@ def _refuse_other(
         return [key for key in {**now, **before} if before.get(key) != now.get(key)]
 
     changed = [key for key in differing("config") if key not in grows]
-    for key in changed:
-        if key not in origins:
-            before, now = previous["config"].get(key), wanted["config"].get(key)
-            raise InputError(
-                f"{folder} was made with {key} = {before!r}, and now {now!r} is asked for; "
-                "repeat the first setting, add --redo to replace it, or use another study"
-            )
+    if settings := [key for key in changed if key not in origins]:
+        before = first_few([f"{key} = {previous['config'].get(key)!r}" for key in settings])
+        now = ", ".join(repr(wanted["config"].get(key)) for key in settings[:3])
+        raise InputError(
+            f"{folder} was made with {before}, and now {now} is asked for; "
+            "repeat the first setting, add --redo to replace it, or use another study"
+        )
     others = [words for key, words in origins.items() if key in changed] + [_other(key) for key in differing("inputs")]
     if others:
         raise InputError(f"{folder} was made from {others[0]}; add --redo to make it again from what is there now")

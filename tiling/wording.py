@@ -32,7 +32,7 @@ def first_few(items: Sequence[str], separator: str = ", ") -> str:
 
 
 def lasting(seconds: float) -> str:
-    """A duration, to two digits, in the unit that suits it.
+    """A duration in the unit that suits it, with a decimal where it is below ten.
 
     Examples
     --------
@@ -41,5 +41,6 @@ def lasting(seconds: float) -> str:
     """
     for length, unit in _UNITS:
         if seconds >= 2 * length:
-            return f"{seconds / length:.{1 if seconds < 10 * length else 0}f} {unit}"
+            count = seconds / length
+            return f"{count:.1f} {unit}" if count < 9.95 else f"{count:.0f} {unit}"
     return f"{seconds:.0f} s"

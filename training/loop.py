@@ -117,19 +117,19 @@ def run_loop(
 class _Forecast:
     """Tells once, when some steps are done, how long a long training is going to take."""
 
-    def __init__(self, description: str, done: int, steps: int) -> None:
-        self._description, self._first, self._steps = description, done, steps
-        self._began, self._told = time.monotonic(), False
+    def __init__(self, description: str, done: int, steps: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._description, self._first, self._steps, self._clock = description, done, steps, clock
+        self._began, self._told = clock(), False
 
     def look(self, done: int) -> None:
-        seconds = time.monotonic() - self._began
+        seconds = self._clock() - self._began
         if self._told or seconds < _FORECAST_AFTER:
             return
         self._told = True
         left = seconds * (self._steps - done) / (done - self._first)
         if left > _LONG:
             note(
-                f"{self._description}: {counted(self._steps - done, 'more step')} will take about {lasting(left)}; "
+                f"{self._description}: {counted(self._steps - done, 'more step')} would take about {lasting(left)}; "
                 "Ctrl-C stops it at any time, and the same command goes on"
             )
 
@@ -143,11 +143,11 @@ def _interruptible() -> Iterator[threading.Event]:
         return
     previous = signal.getsignal(signal.SIGINT)
 
-    def note(_signal: int, _frame: FrameType | None) -> None:
+    def stop_after_step(_signal: int, _frame: FrameType | None) -> None:
         interrupted.set()
         signal.signal(signal.SIGINT, previous)
 
-    signal.signal(signal.SIGINT, note)
+    signal.signal(signal.SIGINT, stop_after_step)
     try:
         yield interrupted
     finally:

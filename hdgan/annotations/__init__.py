@@ -12,6 +12,7 @@ from hdgan.annotations.exchange import (
     mask_indices,
     set_classes,
     stored_masks,
+    void_masks,
 )
 from hdgan.annotations.geojson import read_geojson, to_geojson, write_geojson
 from hdgan.annotations.indexed_png import encode_indexed_png, read_indexed_png
@@ -38,5 +39,6 @@ __all__ = [
     "set_classes",
     "stored_masks",
     "to_geojson",
+    "void_masks",
     "write_geojson",
 ]

@@ -97,7 +97,13 @@ def check_classes(folder: Path, classes: ClassList) -> None:
 
 
 def check_samples(folder: Path, samples: Sequence[str]) -> None:
-    """An :class:`InputError` unless every mask of a folder was drawn on the present image of its index.
+    """An :class:`InputError` unless every mask of a folder was drawn on the present image of its index."""
+    if why := void_masks(folder, samples):
+        raise InputError(why)
+
+
+def void_masks(folder: Path, samples: Sequence[str]) -> str:
+    """Why the masks of a folder do not belong to the present images of their indices, in words; empty if they do.
 
     Parameters
     ----------
@@ -111,15 +117,16 @@ def check_samples(folder: Path, samples: Sequence[str]) -> None:
     noted = read_json(folder / SAMPLES) if (folder / SAMPLES).exists() else {}
     if unknown := [index for index in masks if str(index) not in noted]:
         more = f" (and {len(unknown) - 1} more)" if len(unknown) > 1 else ""
-        raise InputError(
+        return (
             f"{folder / SAMPLES} does not tell which sample {_mask_path(folder, unknown[0])}{more} was drawn on; "
             "move such masks to a folder elsewhere, then import that folder with `hdgan annotate import`"
         )
     if any(index >= len(samples) or noted[str(index)] != samples[index] for index in masks):
-        raise InputError(
+        return (
             f"masks in {folder} were drawn on other samples than those of the study now; "
             "move them away, or use another study"
         )
+    return ""
 
 
 def import_masks(
@@ -140,7 +147,8 @@ def import_masks(
     ----------
     source
         A folder of annotation files named after their images, `image_7.geojson` or `image_0007.png`, or one
-        such file. Hidden files and a README are passed over silently, files of other kinds with a note.
+        such file. Hidden files, a README and the files that an export or import writes beside the images are passed
+        over silently, files of other kinds with a note.
     out
         The annotations folder.
     shape
@@ -224,7 +232,8 @@ def _annotation_files(source: Path) -> tuple[list[Path], list[str]]:
         required_format(source)
         return [source], []
     visible = [path for path in sorted(source.iterdir()) if not (path.name.startswith(".") or path.is_dir())]
-    files = [path for path in visible if format_of(path)]
+    ours = (CLASSES, SAMPLES, EXPORTED)  # they lie beside images and masks, wherever these went
+    files = [path for path in visible if format_of(path) and path.name not in ours]
     others = [path.name for path in visible if not format_of(path) and path.stem.casefold() != "readme"]
     if not files:
         only = f", only {_of_other_kinds(others)} ({first_few(others)})" if others else ""

@@ -71,7 +71,8 @@ def _drawn(feature: dict[str, Any], where: str, classes: ClassList) -> Drawn:
 
 def _class_index(feature: dict[str, Any], classes: ClassList, where: str) -> int:
     """The class of a feature; of a derived QuPath class (`Artery: Sclerotic`), that or the class it derives from."""
-    classification = (feature.get("properties") or {}).get("classification")
+    properties = feature.get("properties")
+    classification = properties.get("classification") if isinstance(properties, dict) else None
     if isinstance(classification, str):
         classification = {"name": classification}
     given = classification if isinstance(classification, dict) else {}

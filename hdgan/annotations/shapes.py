@@ -15,6 +15,7 @@ from tiling.errors import InputError
 from tiling.wording import counted
 
 T = TypeVar("T")
+_MOST_CORNERS = 1 << 14  # of an ellipse; at 10,000 px across, its edges leave the curve by 0.0002 px
 _UNPARSED = (ValueError, LookupError, RecursionError, ParseError)  # an unknown encoding is a LookupError
 
 
@@ -63,7 +64,7 @@ def ring_of(points: Any, where: str) -> Ring:
     """A ring (n, 2) float64 of [x, y] pairs that a file gives; an :class:`InputError` if they are none."""
     try:
         ring = np.array([[float(point[0]), float(point[1])] for point in points])
-    except (TypeError, ValueError, IndexError, KeyError) as error:
+    except (TypeError, ValueError, IndexError, KeyError, OverflowError) as error:
         raise InputError(f"{where} has a ring that is not a list of [x, y] pairs ({error})") from error
     if len(ring) < 3 or not np.isfinite(ring).all():
         raise InputError(
@@ -73,9 +74,10 @@ def ring_of(points: Any, where: str) -> Ring:
 
 
 def ellipse(left: float, top: float, right: float, bottom: float) -> Ring:
-    """The ellipse that fills a box, as a ring with a corner about every px."""
+    """The ellipse that fills a box, as a ring with a corner about every px, up to some thousands."""
     across, down = (right - left) / 2, (bottom - top) / 2
-    angles = np.linspace(0, 2 * np.pi, max(16, int(np.pi * (abs(across) + abs(down)))), endpoint=False)
+    corners = min(max(16, int(np.pi * (abs(across) + abs(down)))), _MOST_CORNERS)
+    angles = np.linspace(0, 2 * np.pi, corners, endpoint=False)
     return np.stack([left + across + across * np.cos(angles), top + down + down * np.sin(angles)], axis=1)
 
 

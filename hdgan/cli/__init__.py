@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Annotated
 
 import typer
@@ -16,14 +18,26 @@ from hdgan.cli.pixels import features, fit, synthesize
 from hdgan.cli.tile import tile
 from hdgan.cli.train import sample, train
 
-_ORDER = ("demo", "tile", "train", "sample", "annotate", "features", "fit", "evaluate", "synthesize", "info")
+_VERBS: Mapping[str, Callable[..., None] | typer.Typer] = MappingProxyType(
+    {
+        "demo": demo,
+        "tile": tile,
+        "train": train,
+        "sample": sample,
+        "annotate": annotate,
+        "features": features,
+        "fit": fit,
+        "evaluate": evaluate,
+        "synthesize": synthesize,
+        "info": info,
+    }
+)
+"""In the order in which they are used."""
 
 
 class _InOrder(TyperGroup):
-    """Lists the verbs as they are used, one after the other."""
-
     def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
-        return sorted(self.commands, key=_ORDER.index)
+        return list(_VERBS)
 
 
 def _print_version(asked: bool) -> None:
@@ -51,7 +65,8 @@ def _main(
     pass
 
 
-for verb in (tile, train, sample, features, fit, evaluate, synthesize, info):
-    app.command()(verb)
-app.add_typer(annotate, name="annotate")
-app.add_typer(demo, name="demo")
+for name, verb in _VERBS.items():
+    if isinstance(verb, typer.Typer):
+        app.add_typer(verb, name=name)
+    else:
+        app.command(name)(verb)

@@ -36,7 +36,7 @@ def pick(
     from hdgan.samples import load_samples
 
     place = Study(study)
-    samples = place.require("sample")
+    samples = place.require_samples()
     images = ImageFiles(load_samples(samples)[1])
     chosen = pick_samples(images, place.picks, samples=samples, n=n, seed=seed, redo=redo)
     masks = stored_masks(place.annotations) if redo else []
@@ -98,7 +98,7 @@ def import_(
     from hdgan.samples import image_path
 
     place = Study(study)
-    with open_png(image_path(place.require("sample"), 0)) as first:
+    with open_png(image_path(place.require_samples(), 0)) as first:
         width, height = first.size
     samples = place.sample_fingerprints()
     imported = import_masks(

@@ -48,7 +48,7 @@ def evaluate(
         if why := outdated(place, "fit"):
             note(f"{place.classifiers} does not fit the study any more: {why}")
     if as_json:
-        typer.echo(json.dumps(({"split": split} if split else {}) | reports, indent=2))
+        typer.echo(json.dumps(({"split": split} if split else {}) | {"reports": reports}, indent=2))
     elif not quiet:
         _print_reports(split, reports)
 
@@ -64,12 +64,16 @@ def _compare_folders(truth: Path, predicted: Path, classes: ClassList) -> dict[s
 
 def _split_sizes(place: Study) -> dict[str, int]:
     """How many images the ensemble was trained, validated and tested on."""
-    split = read_json(place.require("fit") / "config.json")["split"]
+    from hdgan.pixels.fitting import CONFIG
+
+    split = read_json(place.require("fit") / CONFIG)["split"]
     return {part: len(images) for part, images in split.items()}
 
 
 def _ensemble_reports(place: Study) -> dict[str, Any]:
-    report = read_json(place.require("fit") / "report.json")
+    from hdgan.pixels.fitting import REPORT
+
+    report = read_json(place.require("fit") / REPORT)
     if report["ensemble"] is None:
         raise InputError(
             "the ensemble was fitted without test images, so there are no scores; with at least 3 annotated images, "

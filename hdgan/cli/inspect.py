@@ -23,7 +23,10 @@ def info(
 
     Example: hdgan info biopsy.svs
     """
-    facts = _study_facts(Study(path)) if path.is_dir() else _slide_facts(path)
+    from hdgan.state import study_state
+    from tiling.info import describe
+
+    facts = study_state(Study(path)) if path.is_dir() else describe(path)
     if as_json:
         typer.echo(json.dumps(facts, indent=2))
     elif not quiet:
@@ -31,18 +34,6 @@ def info(
         for name, value in facts.items():
             table.add_row(name, _shown(value))
         Console().print(table)
-
-
-def _slide_facts(path: Path) -> dict[str, Any]:
-    from tiling.info import describe
-
-    return describe(path)
-
-
-def _study_facts(place: Study) -> dict[str, Any]:
-    from hdgan.state import study_state
-
-    return study_state(place)
 
 
 def _shown(value: Any) -> str:

@@ -82,6 +82,7 @@ def fit(
         seed=seed,
         classes=samples.classes,
         images=samples.images,
+        inputs={"masks": place.annotations / "masks"},
         device=choose_device(device),
         redo=redo,
     )

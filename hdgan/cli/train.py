@@ -110,7 +110,6 @@ def sample(
     """
     from hdgan.latents import MEAN_SEED
     from hdgan.sampling import sample as draw
-    from hdgan.state import void_annotations
     from hdgan.stylegan2.run import GENERATOR
     from tiling.progress import note
     from training.devices import choose_device
@@ -119,8 +118,8 @@ def sample(
     seeds = [MEAN_SEED] * mean + list(range(first_seed, first_seed + n - mean))
     generator = place.require("train") / GENERATOR
     draw(generator, place.latents, seeds=seeds, psi=psi, noise=noise, device=choose_device(device), redo=redo)
-    if why := void_annotations(place):
-        note(f"{why}; sampling with the earlier settings brings those back")
+    if why := place.void_annotations():
+        note(why)
     say(f"{place.latents}: {counted(n, 'image')}. Next: hdgan annotate pick --study {study}", quiet)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from hdgan.annotations import stored_masks
 from hdgan.demo.comparison import result_path
 from hdgan.demo.expertise import SCORE
 from hdgan.demo.folders import DemoFolders
@@ -29,7 +30,7 @@ def conclusion(folders: DemoFolders) -> str:
     known = "per_class" in score
     sentences = [
         _what_was_made(folders.study, phantom=known),
-        _of_expert(score if known else None, _split(folders.study)),
+        _of_expert(score if known else None, len(stored_masks(folders.study.annotations))),
         _of_ensemble(folders.study, why=_WHY_NO_BETTER if known else ""),
     ]
     if not known:
@@ -62,9 +63,8 @@ def _what_was_made(study: Study, *, phantom: bool) -> str:
     return f"{counted(len(pairs), 'image-mask pair')} were made from {source}."
 
 
-def _of_expert(score: Mapping[str, Any] | None, split: Mapping[str, list[int]]) -> str:
-    labelled = counted(sum(map(len, split.values())), "generated image")
-    role = f"labelled {labelled} in place of a pathologist"
+def _of_expert(score: Mapping[str, Any] | None, masks: int) -> str:
+    role = f"labelled {counted(masks, 'generated image')} in place of a pathologist"
     if score is None:
         return f"A stand-in expert, here a grouping of pixels by colour, {role}; it cannot be scored without a truth."
     dice = measure_text(score["macro"]["dice"])
@@ -75,16 +75,12 @@ def _of_expert(score: Mapping[str, Any] | None, split: Mapping[str, list[int]]) 
 
 
 def _of_ensemble(study: Study, *, why: str) -> str:
-    report, split = read_json(study.require("fit") / REPORT), _split(study)
+    folder = study.require("fit")
+    report, split = read_json(folder / REPORT), read_json(folder / CONFIG)["split"]
     fitted = (
         f"An ensemble of pixel classifiers was fitted on {len(split['train'] + split['validation'])} of these images"
     )
     if report["ensemble"] is None:
         return f"{fitted}; none was kept for a test."
-    where = f"{fitted}; on the other {len(split['test'])}"
+    where = f"{fitted}; on another {len(split['test'])}"
     return verdict(report["ensemble"], report["nearest_colour"], where=where, why=why)
-
-
-def _split(study: Study) -> dict[str, list[int]]:
-    split: dict[str, list[int]] = read_json(study.require("fit") / CONFIG)["split"]
-    return split

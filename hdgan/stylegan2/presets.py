@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import Any
 
@@ -19,10 +19,9 @@ class TrainConfig:
     """Everything that determines a training, besides the tiles.
 
     Lengths are in thousands of images (kimg) shown to the discriminator. :func:`train_config` fills in what the
-    automatic rule of StyleGAN2-ADA gives for the resolution and batch; `preset` only tells what it began with.
+    automatic rule of StyleGAN2-ADA gives for the resolution and batch.
     """
 
-    preset: str = field(default="", kw_only=True)
     resolution: int
     kimg: float
     batch: int
@@ -121,4 +120,4 @@ def train_config(preset: str, *, resolution: int, kimg: float, **settings: Any) 
     chosen.setdefault("learning_rate", 0.002 if resolution >= 1024 else 0.0025)
     chosen.setdefault("gamma", 0.0002 * resolution**2 / batch)
     chosen.setdefault("ema_kimg", batch * 10 / 32)
-    return TrainConfig(preset=preset, resolution=resolution, kimg=kimg, **chosen)
+    return TrainConfig(resolution=resolution, kimg=kimg, **chosen)

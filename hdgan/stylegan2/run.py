@@ -91,7 +91,7 @@ def train(
         trainer = StyleGAN2Trainer(config, tiles, chosen.tolist(), device=choose_device(device))
         if start_from is not None:
             _start_from(trainer, start_from)
-        if (out / GENERATOR).exists() and (redo or _goes_on(out, settings)):
+        if _replaces(out, settings, redo=redo):
             before_replacing()
     with Stage.begin(
         out, name="train", config=settings, inputs=sources, origins=_ORIGINS, grows={"kimg"}, redo=redo
@@ -113,10 +113,13 @@ def _is_made(out: Path, settings: Mapping[str, Any]) -> bool:
     return record.get("status") == "complete" and record.get("config") == json.loads(json.dumps(settings))
 
 
-def _goes_on(out: Path, settings: Mapping[str, Any]) -> bool:
-    """Whether these are the settings of the training there, but for its length."""
-    before, now = read_record(out)["config"], json.loads(json.dumps(dict(settings)))
-    return {**before, "kimg": None} == {**now, "kimg": None}
+def _replaces(out: Path, settings: Mapping[str, Any], *, redo: bool) -> bool:
+    """Whether training with these settings takes a finished generator away: anew, or longer than it was trained."""
+    record = read_record(out) if (out / RECORD).exists() else {}
+    if record.get("status") != "complete":
+        return False
+    before, now = record["config"], json.loads(json.dumps(dict(settings)))
+    return redo or {**before, "kimg": None} == {**now, "kimg": None}
 
 
 def _finish(stage: Stage, trainer: StyleGAN2Trainer, settings: Mapping[str, Any]) -> None:

@@ -6,6 +6,10 @@ import os
 import subprocess
 import sys
 
+import pytest
+
+from tiling.progress import _Lines, set_quiet
+
 SCRIPT = """
 import sys
 from tiling.progress import bar, note, set_quiet, track
@@ -49,29 +53,30 @@ def test_bars_are_drawn_on_a_terminal_only_and_notes_are_one_line_anywhere() -> 
     assert piped == NOTE + "\n"
 
 
-LONG = """
-import sys
-from tiling import progress
-progress.SECONDS_BETWEEN_LINES = 0
-progress.set_quiet("quiet" in sys.argv)
-with progress.bar("training", total=4, completed=1) as show:
-    show(completed=2, detail="loss 0.5")
-    show(completed=4)
-assert list(progress.track(iter("a"), "reading")) == ["a"]
-"""
+@pytest.fixture(autouse=True)
+def _not_quiet() -> None:
+    set_quiet(False)
 
 
-def test_a_log_file_gets_a_line_now_and_then_with_the_time_that_is_left() -> None:
-    def said(*arguments: str) -> str:
-        command = [sys.executable, "-c", LONG, *arguments]
-        return subprocess.run(command, stderr=subprocess.PIPE, check=True, text=True).stderr
-
-    assert said().splitlines() == [
-        "training: 2 of 4, 0 s so far, about 0 s left, loss 0.5",
-        "training: 4 of 4, 0 s so far, about 0 s left, loss 0.5",
-        "reading: 1, 0 s so far",
+def test_a_log_file_gets_a_line_now_and_then_with_the_time_that_is_left(capsys: pytest.CaptureFixture[str]) -> None:
+    seconds = iter([0, 10, 40, 60, 100, 200])
+    lines = _Lines("training", 120, 20, clock=lambda: next(seconds))
+    lines.show(completed=30)  # after 10 s: too early
+    lines.show(completed=40, detail="loss 0.5")
+    lines.show(completed=50)  # 20 s after the last line
+    lines.show(completed=60)
+    lines.show(completed=120)
+    assert capsys.readouterr().err.splitlines() == [
+        "training: 40 of 120, 40 s so far, about 2.7 min left, loss 0.5",
+        "training: 60 of 120, 100 s so far, about 2.5 min left, loss 0.5",
+        "training: 120 of 120, 3.3 min so far, loss 0.5",
     ]
-    assert said("quiet") == ""
+
+
+def test_without_a_total_the_lines_only_count(capsys: pytest.CaptureFixture[str]) -> None:
+    seconds = iter([0, 31])
+    _Lines("reading", None, 0, clock=lambda: next(seconds)).show(completed=7)
+    assert capsys.readouterr().err == "reading: 7, 31 s so far\n"
 
 
 def test_quiet_says_nothing() -> None:

@@ -96,6 +96,9 @@ def test_other_settings_inputs_and_stages_are_refused_with_both_values(tmp_path,
         begin(tmp_path / "out", slides, SETTINGS | {"extra": 1})
     with pytest.raises(InputError, match="was made by `tile`, not by `train`; choose another folder"):
         begin(tmp_path / "out", slides, name="train")
+    others = dict.fromkeys(["zoom", *reversed(SETTINGS), "b", "a"], 9)
+    with pytest.raises(InputError, match=r"was made with zoom = None, .* and \d+ more, and now 9, 9, 9 is asked for"):
+        begin(tmp_path / "out", slides, others)
     (slides / "a.svs").write_bytes(b"another slide")
     with pytest.raises(InputError, match="was made from other slides; add --redo"):
         begin(tmp_path / "out", slides)
@@ -308,6 +311,18 @@ def test_bad_input_before_anything_is_made_leaves_nothing_that_refuses_the_corre
         (out / "first").write_text("whole")
         stage.finish()
     assert out.exists()
+
+
+def test_folders_that_were_made_for_a_stage_go_with_it_and_others_stay(tmp_path, slides):
+    (tmp_path / "there").mkdir()
+    for out in (tmp_path / "there" / "new" / "study" / "out", tmp_path / "there" / "out"):
+        with pytest.raises(InputError, match="no such layer"), begin(out, slides):
+            raise InputError("no such layer")
+    assert list((tmp_path / "there").iterdir()) == []
+    stage = begin(tmp_path / "study" / "out", slides)
+    (tmp_path / "study" / "notes.txt").write_text("mine")
+    stage.withdraw()
+    assert [entry.name for entry in (tmp_path / "study").iterdir()] == ["notes.txt"]
 
 
 def fail_after_the_first(out, slides):

@@ -1,5 +1,4 @@
 import json
-import re
 import signal
 import subprocess
 import sys
@@ -9,10 +8,11 @@ import pytest
 import torch
 
 from tiling.errors import InputError
+from tiling.progress import set_quiet
 from training.checkpoint import Checkpoints, load_state
 from training.draws import torch_draws
 from training.errors import DivergedError
-from training.loop import LoopConfig, run_loop
+from training.loop import LoopConfig, _Forecast, run_loop
 from training.metrics import read_metrics
 
 
@@ -213,13 +213,21 @@ def _lines(folder):
     return [line for line in path.read_text().splitlines() if json.loads(line)] if path.exists() else []
 
 
-def test_a_long_training_says_once_how_long_it_will_take(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("training.loop._FORECAST_AFTER", 0.0)
-    long, short = Walk(), Walk()
-    train(long, tmp_path / "long", steps=10**9, finished=lambda: len(long.stepped) >= 3)
-    said = capsys.readouterr().err
-    assert re.fullmatch(
-        r"test: 99999999[79] more steps will take about [0-9.]+ (h|days); Ctrl-C stops .* goes on\n", said
-    )
-    train(short, tmp_path / "short", steps=3)
+def test_a_long_training_says_once_how_long_it_will_take(capsys):
+    set_quiet(False)
+    seconds = iter([0, 10, 25, 40])
+    forecast = _Forecast("train", 1000, 101_000, clock=lambda: next(seconds))
+    forecast.look(1010)
+    assert capsys.readouterr().err == ""
+    forecast.look(1025)
+    said = "train: 99975 more steps would take about 28 h; Ctrl-C stops it at any time, and the same command goes on\n"
+    assert capsys.readouterr().err == said
+    forecast.look(1040)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_training_of_minutes_makes_no_forecast(tmp_path, capsys):
+    train(Walk(), tmp_path, steps=3)
+    seconds = iter([0, 30])
+    _Forecast("train", 0, 100, clock=lambda: next(seconds)).look(10)
     assert capsys.readouterr().err == ""

@@ -20,8 +20,8 @@ def test_the_scores_come_with_the_sizes_of_the_split_and_a_verdict(demo_study: P
     said = hdgan("evaluate", "--study", demo_study).stdout
     assert "4 for training, 2 for validation, 2 for the test, with 2,048 labelled pixels" in said
     scores = json.loads(hdgan("evaluate", "--study", demo_study, "--json").stdout)
-    assert scores.pop("split") == {"train": 4, "validation": 2, "test": 2}
-    for report in scores.values():
+    assert scores["split"] == {"train": 4, "validation": 2, "test": 2}
+    for report in scores["reports"].values():
         assert f"{report['macro']['dice']:.3f}" in said.splitlines()[-1]
 
 

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 import typer
+from command_line import hdgan
 
+from hdgan import __version__
 from hdgan.cli import app
 
 ROOT: Any = typer.main.get_command(app)
@@ -24,6 +26,10 @@ def test_help_tells_what_a_verb_does_with_an_example_of_it(command: Any, path: t
     assert said.split("\n\n")[0].endswith(".")
     words = shlex.split(example.strip())
     assert words[: len(path) + 1] == ["hdgan", *path]
+
+
+def test_the_version_is_told() -> None:
+    assert hdgan("--version").stdout == f"hdgan {__version__}\n"
 
 
 @pytest.mark.parametrize(("command", "path"), verbs())

@@ -28,7 +28,7 @@ def test_the_report_begins_with_a_conclusion_of_the_numbers_that_the_stages_wrot
         assert f"{score['macro']['dice']:.3f}" in said
     assert said.startswith("8 image-mask pairs were made from a phantom: a slide that was drawn, not scanned,")
     assert "labelled 8 generated images in place of a pathologist" in said
-    assert "fitted on 6 of these images; on the other 2, the ensemble" in said
+    assert "fitted on 6 of these images; on another 2, the ensemble" in said
     page = unescape((demo_study / "report.html").read_text())
     assert page.index(said) < page.index("The slide and its tiles")
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from hdgan.latents import Latents
 from tiling.stage import completed
+from tiling.wording import quoted
 
 LATENTS = "latents.npz"
 
@@ -17,6 +18,6 @@ def image_path(folder: Path, index: int) -> Path:
 
 def load_samples(folder: Path) -> tuple[Latents, list[Path]]:
     """Latents of a finished sampling and the files of their images, in the same order."""
-    completed(folder, made_by=f"hdgan sample --study {folder.parent}")
+    completed(folder, made_by=f"hdgan sample --study {quoted(folder.parent)}")
     latents = Latents.load(folder / LATENTS)
     return latents, [image_path(folder, index) for index in range(len(latents))]

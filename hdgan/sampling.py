@@ -79,7 +79,10 @@ def sample(
 
 def _refuse_fewer(out: Path, n: int) -> None:
     if image_path(out, n).exists():
-        raise InputError(f"{out} holds sample {n} already, and {n} are asked for; ask for more, or use another study")
+        there = sum(1 for _ in image_path(out, 0).parent.glob("image_*.png"))
+        raise InputError(
+            f"{out} holds {there} samples already, and {n} are asked for; ask for more, or use another study"
+        )
 
 
 def _with_those_there(out: Path, latents: Latents) -> Latents:

@@ -8,11 +8,14 @@ from typing import Any
 
 from hdgan.annotations import stored_masks
 from hdgan.features import stored_latents
+from hdgan.pairs import read_ledger
 from hdgan.study import SETTINGS, Study
 from tiling.errors import InputError
 from tiling.files import fingerprint
 from tiling.lock import is_locked
+from tiling.progress import note
 from tiling.stage import RECORD, read_record
+from tiling.wording import quoted
 from training.metrics import read_metrics
 
 
@@ -39,7 +42,7 @@ def study_state(study: Study) -> dict[str, Any]:
 
 
 def outdated(study: Study, command: str) -> str:
-    """Why a stage does not fit what it was made from any more, in words; empty if it does."""
+    """What changed since a stage was made that it, or a stage before it, was made from, in words; empty if nothing."""
     folder = study.stages()[command]
     if not (folder / RECORD).exists():
         return ""
@@ -49,14 +52,30 @@ def outdated(study: Study, command: str) -> str:
         if name in made_from and (why := outdated(study, before)):
             return why
         if name in made_from and _fingerprint(study.stages()[before]) not in (None, made_from[name]):
-            return f"{name} changed after {folder.name} was made"
+            return f"the {name} changed since then"
     masks = study.annotations / "masks"
     if "masks" in made_from and (not masks.is_dir() or fingerprint(masks) != made_from["masks"]):
-        return f"masks changed after {folder.name} was made"
+        return "the masks changed since then"
     if command == "features" and _is_complete(study.latents):
-        gone = stored_latents(folder) - set(study.sample_fingerprints())
-        return f"latents changed after {folder.name} was made" if gone else ""
+        stored, samples = stored_latents(folder), study.sample_fingerprints()
+        if stored - set(samples):
+            return "the samples changed since then"
+        if {samples[index] for index in stored_masks(study.annotations) if index < len(samples)} - stored:
+            return "masks of other samples were imported since then"
     return ""
+
+
+def warn_if_outdated(study: Study, command: str) -> None:
+    """Say on standard error that a stage is not what it would be if it were made now."""
+    if why := outdated(study, command):
+        note(f"{study.stages()[command]} is out of date: {why}; `{again(study, command)}` makes it anew")
+
+
+def again(study: Study, command: str) -> str:
+    """The command that makes a stage, or makes it anew where it is out of date."""
+    needs_redo = (study.stages()[command] / RECORD).exists() and outdated(study, command)
+    growing = command == "features" and needs_redo == "masks of other samples were imported since then"
+    return f"hdgan {command}{' --redo' if needs_redo and not growing else ''} --study {quoted(study.root)}"
 
 
 def _fingerprint(folder: Path) -> str | None:
@@ -82,19 +101,27 @@ def _stage_state(study: Study, command: str) -> str | dict[str, Any]:
         "status": status,
         **({"outdated": why} if why else {}),
         **record.get("summary", {}),
-        **(_progress(folder, record) if command == "train" and status != "complete" else {}),
+        **(_progress(command, folder, record) if status != "complete" else {}),
     }
 
 
-def _progress(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
-    """How far a training is."""
-    logged = read_metrics(folder)
-    return {"kimg": f"{logged[-1].get('kimg', 0) if logged else 0:g} of {record['config']['kimg']:g}"}
+def _progress(command: str, folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
+    """How far a stage is that is not complete, where that is quickly told."""
+    config = record["config"]
+    if command == "train":
+        logged = read_metrics(folder)
+        return {"kimg": f"{logged[-1].get('kimg', 0) if logged else 0:g} of {config['kimg']:g}"}
+    if command == "sample":
+        return {"images": f"{sum(1 for _ in folder.glob('images/image_*.png'))} of {config['n']}"}
+    if command == "synthesize":
+        return {"pairs": f"{len(read_ledger(folder))} of {config['n']}"}
+    return {}
 
 
 def _annotations_state(study: Study) -> str | dict[str, Any]:
     masks = len(stored_masks(study.annotations))
+    picked = {"picked": read_record(study.picks)["summary"]["images"]} if _is_complete(study.picks) else {}
     if not masks:
-        return "not yet"
+        return {"status": "no masks yet", **picked} if picked else "not yet"
     why = study.void_annotations() or outdated(study, "sample") if _is_complete(study.latents) else ""
-    return {"status": "complete", **({"outdated": why} if why else {}), "masks": masks}
+    return {"status": "complete", **({"outdated": why} if why else {}), **picked, "masks": masks}

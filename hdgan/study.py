@@ -12,7 +12,7 @@ from typing import Any
 from hdgan.labels import KIDNEY, ClassList
 from tiling.errors import InputError
 from tiling.stage import RECORD, completed, fingerprint_of, read_record
-from tiling.wording import counted
+from tiling.wording import counted, quoted
 
 SETTINGS = "study.toml"
 
@@ -91,7 +91,7 @@ class Study:
     def require(self, command: str) -> Path:
         """The folder of a stage; an :class:`InputError` naming the command if it is not complete."""
         folder = self.stages()[command]
-        made_by = f"hdgan {_COMMANDS[command]} --study {self.root}"
+        made_by = f"hdgan {_COMMANDS[command]} --study {quoted(self.root)}"
         if not (folder / RECORD).exists() and (before := self._missing_before(command)):
             commands = ", ".join(f"`hdgan {_COMMANDS[earlier]}`" for earlier in before)
             raise InputError(f"{folder} does not exist yet: it takes {commands}, and then `{made_by}`")
@@ -120,7 +120,8 @@ class Study:
         if read_record(samples)["inputs"]["generator"] != fingerprint_of(self.require("train")):
             raise InputError(
                 f"{samples} was drawn from another generator than {self.generator} is now (it was trained on, or "
-                f"again): draw and annotate anew with `hdgan sample --redo --study {self.root}`, or use another study"
+                f"again): draw and annotate anew with `hdgan sample --redo --study {quoted(self.root)}`, "
+                "or use another study"
             )
         return samples
 
@@ -131,8 +132,8 @@ class Study:
         if masks := len(stored_masks(self.annotations)):
             raise InputError(
                 f"{counted(masks, 'mask')} in {self.annotations} belong to images of the present generator, which "
-                "training on would replace; go on in a copy of the study without its `annotations`, or move them "
-                "elsewhere if they are not needed"
+                "training on would replace; go on in a copy of the study without `latents`, `annotations`, `features`, "
+                "`classifiers` and `pairs`, or move the masks elsewhere if they are not needed"
             )
 
     def check_annotations(self) -> None:

@@ -283,7 +283,7 @@ def test_a_shorter_training_than_there_is(refused: Refused) -> None:
 
 
 def test_fewer_samples_than_there_are(refused: Refused) -> None:
-    assert "holds sample 3 already, and 3 are asked for; ask for more" in refused("sample", "-n", 3)
+    assert "holds 16 samples already, and 3 are asked for; ask for more" in refused("sample", "-n", 3)
 
 
 def test_fewer_pairs_than_there_are(refused: Refused) -> None:

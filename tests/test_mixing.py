@@ -32,13 +32,12 @@ def test_a_generator_on_whose_images_masks_were_drawn_is_not_replaced(demo_study
     for options in (("--kimg", 0.14), ("--redo",)):
         said = hdgan("train", "--study", study, *options, code=2).stderr
         assert "8 masks in" in said
-        assert "go on in a copy of the study without its `annotations`" in said
+        assert "go on in a copy of the study without `latents`, `annotations`" in said
     assert files(study) == before
     assert "nothing to do" in hdgan("train", "--study", study).stderr
-    copy = Path(shutil.copytree(study, tmp_path / "copy", ignore=shutil.ignore_patterns("annotations")))
-    hdgan("train", "--study", copy, "--kimg", 0.14)  # the advice
-    assert "drawn from another generator" in hdgan("annotate", "pick", "--study", copy, code=2).stderr
-    hdgan("sample", "--study", copy, "--redo")
+    copy = Path(shutil.copytree(study, tmp_path / "copy", ignore=shutil.ignore_patterns(*LATER)))  # the advice
+    hdgan("train", "--study", copy, "--kimg", 0.14)
+    hdgan("sample", "--study", copy)
     hdgan("annotate", "pick", "--study", copy)
 
 
@@ -59,22 +58,21 @@ def test_info_tells_which_stages_are_older_than_what_they_were_made_from(demo_st
     facts = json.loads(hdgan("info", grown, "--json").stdout)
     assert facts["train"]["status"] == "complete"
     older = {command: state["outdated"] for command, state in facts.items() if "outdated" in state}
-    assert older == {
-        "sample": "generator changed after latents was made",
-        "annotate": "generator changed after latents was made",
-        "features": "generator changed after features was made",
-        "fit": "generator changed after features was made",
-        "synthesize": "generator changed after pairs was made",
-    }
+    assert older == dict.fromkeys(
+        ("sample", "annotate", "features", "fit", "synthesize"), "the generator changed since then"
+    )
     said = hdgan("evaluate", "--study", grown).stderr
-    assert said.endswith("does not fit the study any more: generator changed after features was made\n")
+    assert said == (
+        f"{grown / 'classifiers'} is out of date: the generator changed since then; "
+        f"`hdgan fit --redo --study {grown}` makes it anew\n"
+    )
     record = grown / "generator" / "stage.json"
     record.write_text(json.dumps(json.loads(record.read_text()) | {"status": "running"}))
     assert json.loads(hdgan("info", grown, "--json").stdout)["train"]["status"] == "stopped"
     holder = FolderLock(grown / "generator")
     assert json.loads(hdgan("info", grown, "--json").stdout)["train"]["status"] == "running"
     holder.release()
-    assert "status stopped, kimg 0.14 of 0.14" in " ".join(hdgan("info", grown).stdout.split())
+    assert "stopped: kimg 0.14 of 0.14" in " ".join(hdgan("info", grown).stdout.split())
 
 
 def test_info_tells_what_is_older_than_the_masks_or_the_samples(demo_study: Path, tmp_path: Path) -> None:
@@ -89,11 +87,11 @@ def test_info_tells_what_is_older_than_the_masks_or_the_samples(demo_study: Path
     corrected.parent.mkdir()
     Image.fromarray(np.roll(labels, 3, axis=0)).save(corrected)
     hdgan("annotate", "import", corrected, "--study", study)
-    assert older(study) == dict.fromkeys(("fit", "synthesize"), "masks changed after classifiers was made")
+    assert older(study) == dict.fromkeys(("fit", "synthesize"), "the masks changed since then")
     said = hdgan("sample", "--redo", "--psi", 0.4, "--study", study).stderr
     assert "were drawn on other samples" in said
     told = older(study)
-    assert told["features"] == told["fit"] == told["synthesize"] == "latents changed after features was made"
+    assert told["features"] == told["fit"] == told["synthesize"] == "the samples changed since then"
     assert "were drawn on other samples" in told["annotate"]
 
 

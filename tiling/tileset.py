@@ -24,7 +24,7 @@ from tiling.files import replacing
 from tiling.resample import area_resample
 from tiling.slide import Slide, open_slide, slide_fingerprint
 from tiling.stage import RECORD, completed
-from tiling.wording import counted
+from tiling.wording import counted, quoted
 
 MANIFEST = "manifest.parquet"
 COLUMNS = pa.schema(
@@ -124,7 +124,7 @@ class TileSet:
         path = Path(path)
         if path.is_dir():
             if (path / RECORD).exists():
-                completed(path, made_by=f"hdgan tile SLIDES --study {path.parent}")
+                completed(path, made_by=f"hdgan tile SLIDES --study {quoted(path.parent)}")
             path = path / MANIFEST
         if not path.exists():
             raise InputError(f"no tile set at {path}: make it with `hdgan tile SLIDES`")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
+from pathlib import Path
 
 _NAMED = 3
 _UNITS = ((86400.0, "days"), (3600.0, "h"), (60.0, "min"))  # the longest that the time is twice as long as
@@ -44,3 +46,14 @@ def lasting(seconds: float) -> str:
             count = seconds / length
             return f"{count:.1f} {unit}" if count < 9.95 else f"{count:.0f} {unit}"
     return f"{seconds:.0f} s"
+
+
+def quoted(path: Path) -> str:
+    """A path as it is typed in a shell.
+
+    Examples
+    --------
+    >>> quoted(Path("kidney")), quoted(Path("my study"))
+    ('kidney', "'my study'")
+    """
+    return shlex.quote(str(path))

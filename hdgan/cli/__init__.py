@@ -14,6 +14,7 @@ from hdgan.cli.annotate import app as annotate
 from hdgan.cli.demo import app as demo
 from hdgan.cli.evaluate import evaluate
 from hdgan.cli.inspect import info
+from hdgan.cli.memory import RememberingCommand
 from hdgan.cli.pixels import features, fit, synthesize
 from hdgan.cli.tile import tile
 from hdgan.cli.train import sample, train
@@ -33,6 +34,9 @@ _VERBS: Mapping[str, Callable[..., None] | typer.Typer] = MappingProxyType(
     }
 )
 """In the order in which they are used."""
+
+
+_MAKE_STAGES = ("tile", "train", "sample", "features", "fit", "synthesize")
 
 
 class _InOrder(TyperGroup):
@@ -69,4 +73,4 @@ for name, verb in _VERBS.items():
     if isinstance(verb, typer.Typer):
         app.add_typer(verb, name=name)
     else:
-        app.command(name)(verb)
+        app.command(name, cls=RememberingCommand if name in _MAKE_STAGES else None)(verb)

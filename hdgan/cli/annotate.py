@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
+from hdgan.cli.memory import RememberingCommand
 from hdgan.cli.options import DEFAULT_STUDY, QuietOption, RedoOption, SeedOption, StudyOption, say
 from hdgan.labels import ClassList
 from hdgan.study import Study
-from tiling.wording import counted
+from tiling.wording import counted, first_few, quoted
 
 app = typer.Typer(
     help="The expert's part: choose samples, hand them out, take masks back.\n\n"
@@ -18,7 +19,7 @@ app = typer.Typer(
 )
 
 
-@app.command()
+@app.command(cls=RememberingCommand)
 def pick(
     study: StudyOption = DEFAULT_STUDY,
     n: Annotated[int, typer.Option("-n", help="How many to choose.", min=1)] = 36,
@@ -42,7 +43,7 @@ def pick(
     masks = stored_masks(place.annotations) if redo else []
     kept = f" Kept: {counted(len(masks), 'mask')} imported before." if masks else ""
     picked = f"{len(chosen)} of {counted(len(images), 'sample')}"
-    say(f"{place.picks / SHEET}: {picked}.{kept} Next: hdgan annotate export --study {study}", quiet)
+    say(f"{place.picks / SHEET}: {picked}.{kept} Next: hdgan annotate export --study {quoted(study)}", quiet)
 
 
 @app.command()
@@ -67,7 +68,7 @@ def export(
     place = Study(study)
     samples = place.require("sample")
     images = ImageFiles(load_samples(samples)[1])
-    made_by = f"hdgan annotate pick --study {study}"
+    made_by = f"hdgan annotate pick --study {quoted(study)}"
     chosen = _parse_indices(indices) if indices is not None else picked_samples(place.picks, samples, made_by=made_by)
     _refuse_unknown(chosen, len(images))
     out = out or place.annotations / "export"
@@ -75,7 +76,7 @@ def export(
     check_classes(place.annotations, listed)
     export_images(LazyMapping(chosen, images.__getitem__), out, listed)
     set_classes(place.annotations, listed)
-    say(f"{out}: {counted(len(chosen), 'image')}. Next: hdgan annotate import MASKS --study {study}", quiet)
+    say(f"{out}: {counted(len(chosen), 'image')}. Next: hdgan annotate import MASKS --study {quoted(study)}", quiet)
 
 
 @app.command("import")
@@ -96,11 +97,13 @@ def import_(
     from hdgan.annotations import import_masks
     from hdgan.pictures import open_png
     from hdgan.samples import image_path
+    from hdgan.state import again, outdated
 
     place = Study(study)
     with open_png(image_path(place.require_samples(), 0)) as first:
         width, height = first.size
     samples = place.sample_fingerprints()
+    before = _mask_files(place)
     imported = import_masks(
         source,
         place.annotations,
@@ -109,8 +112,21 @@ def import_(
         known=range(len(samples)),
         samples=samples,
     )
-    now = f"{counted(len(imported), 'mask')} imported; {_coverage(place)}"
-    say(f"{place.annotations}: {now}. Next: hdgan features --study {study}", quiet)
+    changed = [name for name, content in _mask_files(place).items() if before.get(name, content) != content]
+    replaced = f" ({len(changed)} replaced: {first_few(changed)})" if changed else ""
+    then = f", then {again(place, 'fit')}" if outdated(place, "fit") else ""
+    say(
+        f"{place.annotations}: {counted(len(imported), 'mask')} imported{replaced}; {_coverage(place)}. "
+        f"Next: {again(place, 'features')}{then}",
+        quiet,
+    )
+
+
+def _mask_files(place: Study) -> dict[str, str]:
+    """Fingerprints of the imported masks by file name."""
+    from tiling.files import fingerprint
+
+    return {path.name: fingerprint(path) for path in sorted((place.annotations / "masks").glob("label_*.png"))}
 
 
 def _coverage(place: Study) -> str:

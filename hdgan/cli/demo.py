@@ -9,7 +9,7 @@ import typer
 
 from hdgan.cli.options import QuietOption, RedoOption, SeedOption, say
 from hdgan.study import Study
-from tiling.wording import counted
+from tiling.wording import counted, quoted
 
 app = typer.Typer(invoke_without_command=True)
 PlanOption = Annotated[str, typer.Option("--plan", help="full (under 10 minutes on 2 cores) or quick (for tests).")]
@@ -108,7 +108,7 @@ def expert(
         steps = plan_named(plan).expert_steps
         masks = label_phantom(folders, slide_seed=WORK_SEED, unseen_seed=UNSEEN_SEED, steps=steps, seed=seed, redo=redo)
     classes = f" --classes {folders.expert / CLASSES}" if real else ""
-    say(f"{masks}: the stand-in's masks. Next: hdgan annotate import {masks}{classes} --study {study}", quiet)
+    say(f"{masks}: the stand-in's masks. Next: hdgan annotate import {masks}{classes} --study {quoted(study)}", quiet)
 
 
 @app.command()
@@ -133,7 +133,7 @@ def compare(
     result = compare_segmenters(folders, unseen_seed=UNSEEN_SEED, steps=steps, seed=seed, redo=redo)
     for name, report in result.items():
         say(f"fitted on {name} ({counted(report['images'], 'image')}): macro Dice {report['macro']['dice']:.3f}", quiet)
-    say(f"{folders.comparison}: scores on the unseen phantom. Next: hdgan demo report --study {study}", quiet)
+    say(f"{folders.comparison}: scores on the unseen phantom. Next: hdgan demo report --study {quoted(study)}", quiet)
 
 
 @app.command()

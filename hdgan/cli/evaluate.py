@@ -17,6 +17,7 @@ from hdgan.labels import ClassList
 from hdgan.study import Study
 from tiling.errors import InputError
 from tiling.files import read_json
+from tiling.wording import quoted
 
 _ENSEMBLE, _COLOUR = "ensemble, on test images", "nearest colour, on the same"
 _UNBOUNDED = 10_000  # columns, far more than any table has: class names are never cut
@@ -34,8 +35,7 @@ def evaluate(
 
     Example: hdgan evaluate --study kidney
     """
-    from hdgan.state import outdated
-    from tiling.progress import note
+    from hdgan.state import warn_if_outdated
 
     place = Study(study)
     if (truth is None) != (predicted is None):
@@ -45,8 +45,7 @@ def evaluate(
         reports = _compare_folders(truth, predicted, ClassList.load(classes) if classes else place.classes())
     else:
         split, reports = _split_sizes(place), _ensemble_reports(place)
-        if why := outdated(place, "fit"):
-            note(f"{place.classifiers} does not fit the study any more: {why}")
+        warn_if_outdated(place, "fit")
     if as_json:
         typer.echo(json.dumps(({"split": split} if split else {}) | {"reports": reports}, indent=2))
     elif not quiet:
@@ -77,7 +76,7 @@ def _ensemble_reports(place: Study) -> dict[str, Any]:
     if report["ensemble"] is None:
         raise InputError(
             "the ensemble was fitted without test images, so there are no scores; with at least 3 annotated images, "
-            f"keep some for the test: hdgan fit --study {place.root} --redo --split TRAINING/VALIDATION/TEST"
+            f"keep some for the test: hdgan fit --study {quoted(place.root)} --redo --split TRAINING/VALIDATION/TEST"
         )
     reports = {_ENSEMBLE: report["ensemble"]}
     if report["nearest_colour"]:

@@ -10,12 +10,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from hdgan.cli.options import JsonOption, QuietOption
+from hdgan.cli.options import DEFAULT_STUDY, JsonOption, QuietOption
 from hdgan.study import Study
+from tiling.errors import InputError
 
 
 def info(
-    path: Annotated[Path, typer.Argument(help="A slide, or a study's folder.")],
+    path: Annotated[Path, typer.Argument(help="A slide, or a study's folder.", envvar="HDGAN_STUDY")] = DEFAULT_STUDY,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -26,6 +27,8 @@ def info(
     from hdgan.state import study_state
     from tiling.info import describe
 
+    if not path.exists():
+        raise InputError(f"no such slide or study: {path}")
     facts = study_state(Study(path)) if path.is_dir() else describe(path)
     if as_json:
         typer.echo(json.dumps(facts, indent=2))
@@ -37,6 +40,10 @@ def info(
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, dict) and "status" in value:
+        status = f"{value['status']}, but {value['outdated']}" if "outdated" in value else value["status"]
+        rest = {key: item for key, item in value.items() if key not in ("status", "outdated")}
+        return f"{status}: {_shown(rest)}" if rest else str(status)
     if isinstance(value, dict):
         return ", ".join(f"{key} {_shown(item)}" for key, item in value.items())
     if isinstance(value, list):

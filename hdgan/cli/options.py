@@ -8,6 +8,7 @@ from typing import Annotated, Any, cast
 
 import typer
 
+from hdgan.cli.memory import remembered
 from hdgan.study import Study
 from tiling import progress
 from tiling.errors import InputError
@@ -16,7 +17,7 @@ _NOT_SETTINGS = ("help", "study", "redo", "quiet")  # what one call asks for, no
 
 
 def _load_settings(context: typer.Context, root: Path) -> Path:
-    """Let `study.toml` give the defaults of this command's options; the command line overrides them."""
+    """Let `study.toml`, and then what was given before, be the defaults; the command line overrides them."""
     path = _command_names(context)
     table: Any = Study(root).settings()
     _refuse_unknown_verbs(context, root, table)
@@ -33,7 +34,7 @@ def _load_settings(context: typer.Context, root: Path) -> Path:
             known = ", ".join(sorted(names))
             raise InputError(f"{root / 'study.toml'}: [{'.'.join(path)}] has no option {key!r}; there are: {known}")
         defaults[names.get(key.replace("_", "-"), key)] = value
-    context.default_map = {**(context.default_map or {}), **defaults}
+    context.default_map = {**(context.default_map or {}), **remembered(root, path, context), **defaults}
     return root
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -20,7 +21,7 @@ from hdgan.cli.options import (
 from hdgan.study import Study
 from tiling.errors import InputError
 from tiling.progress import note
-from tiling.wording import counted
+from tiling.wording import counted, quoted
 
 
 def features(
@@ -37,6 +38,7 @@ def features(
     Example: hdgan features --study kidney --blocks 5
     """
     from hdgan.annotated import extract_annotated
+    from hdgan.state import again
     from training.devices import choose_device
 
     place = Study(study)
@@ -44,7 +46,7 @@ def features(
         place, blocks=blocks, dtype=dtype, all_samples=all_, device=choose_device(device), redo=redo
     )
     stored = f"{store.channels} channels of {counted(len(store), 'image')}"
-    say(f"{place.features}: {stored}. Next: hdgan fit --study {study}", quiet)
+    say(f"{place.features}: {stored}. Next: {again(place, 'fit')}", quiet)
 
 
 def fit(
@@ -66,6 +68,7 @@ def fit(
     from hdgan.annotated import annotated_samples
     from hdgan.pixels import fit as fit_ensemble
     from hdgan.pixels import split_images
+    from hdgan.state import again
     from training.devices import choose_device
 
     place = Study(study)
@@ -88,7 +91,7 @@ def fit(
     )
     say(
         f"{place.classifiers}: {counted(ensemble.members, 'member')}. "
-        f"See: hdgan evaluate --study {study}. Next: hdgan synthesize --study {study}",
+        f"See: hdgan evaluate --study {quoted(study)}. Next: {again(place, 'synthesize')}",
         quiet,
     )
 
@@ -100,6 +103,7 @@ def synthesize(
     psi: Annotated[float, typer.Option(help="Truncation.")] = 0.7,
     noise: NoiseOption = "random",
     first_seed: Annotated[int, typer.Option(help="Seeds count up from here.", min=0)] = 1_000_000,
+    out: Annotated[Path | None, typer.Option(help="Folder to write, for a second set; default: the study's.")] = None,
     window: Annotated[int, typer.Option(help="Edge of the windows labelled at a time, px.", min=1)] = 512,
     device: DeviceOption = "auto",
     redo: RedoOption = False,
@@ -113,20 +117,23 @@ def synthesize(
     from hdgan.pairs import synthesize as make_pairs
     from hdgan.pixels import PixelEnsemble
     from hdgan.pixels.fitting import ENSEMBLE
+    from hdgan.state import warn_if_outdated
     from hdgan.stylegan2 import load_generator
     from hdgan.stylegan2.run import GENERATOR
     from training.devices import choose_device
 
     place = Study(study)
     inputs = {"generator": place.require("train"), "classifiers": place.require("fit")}
+    warn_if_outdated(place, "fit")
     generator = load_generator(inputs["generator"] / GENERATOR)
     latents = SeededLatents(generator, range(first_seed, first_seed + n), psi=psi, noise=noise)
     chosen = choose_device(device)
     ensemble = PixelEnsemble.load(inputs["classifiers"] / ENSEMBLE, device=chosen)
+    folder = out or place.pairs
     pairs = make_pairs(
-        generator.to(chosen), ensemble, latents, place.pairs, format=format_, window=window, inputs=inputs, redo=redo
+        generator.to(chosen), ensemble, latents, folder, format=format_, window=window, inputs=inputs, redo=redo
     )
-    say(f"{place.pairs}: {counted(len(pairs), 'image-mask pair')} of {generator.resolution} px", quiet)
+    say(f"{folder}: {counted(len(pairs), 'image-mask pair')} of {generator.resolution} px", quiet)
 
 
 def _warn_of_empty(shares: Mapping[str, Sequence[int]], annotated: int) -> None:

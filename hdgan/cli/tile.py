@@ -10,7 +10,7 @@ import typer
 from hdgan.cli.options import DEFAULT_STUDY, QuietOption, RedoOption, SeedOption, StudyOption, say, trainable_size
 from hdgan.study import Study
 from tiling.grid import Edge
-from tiling.wording import counted
+from tiling.wording import counted, quoted
 
 _FEW = 300  # tiles: with fewer, even an augmented discriminator knows them by heart before the generator is any good
 
@@ -77,7 +77,10 @@ def tile(
             f"{counted(len(tiles), 'tile')} are few to learn a tissue from; more slides, an --overlap, "
             "a smaller --size or a coarser --mpp give more, and some thousands are a good start"
         )
-    say(f"{Study(study).tiles}: {counted(len(tiles), 'tile')} of {size} px. Next: hdgan train --study {study}", quiet)
+    say(
+        f"{Study(study).tiles}: {counted(len(tiles), 'tile')} of {size} px. Next: hdgan train --study {quoted(study)}",
+        quiet,
+    )
 
 
 def _number_or_table(text: str | None) -> float | str | None:

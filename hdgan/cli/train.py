@@ -20,7 +20,7 @@ from hdgan.cli.options import (
 )
 from hdgan.study import Study
 from tiling.errors import InputError
-from tiling.wording import counted
+from tiling.wording import counted, quoted
 
 if TYPE_CHECKING:
     from tiling import TileSet
@@ -90,7 +90,7 @@ def train(
         before_replacing=place.refuse_to_replace_generator,
         redo=redo,
     )
-    say(f"{made}: {config.resolution} px, {kimg:g} kimg. Next: hdgan sample --study {study}", quiet)
+    say(f"{made}: {config.resolution} px, {kimg:g} kimg. Next: hdgan sample --study {quoted(study)}", quiet)
 
 
 def sample(
@@ -120,7 +120,7 @@ def sample(
     draw(generator, place.latents, seeds=seeds, psi=psi, noise=noise, device=choose_device(device), redo=redo)
     if why := place.void_annotations():
         note(why)
-    say(f"{place.latents}: {counted(n, 'image')}. Next: hdgan annotate pick --study {study}", quiet)
+    say(f"{place.latents}: {counted(n, 'image')}. Next: hdgan annotate pick --study {quoted(study)}", quiet)
 
 
 def _trainable_edge(tiles: TileSet, study: Path) -> int:
@@ -129,7 +129,7 @@ def _trainable_edge(tiles: TileSet, study: Path) -> int:
     if size != trainable_size(size):
         raise InputError(
             f"tiles of {size} px cannot be trained on, only those of a power of two: tile the slides again with "
-            f"`hdgan tile SLIDES --redo --size {trainable_size(size)} --study {study}`"
+            f"`hdgan tile SLIDES --redo --size {trainable_size(size)} --study {quoted(study)}`"
         )
     return size
 

@@ -17,6 +17,7 @@ from hdgan.features.patch import Floats, Patch, check_window, gather, native_spa
 from tiling.errors import InputError
 from tiling.files import replacing, write_json
 from tiling.stage import completed
+from tiling.wording import quoted
 
 ARRAYS, DESCRIPTION = "features.zarr", "zarr.json"
 _CHUNK = 256  # px: a chunk of a full-resolution layer is 1 to 4 MiB
@@ -55,7 +56,7 @@ class FeatureStore:
     @classmethod
     def open(cls, path: str | Path) -> FeatureStore:
         """Open the folder of a finished extraction; an unfinished one is an :class:`InputError`."""
-        completed(Path(path), made_by=f"hdgan features --study {Path(path).parent}")
+        completed(Path(path), made_by=f"hdgan features --study {quoted(Path(path).parent)}")
         return cls(Path(path))
 
     def __len__(self) -> int:

@@ -15,6 +15,7 @@ from hdgan.pairs.formats import PairFormat, pair_format
 from hdgan.pairs.manifest import read_manifest
 from tiling.errors import InputError
 from tiling.stage import completed
+from tiling.wording import quoted
 
 CLASSES = "classes.json"
 
@@ -70,7 +71,7 @@ class PairSet:
     def open(cls, path: str | Path) -> PairSet:
         """Open a finished set; an unfinished one is an :class:`InputError`."""
         folder = Path(path)
-        record = completed(folder, made_by=f"hdgan synthesize --study {folder.parent}")
+        record = completed(folder, made_by=f"hdgan synthesize --study {quoted(folder.parent)}")
         if record["stage"] != "synthesize":
             raise InputError(f"{folder} holds the output of `{record['stage']}`, not image-mask pairs")
         classes = ClassList.load(folder / CLASSES)

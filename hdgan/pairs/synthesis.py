@@ -27,7 +27,8 @@ from hdgan.provenance import digest
 from hdgan.stylegan2 import to_uint8
 from tiling.errors import InputError
 from tiling.progress import track
-from tiling.stage import Stage
+from tiling.stage import RECORD, Stage, read_record
+from tiling.wording import counted
 
 if TYPE_CHECKING:
     from hdgan.pixels import PixelEnsemble
@@ -89,7 +90,7 @@ def synthesize(
             "draw samples, annotate and fit anew, or use the generator that it was fitted on"
         )
     pairs = pair_format(format, folder, named)
-    if not redo:
+    if not redo and _format_of(folder) in (None, format):  # another format is refused below, with both named
         _check_made(folder, latents)
     config = {
         "n": len(latents),
@@ -131,13 +132,18 @@ def _blocks(generator: Generator, ensemble: PixelEnsemble) -> int:
     return blocks
 
 
+def _format_of(folder: Path) -> str | None:
+    """In which format the pairs of a folder are; None if there are none."""
+    return str(read_record(folder)["config"].get("format")) if (folder / RECORD).exists() else None
+
+
 def _check_made(folder: Path, latents: Latents | SeededLatents) -> None:
     """Refuse to go on with pairs that are not those of the first latents, before anything is touched."""
     made = read_ledger(folder).select(["index", "seed", "psi", "latent"])
     indices = made["index"].to_numpy()
     if (indices >= len(latents)).any():
         raise InputError(
-            f"{folder} holds pair {indices[indices >= len(latents)].min()} already, and {len(latents)} are asked for; "
+            f"{folder} holds {counted(len(indices), 'pair')} already, and {len(latents)} are asked for; "
             "ask for more, or open the set and take a subset"
         )
     for start in track(range(0, len(indices), _COMPARED), "comparing latents"):

@@ -24,7 +24,7 @@ def split_images(
         The labelled images.
     counts
         For training, validation and test; together at most as many as there are images. Without them, in the
-        proportions of :data:`PAPER_COUNTS`, with at least one to train on.
+        proportions of :data:`PAPER_COUNTS`, with at least one in each part where there are three or more.
 
     Examples
     --------
@@ -33,7 +33,8 @@ def split_images(
     """
     total = len(indices)
     if counts is None:
-        test, validation = (total * PAPER_COUNTS[i] // sum(PAPER_COUNTS) for i in (2, 1))
+        least = int(total >= len(PAPER_COUNTS))
+        test, validation = (max(total * PAPER_COUNTS[i] // sum(PAPER_COUNTS), least) for i in (2, 1))
         counts = (total - test - validation, validation, test)
     if min(counts) < 0 or counts[0] < 1 or sum(counts) > total:
         wanted = "/".join(map(str, counts))

@@ -142,7 +142,7 @@ def _refuse_less(out: Path, config: TrainConfig) -> None:
     if images > config.steps * config.batch:
         raise InputError(
             f"{out} is already trained for {images / 1000:g} kimg, more than the {config.kimg:g} asked for; "
-            "ask for as many or more, add --redo to begin again, or use another study"
+            f"ask for {images / 1000:g} to end it there, or for more, add --redo to begin again, or use another study"
         )
 
 

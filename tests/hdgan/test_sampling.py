@@ -90,7 +90,7 @@ def test_fewer_samples_than_there_are_are_refused(generator_file, tmp_path):
     out = tmp_path / "latents"
     sample(generator_file, out, seeds=range(4))
     before = content(out)
-    with pytest.raises(InputError, match="holds sample 2 already, and 2 are asked for; ask for more"):
+    with pytest.raises(InputError, match="holds 4 samples already, and 2 are asked for; ask for more"):
         sample(generator_file, out, seeds=range(2))
     assert content(out) == before
     assert len(load_samples(out)[1]) == 4

@@ -32,10 +32,11 @@ def told_by_import(study: Path, index: int) -> str:
     mask = study.parent / f"image_{index:04d}.png"
     Image.fromarray(np.zeros((32, 32), np.uint8)).save(mask)
     said = hdgan("annotate", "import", mask, "--study", study).stdout
-    before, after = f"{study / 'annotations'}: ", f". Next: hdgan features --study {study}\n"
-    assert said.startswith(before)
-    assert said.endswith(after)
-    return said.removeprefix(before).removesuffix(after)
+    before, after = f"{study / 'annotations'}: ", ". Next: "
+    told, _, then = said.partition(after)
+    assert told.startswith(before)
+    assert then == f"hdgan features --study {study}, then hdgan fit --redo --study {study}\n"
+    return told.removeprefix(before)
 
 
 def test_an_import_tells_how_many_of_the_picked_images_have_masks_by_now(study: Path) -> None:
@@ -53,5 +54,7 @@ def test_where_no_choice_of_these_samples_is_an_import_tells_how_many_images_hav
     first, *others = picked(study)
     lose_masks(study, others)
     shutil.rmtree(study / "annotations" / "pick")
+    replaced = f"1 replaced: label_{first:04d}.png"
+    assert told_by_import(study, first) == f"1 mask imported ({replaced}); 1 image has a mask"
     assert told_by_import(study, first) == "1 mask imported; 1 image has a mask"
     assert told_by_import(study, others[0]) == "1 mask imported; 2 images have masks"

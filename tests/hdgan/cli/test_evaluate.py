@@ -50,7 +50,7 @@ def test_names_of_classes_are_never_cut(tmp_path: Path) -> None:
     ("annotated", "said"),
     [
         (1, "1 for training, none for validation (no early stopping: the last epoch is kept), none for test (no"),
-        (5, "3 for training, none for validation (no early stopping: the last epoch is kept); share them out with"),
+        (2, "2 for training, none for validation (no early stopping: the last epoch is kept), none for test (no"),
     ],
 )
 def test_a_fit_on_few_images_works_and_says_what_it_goes_without(

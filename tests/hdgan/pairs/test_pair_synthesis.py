@@ -165,7 +165,7 @@ def test_a_finished_set_is_recognised_and_other_requests_are_refused(made, small
             synthesize(small_generator, ensemble, latents, out, **({"classes": CLASSES} | more))
         assert PairSet.open(made.path).table().equals(made.table())
 
-    refused("holds pair 3 already, and 3 are asked for", latents.subset([0, 1, 2]))
+    refused("holds 5 pairs already, and 3 are asked for", latents.subset([0, 1, 2]))
     refused("pair 1 .* was made with seed = 11, and now 12 is asked for; repeat", latents.subset([0, 2, 1, 3, 4]))
     again = dataclasses.replace(latents, psi=np.full_like(latents.psi, 0.7))
     refused(r"pair 0 .* was made with psi = 0\.2, and now 0\.7 is asked for; repeat .* --redo", again)

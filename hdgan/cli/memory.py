@@ -1,0 +1,92 @@
+"""The options that a verb was given in a study: they hold until others are given."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import typer
+from typer.core import TyperCommand
+
+from tiling.errors import InputError
+from tiling.files import read_json, write_json
+
+MEMORY = "options.json"
+_EITHER = ("mpp", "level", "power")  # ways to say the resolution of tiles: one that is given displaces the others
+_GIVEN = "hdgan.options.given"
+_OF_ONE_CALL = frozenset({"study", "redo", "quiet", "device", "root", "out", "checkpoint_seconds"})
+
+
+def remembered(root: Path, verb: Sequence[str], context: typer.Context) -> dict[str, Any]:
+    """What the options of a verb were set to last in the study at `root`, by parameter name."""
+    given = context.meta.get(_GIVEN, ())
+    displaced = _EITHER if any(f"--{name}" in given for name in _EITHER) else ()
+    return {name: value for name, value in _memory(root).get(" ".join(verb), {}).items() if name not in displaced}
+
+
+class RememberingCommand(TyperCommand):
+    """A verb whose options, once given, are those of the study; what is refused is not kept."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+        """Note which options are given, for the defaults of the others."""
+        ctx.meta[_GIVEN] = {word.partition("=")[0] for word in args}
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
+        """Run the verb."""
+        root, verb = Path(ctx.params["study"]), _verb(ctx)
+        given = {
+            name: _plain(value)
+            for name, value in ctx.params.items()
+            if name not in _OF_ONE_CALL and _is_given_option(self, ctx, name)
+        }
+        before = _memory(root)
+        kept = {name: value for name, value in before.get(verb, {}).items() if name in ctx.params}
+        kept = {name: value for name, value in kept.items() if not (name in _EITHER and given.keys() & set(_EITHER))}
+        after = {**before, verb: {**kept, **given}}
+        if root.exists():  # before the work, which may be killed
+            _keep(root, before, after)
+        try:
+            result = super().invoke(ctx)
+        except InputError:
+            if root.exists():
+                _keep(root, after, before)
+            raise
+        _keep(root, before, after)
+        return result
+
+
+def _memory(root: Path) -> dict[str, Any]:
+    return read_json(root / MEMORY) if (root / MEMORY).exists() else {}
+
+
+def _keep(root: Path, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+    """Write what is to be remembered, if it is anything new."""
+    if {verb: options for verb, options in after.items() if options} == dict(before):
+        return
+    with contextlib.suppress(OSError):  # a study that may only be read: what needs writing says so itself
+        if any(after.values()):
+            write_json(root / MEMORY, {verb: options for verb, options in after.items() if options})
+        else:
+            (root / MEMORY).unlink(missing_ok=True)
+
+
+def _verb(ctx: typer.Context) -> str:
+    """ "annotate pick": the names below the program's own."""
+    return ctx.command_path.partition(" ")[2]
+
+
+def _is_given_option(command: TyperCommand, ctx: typer.Context, name: str) -> bool:
+    options = {parameter.name for parameter in command.params if parameter.param_type_name == "option"}
+    source = ctx.get_parameter_source(name)
+    return name in options and source is not None and source.name == "COMMANDLINE"
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it; a path as it is from anywhere."""
+    if isinstance(value, Enum):
+        return value.value
+    return str(value.absolute()) if isinstance(value, Path) else value

@@ -1,0 +1,69 @@
+"""What an option was set to in a study holds until it is set to something else."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from command_line import files, hdgan
+from PIL import Image
+
+from tiling import TileSet
+from tiling.stage import read_record
+
+
+@pytest.fixture
+def slide(tmp_path: Path) -> Path:
+    pixels = np.random.default_rng(0).integers(90, 200, (256, 256, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "slide.png")
+    return tmp_path / "slide.png"
+
+
+def config(study: Path) -> dict[str, Any]:
+    return dict(read_record(study / "tiles")["config"])
+
+
+def test_options_that_are_left_out_stay_as_they_were_given(slide: Path, tmp_path: Path) -> None:
+    study = tmp_path / "a study"
+    hdgan("tile", slide, "--study", study, "--size", 64, "--overlap", 32, "--mpp-of", 0.5, "--mpp", 1)
+    made = config(study)
+    assert "nothing to do" in hdgan("tile", slide, "--study", study).stderr
+    hdgan("tile", slide, "--study", study, "--overlap", 0, "--redo")
+    assert config(study) == made | {"overlap": 0}
+    hdgan("tile", slide, "--study", study, "--redo", "--level", 0)  # one way to say the resolution displaces the other
+    assert config(study) == made | {"overlap": 0, "mpp": None}
+
+
+def test_what_is_refused_is_not_kept(slide: Path, tmp_path: Path) -> None:
+    study = tmp_path / "study"
+    hdgan("tile", slide, "--study", study, "--size", 5000, code=2)
+    assert not study.exists()
+    hdgan("tile", slide, "--study", study, "--size", 64)
+    before = files(study)
+    hdgan("tile", slide, "--study", study, "--size", 128, code=2)
+    hdgan("tile", slide, "--study", study, "--size", 0, code=2)
+    assert files(study).keys() == before.keys()
+    assert json.loads((study / "options.json").read_text()) == {"tile": {"size": 64}}
+
+
+def test_study_toml_goes_before_what_was_given_and_the_command_line_before_both(slide: Path, tmp_path: Path) -> None:
+    study = tmp_path / "study"
+    hdgan("tile", slide, "--study", study, "--size", 64)
+    (study / "study.toml").write_text("[tile]\nsize = 32\n")
+    hdgan("tile", slide, "--study", study, "--redo")
+    assert TileSet.open(study / "tiles")[0].size == 32
+    hdgan("tile", slide, "--study", study, "--redo", "--size", 16)
+    assert TileSet.open(study / "tiles")[0].size == 16
+
+
+def test_a_training_that_is_called_without_options_is_the_same_training(demo_study: Path, tmp_path: Path) -> None:
+    study = tmp_path / "study"
+    for folder in ("tiles", "slides"):
+        shutil.copytree(demo_study / folder, study / folder)
+    hdgan("train", "--study", study, "--preset", "tiny", "--kimg", 0.02)
+    assert json.loads((study / "options.json").read_text()) == {"train": {"preset": "tiny", "kimg": 0.02}}
+    assert "nothing to do" in hdgan("train", "--study", study).stderr

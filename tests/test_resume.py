@@ -187,7 +187,7 @@ def test_ctrl_c_in_training_leaves_a_checkpoint_to_go_on_from(demo_study: Path, 
     _wait_for_steps(study, training)
     training.send_signal(signal.SIGINT)
     assert training.wait() == 130
-    assert training.stderr.read().startswith(b"hdgan: stopped after step ")
+    assert b"\nhdgan: stopped after step " in training.stderr.read()
     assert list((study / "generator" / "checkpoints").glob("step-*.safetensors"))
     assert "half made" in hdgan("sample", "--study", study, code=2).stderr
     hdgan("train", "--study", study)

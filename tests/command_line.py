@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
 import subprocess
 import sys
 from pathlib import Path
+
+from hdgan.__main__ import main
+from tiling.progress import set_quiet
 
 HDGAN = [sys.executable, "-P", "-m", "hdgan"]
 
@@ -16,6 +21,23 @@ def hdgan(*arguments: object, code: int = 0, cwd: Path | None = None) -> subproc
     said = f"hdgan {' '.join(map(str, arguments))}\n{ended.stdout}\n{ended.stderr}"
     assert ended.returncode == code, f"exit code {ended.returncode}: {said}"
     return ended
+
+
+def hdgan_here(*arguments: object) -> tuple[int, str, str]:
+    """Run a command in this process, which has torch already: exit code, standard output, standard error."""
+    out, err = io.StringIO(), io.StringIO()
+    given, sys.argv = sys.argv, ["hdgan", *map(str, arguments)]
+    code: object = 0
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            main()
+    except SystemExit as end:
+        code = end.code or 0
+    finally:
+        sys.argv = given
+        set_quiet(False)
+    assert isinstance(code, int), code
+    return code, out.getvalue(), err.getvalue()
 
 
 def files(folder: Path) -> dict[str, tuple[int, str]]:

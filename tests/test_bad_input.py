@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import files, hdgan
+from command_line import files, hdgan, hdgan_here
 from PIL import Image
 
 from hdgan.annotations import write_geojson
@@ -18,10 +18,10 @@ from hdgan.labels import ClassList, LabelClass
 
 def refusal(*arguments: object) -> str:
     """The one line with which a command refuses."""
-    ended = hdgan(*arguments, code=2)
-    assert ended.stdout == ""
-    lines = ended.stderr.splitlines()
-    assert len(lines) == 1, ended.stderr
+    code, out, err = hdgan_here(*arguments)
+    assert (code, out) == (2, ""), f"hdgan {' '.join(map(str, arguments))}\n{out}\n{err}"
+    lines = err.splitlines()
+    assert len(lines) == 1, err
     assert lines[0].startswith("hdgan: ")
     return lines[0]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import operator
 import os
 import threading
@@ -21,9 +20,9 @@ from tiling.backends.base import Image
 from tiling.backends.image import ImageBackend
 from tiling.errors import InputError
 from tiling.files import replacing
-from tiling.resample import area_resample
 from tiling.slide import Slide, open_slide, slide_fingerprint
 from tiling.stage import RECORD, completed
+from tiling.tile_reading import read_tile
 from tiling.wording import counted, quoted
 
 MANIFEST = "manifest.parquet"
@@ -182,13 +181,8 @@ class TileSet:
         """
         row = self._row(index)
         slide = self._slide(row["slide"], row["fingerprint"])
-        x, y, size, level = (row[name] for name in ("x", "y", "size", "level"))
-        extent = size * row["scale"] / slide.levels[level].downsample
-        if abs(extent - size) < 0.5:
-            return slide.read(x=x, y=y, width=size, height=size, level=level)
-        side = math.ceil(extent - 1e-6)
-        source = slide.read(x=x, y=y, width=side, height=side, level=level)
-        return area_resample(lambda start, stop: source[start:stop], (extent, extent), (size, size))
+        place = {name: row[name] for name in ("x", "y", "size", "level", "scale")}
+        return read_tile(slide, **place)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return TileSet, (self.path, self._table, self.root)

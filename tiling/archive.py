@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 from tiling.backends import SUFFIXES
 from tiling.errors import InputError
 from tiling.files import remove, replacing, sweep_partials
-from tiling.folds import assign_folds, compile_pattern, patient_of
+from tiling.folds import PATIENT, Stratum, assign_folds, patients_of
 from tiling.grid import Edge
-from tiling.labels import Labels, LabelsOfSlides, labels_of
+from tiling.labels import Labels, LabelsOfSlides, labels_of, strata_of
 from tiling.ledger import counts, reasons, write_ledger
 from tiling.mpp import MppOf, mpp_by_slide, read_mpp
 from tiling.plan import TileSettings, plan_slide
@@ -89,9 +89,9 @@ def tile_archive(
     folds
         How many cross-validation folds; see :func:`tiling.folds.assign_folds`.
     patient
-        Regular expression that finds the patient in a file name, see :func:`tiling.folds.patient_of`.
+        Regular expression that finds the patient in a file name, see :func:`tiling.folds.patients_of`.
     labels
-        Stain, diagnosis and the like of slides, see :func:`tiling.labels.labels_of`.
+        Patient, stain, diagnosis and the like of slides, see :func:`tiling.labels.labels_of`.
     mpp_of
         Micrometres per level-0 px: a number for all slides that say none, or numbers by slide (path below the
         folder, file name, or file name without suffix), which go before what a slide says: a mapping, or a CSV file
@@ -116,10 +116,10 @@ def tile_archive(
     )
     out = Path(out)
     archive = _find_slides(slides, out)
-    pattern = None if patient is None else compile_pattern(patient, option="patient")
-    patients = {name: patient_of(name, pattern) for name in archive.names}
-    slide_labels = labels_of(archive.names, labels, reserved=COLUMNS.names)
-    known_mpp = read_mpp(mpp_of)
+    slide_labels = labels_of(archive.names, labels, reserved=set(COLUMNS.names) - {PATIENT})
+    patients = patients_of(archive.names, pattern=patient, labels=slide_labels)
+    slide_labels.pop(PATIENT, None)
+    known_mpp = read_mpp(mpp_of, archive.names)
     mpps = mpp_by_slide(known_mpp, archive.names)
     part_of = _parts(archive, mpps, out / _PARTS)
     if not redo:
@@ -307,11 +307,13 @@ def _write_results(
     seed: int,
 ) -> pa.Table:
     """Put the parts together: the manifest, which is returned, and the ledger."""
-    tiles_of: dict[str, int] = {}
+    strata = strata_of(labels, archive.names, None)
+    tiles_of: dict[str, dict[Stratum, int]] = {}
     for entry in entries:
         if entry.row["tiles"]:
-            patient = patients[entry.row["slide"]]
-            tiles_of[patient] = tiles_of.get(patient, 0) + entry.row["tiles"]
+            slide = entry.row["slide"]
+            of_stratum = tiles_of.setdefault(patients[slide], {})
+            of_stratum[strata[slide]] = of_stratum.get(strata[slide], 0) + entry.row["tiles"]
     fold_of = assign_folds(tiles_of, folds=folds, seed=seed)
     table = pa.concat_tables([entry.tiles for entry in entries])
     names = table["slide"].to_pylist()

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-import heapq
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
 import numpy as np
+import numpy.typing as npt
 
 from tiling.errors import InputError
+from tiling.wording import counted, first_few
+
+PATIENT = "patient"
+"""The label that tells whose slide it is."""
+
+Stratum = tuple[str | None, ...]
+"""What a slide is of every label that folds are stratified by; None where nobody knows."""
+
+_MOST_ROUNDS = 20  # of moving patients; two or three suffice
 
 
 def compile_pattern(pattern: str, *, option: str) -> re.Pattern[str]:
@@ -56,16 +65,60 @@ def patient_of(slide: str, pattern: re.Pattern[str] | None = None) -> str:
     return patient
 
 
-def assign_folds(tiles_of: Mapping[str, int], *, folds: int, seed: int = 0) -> dict[str, int]:
-    """Share patients out to folds of about equally many tiles.
+def patients_of(
+    slides: Sequence[str], *, pattern: str | None, labels: Mapping[str, Mapping[str, str | None]]
+) -> dict[str, str]:
+    """The patient of every slide, by a pattern, by a label, or by the slide itself.
 
-    The patient with the most tiles goes first, each to the fold with the fewest so far; the seed decides between
-    equals. With fewer patients than folds the last folds stay empty; a single patient is in fold 0.
+    Parameters
+    ----------
+    slides
+        Paths relative to the archive.
+    pattern
+        See :func:`patient_of`.
+    labels
+        As :func:`tiling.labels.labels_of` gives them; the label `patient`, if there is one, tells whose slides.
+
+    Raises
+    ------
+    InputError
+        If the pattern is none or does not match, if there are both a pattern and a label, or if the label does not
+        tell every slide's patient: a guess could put one patient into two folds.
+    """
+    told = labels.get(PATIENT)
+    if told is None:
+        compiled = None if pattern is None else compile_pattern(pattern, option=PATIENT)
+        return {slide: patient_of(slide, compiled) for slide in slides}
+    if pattern is not None:
+        raise InputError(
+            f"the labels tell the patients, and so does patient {pattern!r}: give that option or the column, not both"
+        )
+    known = {slide: patient for slide in slides if (patient := told.get(slide))}
+    if lacking := [slide for slide in slides if slide not in known]:
+        raise InputError(
+            f"the labels do not tell the patient of {counted(len(lacking), 'slide')}: {first_few(lacking)}; add rows "
+            "with a `patient` for these, as a guess could put one patient into two folds"
+        )
+    return known
+
+
+def assign_folds(tiles_of: Mapping[str, Mapping[Stratum, int]], *, folds: int, seed: int = 0) -> dict[str, int]:
+    """Share patients out to folds of about equally many tiles, with about the same mix of every label's values.
+
+    Every value of a label is balanced by itself, as in iterative stratification [1]_, since combinations of values soon
+    have a single patient; and so are all tiles together, which count as much as the values do. Patients go to folds
+    whole and one after the other, as in scikit-learn's `StratifiedGroupKFold`: first those who hold the largest part
+    of something. Each goes to the fold that gains a value which it had none of, and of these to the one where the
+    squares of the folds' shares of tiles grow least; then, as long as that betters it by the same measure, to another.
+    So the patients of a value that only a few have are all in different folds. The seed decides between equals.
+    Without values this is: the patient with the most tiles first, each to the fold with the fewest so far.
+
+    With fewer patients than folds the last folds stay empty; a single patient is in fold 0.
 
     Parameters
     ----------
     tiles_of
-        How many tiles each patient has.
+        How many tiles each patient has of each stratum. All strata have the same labels, in the same order.
     folds
         How many folds there are.
     seed
@@ -75,15 +128,90 @@ def assign_folds(tiles_of: Mapping[str, int], *, folds: int, seed: int = 0) -> d
     -------
     dict
         Each patient's fold, 0 to `folds - 1`.
+
+    References
+    ----------
+    .. [1] K. Sechidis, G. Tsoumakas, I. Vlahavas, "On the Stratification of Multi-Label Data", ECML PKDD 2011,
+       section 3.2.
+
+    Examples
+    --------
+    >>> tiles_of = {"a": {("PAS",): 4}, "b": {("PAS",): 3}, "c": {("PASM",): 2}, "d": {("PASM",): 1}}
+    >>> fold_of = assign_folds(tiles_of, folds=2)
+    >>> fold_of["a"] == fold_of["d"] != fold_of["b"] == fold_of["c"]
+    True
     """
     if folds < 1:
         raise InputError(f"there is at least 1 fold, not {folds}")
     patients = sorted(tiles_of)
     shuffled = [patients[i] for i in np.random.default_rng(seed).permutation(len(patients))]
-    filled = [(0, 0, fold) for fold in range(folds)]  # tiles, patients, fold
-    chosen = {}
-    for patient in sorted(shuffled, key=lambda p: -tiles_of[p]):
-        tiles, members, fold = heapq.heappop(filled)
-        chosen[patient] = fold
-        heapq.heappush(filled, (tiles + tiles_of[patient], members + 1, fold))
-    return chosen
+    sharing = _Sharing(_tiles_by_value([tiles_of[patient] for patient in shuffled]), folds)
+    for patient in sharing.order:
+        sharing.put(patient)
+    for _ in range(_MOST_ROUNDS):
+        moved = [patient for patient in sharing.order if sharing.move(patient)]
+        if not moved:
+            break
+    return {patient: int(sharing.fold_of[i]) for i, patient in enumerate(shuffled)}
+
+
+def _tiles_by_value(of_patients: Sequence[Mapping[Stratum, int]]) -> npt.NDArray[np.int64]:
+    """Tiles of every patient (rows): of every known value of every label, and, in the last column, of all."""
+    strata = {stratum for tiles in of_patients for stratum in tiles}
+    values = sorted({(i, value) for stratum in strata for i, value in enumerate(stratum) if value is not None})
+    columns = {value: column for column, value in enumerate(values)}
+    table = np.zeros((len(of_patients), len(values) + 1), np.int64)
+    for row, of_stratum in zip(table, of_patients, strict=True):
+        for stratum, tiles in of_stratum.items():
+            row[-1] += tiles
+            for i, value in enumerate(stratum):
+                if value is not None:
+                    row[columns[i, value]] += tiles
+    return table
+
+
+class _Sharing:
+    """Patients, by number, on their way to folds.
+
+    `tiles` is (patients, values + 1) int64, the last column all tiles; `order` the patients as they are to be put.
+    """
+
+    def __init__(self, tiles: npt.NDArray[np.int64], folds: int) -> None:
+        values = tiles.shape[1] - 1
+        weights = np.append(np.ones(values), max(1, values))
+        self._tiles, self._has = tiles[:, -1], tiles > 0
+        self._shares = tiles / np.maximum(tiles.sum(axis=0), 1) * np.sqrt(weights)
+        self._filled = np.zeros((folds, values + 1))  # with shares
+        self._with = np.zeros((folds, values + 1), np.int64)  # patients with such tiles
+        self._sums = np.zeros((folds, 2), np.int64)  # tiles, patients
+        self.fold_of = np.full(len(tiles), -1)
+        self.order = np.argsort(-np.round(np.linalg.norm(self._shares, axis=1), 12), kind="stable").tolist()
+
+    def put(self, patient: int) -> None:
+        """Put a patient into the fold that needs what they bring most."""
+        new, growth = self._judged(patient)
+        self._add(patient, int(np.lexsort((self._sums[:, 1], self._sums[:, 0], growth, -new))[0]))
+
+    def move(self, patient: int) -> bool:
+        """Move a patient to a better fold, if there is one; tells whether there was."""
+        here = int(self.fold_of[patient])
+        self._add(patient, here, sign=-1)
+        new, growth = self._judged(patient)
+        best = int(np.lexsort((growth, -new))[0])
+        better = bool((-new[best], growth[best]) < (-new[here], growth[here]))
+        self._add(patient, best if better else here)
+        return better
+
+    def _judged(self, patient: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+        """For every fold: how many values would be new to it, and how its square would grow, but for a constant.
+
+        Rounded, so that folds that are equal are so on every machine.
+        """
+        new = np.sum((self._with == 0) & self._has[patient], axis=1)
+        return new, np.round(self._filled @ self._shares[patient], 12)
+
+    def _add(self, patient: int, fold: int, *, sign: int = 1) -> None:
+        self._filled[fold] += sign * self._shares[patient]
+        self._with[fold] += sign * self._has[patient]
+        self._sums[fold] += (sign * int(self._tiles[patient]), sign)
+        self.fold_of[patient] = fold

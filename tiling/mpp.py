@@ -8,48 +8,66 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tiling.errors import InputError
-from tiling.slide_table import names_of, read_slide_table
+from tiling.slide_table import meant_slides, read_slide_table
 
+MPP = "mpp"  # the column that holds it
 MppOf = float | Mapping[str, float] | str | os.PathLike[str]
 
 
-def read_mpp(mpp_of: MppOf | None) -> float | dict[str, float] | None:
-    """What :func:`tiling.tile_archive` was given as `mpp_of`, with numbers in place of a table.
+def read_mpp(mpp_of: MppOf | None, slides: Sequence[str]) -> float | dict[str, float] | None:
+    """What :func:`tiling.tile_archive` was given as `mpp_of`, with numbers by slide in place of a table or of names.
+
+    A slide whose cell of the table is empty has none. Rows of no slide are told in a note.
 
     Raises
     ------
     InputError
-        If the table cannot be read or has no column `mpp`, or if a value is no positive number.
+        If the table cannot be read, has no column `mpp`, contradicts itself or names none of the slides; if a mapping
+        names a slide that there is not; if a name means several slides; or if a value is no positive number.
     """
     if isinstance(mpp_of, str | os.PathLike):
-        columns, rows = read_slide_table(Path(mpp_of))
-        if "mpp" not in columns:
-            raise InputError(f"{mpp_of} has no column `mpp`; its columns are: slide, {', '.join(columns)}")
-        return {name: _number(row["mpp"], f"mpp of {name} in {mpp_of}") for name, row in rows.items()}
-    if isinstance(mpp_of, Mapping):
-        return {name: _number(value, f"mpp_of {name}") for name, value in mpp_of.items()}
-    return None if mpp_of is None else _number(mpp_of, "mpp_of every slide")
+        return _from_table(Path(mpp_of), slides)
+    if not isinstance(mpp_of, Mapping):
+        return None if mpp_of is None else _number(mpp_of, "mpp_of every slide")
+    slide_of = meant_slides(mpp_of, slides, where="mpp_of")
+    _refuse_strange([name for name in mpp_of if name not in slide_of], slides)
+    by_slide: dict[str, float] = {}
+    for name, slide in slide_of.items():
+        number = _number(mpp_of[name], f"mpp_of {name}")
+        if by_slide.setdefault(slide, number) != number:
+            raise InputError(f"mpp_of says two things of {slide}: {by_slide[slide]:g} and {number:g}; keep one of them")
+    return by_slide
 
 
 def mpp_by_slide(mpp_of: float | Mapping[str, float] | None, slides: Sequence[str]) -> dict[str, tuple[float, bool]]:
     """For every slide of which the user knows it: micrometres per pixel, and whether it goes before the slide's own.
 
-    Raises
-    ------
-    InputError
-        If a slide is named that there is not.
+    `mpp_of` is what :func:`read_mpp` gives.
     """
-    if not isinstance(mpp_of, Mapping):
-        return {} if mpp_of is None else dict.fromkeys(slides, (mpp_of, False))
-    called = {slide: next((name for name in names_of(slide) if name in mpp_of), None) for slide in slides}
-    if strange := sorted(set(mpp_of) - {name for slide in slides for name in names_of(slide)}):
-        raise InputError(f"mpp_of names {strange[0]!r}, which is no slide of {len(slides)}")
-    return {slide: (mpp_of[name], True) for slide, name in called.items() if name is not None}
+    if isinstance(mpp_of, Mapping):
+        return {slide: (value, True) for slide, value in mpp_of.items()}
+    return {} if mpp_of is None else dict.fromkeys(slides, (mpp_of, False))
+
+
+def _from_table(path: Path, slides: Sequence[str]) -> dict[str, float]:
+    table = read_slide_table(path)
+    if MPP not in table.columns:
+        raise InputError(f"{path} has no column `mpp`; its columns are: {', '.join(['slide', *table.columns])}")
+    rows = table.by_slide(slides)
+    if not rows:
+        _refuse_strange([name for _, name, _ in table.rows], slides)
+    return {slide: _number(row[MPP], f"mpp of {slide} in {path}") for slide, row in rows.items() if MPP in row}
+
+
+def _refuse_strange(names: Sequence[str], slides: Sequence[str]) -> None:
+    if names:
+        raise InputError(f"mpp_of names {sorted(names)[0]!r}, which is no slide of {len(slides)}")
 
 
 def _number(value: float | str, what: str) -> float:
+    """A number, with a point or with the decimal comma that spreadsheets write in many countries."""
     try:
-        number = float(value)
+        number = float(value.replace(",", ".") if isinstance(value, str) else value)
     except ValueError:
         number = math.nan
     if not 0 < number < math.inf:

@@ -89,14 +89,15 @@ class PublicNames:
         root
             The archive, whose place is always taken out.
         """
-        for place in sorted({str(root), str(root.resolve())}, key=len, reverse=True):
+        places = sorted({str(root), str(root.resolve())}, key=len, reverse=True)
+        for place in places:
             text = re.sub(rf"(?<![\w/.-]){_any_form(place)}{re.escape(os.sep)}", "", text)
         if self.key is None:
             return text
         public = self.slide(name)
         told = sorted(_parts(name), key=len, reverse=True)
         text = re.sub("|".join(map(_as_word, told)), public, text)
-        return re.sub("|".join(_any_form(str(place)) for place in (root, root.resolve())), "...", text)
+        return re.sub(rf"(?<![\w/.-])(?:{'|'.join(map(_any_form, places))})(?![\w-])", "...", text)
 
     def scrubber(self, root: Path) -> Callable[[str, str], str]:
         """:meth:`scrub` for the slides of an archive: (text, slide's name) to text."""

@@ -144,7 +144,7 @@ def test_resolutions_come_from_a_table_too(png, tmp_path):
     tile_archive(tmp_path / "archive", tmp_path / "tiles", size=64, mpp=0.5, mpp_of=table)
     assert {name: row["mpp"] for name, row in ledger(tmp_path / "tiles").items()} == {"a.png": 0.5, "b.png": 0.25}
     for text, said in (
-        ("slide,mpp\na,fine\n", r"mpp of a in .*mpp.csv is a positive number .*, not fine"),
+        ("slide,mpp\na,fine\n", r"mpp of a.png in .*mpp.csv is a positive number .*, not fine"),
         ("slide,resolution\na,0.5\n", "no column `mpp`; its columns are: slide, resolution"),
         ("slide,mpp\nc,0.5\n", "mpp_of names 'c', which is no slide of 2"),
     ):

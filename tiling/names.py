@@ -74,7 +74,7 @@ class PublicNames:
         """What a patient is called."""
         return name if self.key is None else _kept(self.patients, self._hash("patient", name), name)
 
-    def scrub(self, text: str, name: str, root: Path) -> str:
+    def scrub(self, text: str, name: str, *places: Path) -> str:
         """Take out of a message what must not be told about a slide.
 
         Parameters
@@ -86,22 +86,22 @@ class PublicNames:
             with and without suffix, and of the folders' names: wherever they stand as words of their own, as they are
             or as Python, JSON or an address would write them. Names of one letter, or of up to three digits, are
             replaced only beside a slash or a quotation mark: elsewhere they are ordinary numbers and words.
-        root
-            The archive, whose place is always taken out.
+        places
+            The archive, and other folders that messages may name. They are always taken out.
         """
-        places = sorted({str(root), str(root.resolve())}, key=len, reverse=True)
-        for place in places:
-            text = re.sub(rf"(?<![\w/.-]){_any_form(place)}{re.escape(os.sep)}", "", text)
+        written = sorted({str(each) for place in places for each in (place, place.resolve())}, key=len, reverse=True)
+        for place in written:
+            text = re.sub(rf"(?<![\w.-]){_any_form(place)}{re.escape(os.sep)}", "", text)
         if self.key is None:
             return text
         public = self.slide(name)
         told = sorted(_parts(name), key=len, reverse=True)
         text = re.sub("|".join(map(_as_word, told)), public, text)
-        return re.sub(rf"(?<![\w/.-])(?:{'|'.join(map(_any_form, places))})(?![\w-])", "...", text)
+        return re.sub(rf"(?<![\w.-])(?:{'|'.join(map(_any_form, written))})(?![\w-])", "...", text)
 
-    def scrubber(self, root: Path) -> Callable[[str, str], str]:
+    def scrubber(self, *places: Path) -> Callable[[str, str], str]:
         """:meth:`scrub` for the slides of an archive: (text, slide's name) to text."""
-        return lambda text, name: self.scrub(text, name, root)
+        return lambda text, name: self.scrub(text, name, *places)
 
     def told_root(self, root: Path) -> Path | None:
         """The archive's place as the manifest may tell it."""

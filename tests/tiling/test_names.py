@@ -139,6 +139,17 @@ def test_an_archive_behind_a_link_is_taken_out_by_both_of_its_places(folders):
         assert told == f"{names.slide('Ada.svs')} is {names.slide('Ada.svs')}, not {archive}2/Bo.svs"
 
 
+def test_other_places_are_taken_out_too(folders):
+    archive, here, there = folders
+    names = PublicNames.of(here, anonymise=True)
+    public = names.slide("ward/Ada.svs")
+    told = names.scrubber(archive, there)(
+        f"{there}/ward/Ada.geojson is empty, {archive}/ward/Ada.svs is not", "ward/Ada.svs"
+    )
+    assert told == f"{public}.geojson is empty, {public} is not"
+    assert names.scrub(f"file://{archive}/ward/Ada.svs", "ward/Ada.svs", archive) == f"file://{public}"
+
+
 def test_a_folder_that_was_handed_on_without_its_names_says_so(tmp_path):
     said = r"is anonymised, and names.json, .* is not there: its tiles can be read where it was made, or if they were"
     with pytest.raises(InputError, match=said):

@@ -17,6 +17,14 @@ from skimage.measure import label as connected_components
 Ring = npt.NDArray[np.float64]
 Polygon = list[Ring]
 
+_BAND = 1 << 22  # px that are decided on at once, at 17 bytes each
+
+
+def bounds(rings: Sequence[Ring]) -> tuple[Ring, Ring]:
+    """The least and the greatest x, y of some rings, (2,) float64 each."""
+    points = np.concatenate(rings)
+    return points.min(axis=0), points.max(axis=0)
+
 
 def paint(labels: npt.NDArray[np.uint8], rings: Sequence[Ring], value: int) -> None:
     """Set the pixels inside a polygon, in place.
@@ -32,30 +40,33 @@ def paint(labels: npt.NDArray[np.uint8], rings: Sequence[Ring], value: int) -> N
     value
         What the pixels become.
     """
-    points = np.concatenate(rings)
-    left, top = np.clip(np.floor(points.min(axis=0)), 0, labels.shape[::-1]).astype(int)
-    right, bottom = np.clip(np.ceil(points.max(axis=0)), 0, labels.shape[::-1]).astype(int)
+    least, most = bounds(rings)
+    left, top = np.clip(np.floor(least), 0, labels.shape[::-1]).astype(int)
+    right, bottom = np.clip(np.ceil(most), 0, labels.shape[::-1]).astype(int)
     box = labels[top:bottom, left:right]
     if box.size:
-        box[_inside([ring - (left, top) for ring in rings], (bottom - top, right - left))] = value
+        start = np.concatenate(rings) - (left, top)
+        end = np.concatenate([np.roll(ring, -1, axis=0) for ring in rings]) - (left, top)
+        rows = max(1, _BAND // box.shape[1])  # at a time, so that memory stays bounded
+        for first in range(0, len(box), rows):
+            band = box[first : first + rows]
+            band[_inside(start, end, first, band.shape)] = value
 
 
-def _inside(rings: Sequence[Ring], shape: tuple[int, int]) -> npt.NDArray[np.bool_]:
-    """(height, width) bool: the pixels whose centre the rings enclose."""
+def _inside(start: Ring, end: Ring, row: int, shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
+    """(height, width) bool: the pixels, from a row on, whose centre the edges from `start` to `end` enclose."""
     height, width = shape
-    start = np.concatenate(rings)
-    end = np.concatenate([np.roll(ring, -1, axis=0) for ring in rings])
     upper = np.where(start[:, 1:] <= end[:, 1:], start, end)
     lower = np.where(start[:, 1:] <= end[:, 1:], end, start)
     # An edge crosses the rows whose centre lies in [upper y, lower y): half-open, so that a vertex counts once.
-    first = np.clip(np.ceil(upper[:, 1] - 0.5), 0, height).astype(np.int64)
-    count = np.clip(np.ceil(lower[:, 1] - 0.5), 0, height).astype(np.int64) - first
+    first = np.clip(np.ceil(upper[:, 1] - 0.5), row, row + height).astype(np.int64)
+    count = np.clip(np.ceil(lower[:, 1] - 0.5), row, row + height).astype(np.int64) - first
     edge = np.repeat(np.arange(len(count)), count)
-    row = np.arange(len(edge)) - np.repeat(np.cumsum(count) - count, count) + first[edge]
-    down = (row + 0.5 - upper[edge, 1]) / (lower[edge, 1] - upper[edge, 1])
+    crossed = np.arange(len(edge)) - np.repeat(np.cumsum(count) - count, count) + first[edge]
+    down = (crossed + 0.5 - upper[edge, 1]) / (lower[edge, 1] - upper[edge, 1])
     x = upper[edge, 0] + down * (lower[edge, 0] - upper[edge, 0])
     column = np.clip(np.ceil(x - 0.5), 0, width).astype(np.int64)
-    crossings = np.bincount(row * (width + 1) + column, minlength=height * (width + 1))
+    crossings = np.bincount((crossed - row) * (width + 1) + column, minlength=height * (width + 1))
     parity: npt.NDArray[np.bool_] = np.cumsum(crossings.reshape(height, width + 1), axis=1)[:, :width] % 2 == 1
     return parity
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tiling.errors import InputError
-from tiling.regions.polygons import Polygon, bounds, paint
+from tiling.regions.polygons import Pair, bounds, paint
 from tiling.regions.region import Region
 
 Mask = npt.NDArray[np.bool_]
@@ -83,30 +83,25 @@ def paint_region(
     *,
     x: float = 0.0,
     y: float = 0.0,
-    downsample: float | tuple[float, float] = 1.0,
+    downsample: float | Pair = 1.0,
 ) -> None:
     """Set the pixels of a window (h, w) uint8 that are in a region, in place; see :func:`rasterise`.
 
     `downsample` is one number, or one across and one down.
     """
-    if not np.all(np.asarray(downsample) > 0):
+    across, down = downsample if isinstance(downsample, tuple) else (downsample, downsample)
+    if not (across > 0 and down > 0):
         raise InputError(f"downsample must be positive, not {downsample}")
-    polygons = [_moved(polygon, (x, y), downsample) for polygon in region.polygons]
-    if not region.cut:
-        for polygon in polygons:
-            paint(labels, polygon, value)
-        return
-    for polygon in polygons:
-        least, most = bounds(polygon)
+    for polygon in region.polygons:
+        if not region.cut:
+            paint(labels, polygon, value, origin=(x, y), downsample=(across, down))
+            continue
+        least, most = ((corner - (x, y)) / (across, down) for corner in bounds(polygon))
         left, top = np.clip(np.floor(least), 0, labels.shape[::-1]).astype(int)
         right, bottom = np.clip(np.ceil(most), 0, labels.shape[::-1]).astype(int)
         box = labels[top:bottom, left:right]
-        inside = np.zeros(box.shape, np.uint8)
-        paint(inside, _moved(polygon, (left, top), 1.0), 1)
+        inside, origin = np.zeros(box.shape, np.uint8), (x + left * across, y + top * down)
+        paint(inside, polygon, 1, origin=origin, downsample=(across, down))
         for hole in region.cut:
-            paint(inside, _moved(_moved(hole, (x, y), downsample), (left, top), 1.0), 0)
+            paint(inside, hole, 0, origin=origin, downsample=(across, down))
         box[inside == 1] = value
-
-
-def _moved(polygon: Polygon, origin: tuple[float, float], downsample: float | tuple[float, float]) -> Polygon:
-    return [(ring - origin) / downsample for ring in polygon]

@@ -1,7 +1,7 @@
 """What an expert drew on slides, as polygons of named classes: read from any tool's files, rasterised, compared."""
 
 from tiling.regions.geojson import read_geojson, regions_to_geojson
-from tiling.regions.lookup import regions_file, regions_of
+from tiling.regions.lookup import regions_file
 from tiling.regions.object_masks import ObjectMaskName, read_object_mask
 from tiling.regions.polygons import Polygon, Ring, bounds, outline, paint
 from tiling.regions.raster import paint_region, rasterise, region_mask
@@ -28,7 +28,6 @@ __all__ = [
     "read_regions",
     "region_mask",
     "regions_file",
-    "regions_of",
     "regions_to_geojson",
     "touching",
 ]

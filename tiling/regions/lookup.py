@@ -7,8 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from tiling.errors import InputError
 from tiling.regions.object_masks import ObjectMaskName
-from tiling.regions.region import Region
-from tiling.regions.registry import format_of, read_regions
+from tiling.regions.registry import format_of
 from tiling.slide_table import names_of
 
 
@@ -20,9 +19,10 @@ def regions_file(slide: str, folder_or_file: Path) -> list[Path]:
     slide
         Its path below the archive, POSIX: `a/b.svs`.
     folder_or_file
-        A folder of annotation files, or one such file. Files that are named after the path are asked for first:
-        `a/b.svs.geojson`, `a/b.geojson`; then after the slide's name: `b.svs.geojson`, `b.geojson`. So for every known
-        suffix, in any case, and QuPath's masks of objects: `b.svs_Glomerulus_(1.00,8,16,300,260)-mask.png`.
+        A folder of annotation files; or one such file, which is the slide's whatever its name: the caller answers for
+        that. In a folder, files that are named after the path are asked for first: `a/b.svs.geojson`, `a/b.geojson`;
+        then those after the slide's own name: `b.svs.geojson`, `b.geojson`. So for every known suffix, in any case,
+        and QuPath's masks of objects: `b.svs_Glomerulus_(1.00,8,16,300,260)-mask.png`.
 
     Returns
     -------
@@ -37,16 +37,11 @@ def regions_file(slide: str, folder_or_file: Path) -> list[Path]:
     if not folder_or_file.is_dir():
         if not folder_or_file.exists():
             raise InputError(f"no such file or folder: {folder_or_file}")
-        return [folder_or_file] if _is_of(folder_or_file, slide) else []
+        return [folder_or_file]
     for folder in dict.fromkeys((folder_or_file / PurePosixPath(slide).parent, folder_or_file)):
         if found := _in_folder(folder, slide):
             return found
     return []
-
-
-def regions_of(slide: str, folder_or_file: Path, *, shape: tuple[int, int] | None = None) -> list[Region]:
-    """The regions in all the annotation files of a slide: :func:`regions_file`, each read by :func:`read_regions`."""
-    return [region for path in regions_file(slide, folder_or_file) for region in read_regions(path, shape=shape)]
 
 
 def _in_folder(folder: Path, slide: str) -> list[Path]:

@@ -56,7 +56,8 @@ def region_mask(regions: Iterable[Region], *, width: int, height: int, max_size:
     Parameters
     ----------
     regions
-        What of them lies outside the slide is cut off.
+        What of them lies outside the slide is cut off. One that reaches the centre of no pixel of the picture is not in
+        it.
     width, height
         Size of the slide, level-0 px.
     max_size

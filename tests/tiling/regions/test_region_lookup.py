@@ -22,8 +22,13 @@ def touch(folder: Path, *names: str) -> list[Path]:
 def test_a_file_may_be_named_after_the_path_the_name_or_the_stem_of_a_slide(tmp_path: Path, name: str) -> None:
     touch(tmp_path, "other.geojson", "bb.geojson", "b.svs.txt", "b.png", "c/b.geojson", "b.svs")
     assert regions_file("a/b.svs", tmp_path) == []
-    assert regions_file("a/b.svs", *touch(tmp_path, name)) == [tmp_path / name]
+    touch(tmp_path, name)
     assert regions_file("a/b.svs", tmp_path) == [tmp_path / name]
+
+
+def test_a_file_that_is_given_itself_is_the_slides_whatever_its_name(tmp_path: Path) -> None:
+    (file,) = touch(tmp_path, "drawn.geojson")
+    assert regions_file("a/b.svs", file) == [file]
 
 
 def test_all_the_masks_of_a_slides_objects_are_its_files(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 No torch here: annotating needs a light installation only.
 """
 
+from hdgan.annotations.drawn import label_map, read_object_masks
 from hdgan.annotations.exchange import (
     check_classes,
     check_samples,
@@ -28,6 +29,7 @@ __all__ = [
     "encode_indexed_png",
     "export_images",
     "import_masks",
+    "label_map",
     "load_masks",
     "mask_indices",
     "pick",
@@ -36,6 +38,7 @@ __all__ = [
     "read_geojson",
     "read_indexed_png",
     "read_mask",
+    "read_object_masks",
     "set_classes",
     "stored_masks",
     "to_geojson",

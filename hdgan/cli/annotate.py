@@ -82,7 +82,8 @@ def export(
 @app.command("import")
 def import_(
     source: Annotated[
-        Path, typer.Argument(help="Folder of masks (or one): indexed PNG, QuPath GeoJSON, labelme, ImageScope.")
+        Path,
+        typer.Argument(help="Folder of masks (or one): PNG, QuPath's GeoJSON or object masks, labelme, ImageScope."),
     ],
     study: StudyOption = DEFAULT_STUDY,
     classes: Annotated[
@@ -95,9 +96,9 @@ def import_(
     Example: hdgan annotate import from-the-expert --study kidney
     """
     from hdgan.annotations import import_masks
-    from hdgan.pictures import open_png
     from hdgan.samples import image_path
     from hdgan.state import again, outdated
+    from tiling.png import open_png
 
     place = Study(study)
     with open_png(image_path(place.require_samples(), 0)) as first:

@@ -20,7 +20,7 @@ from tiling.masks import SlideMask
 from tiling.picture import overview, write_overview
 from tiling.plan import SlidePlan, plan_slide
 from tiling.quality import blur_score
-from tiling.regions import read_regions, region_mask
+from tiling.regions import Region, format_of, read_regions, region_mask
 from tiling.settings import TileSettings
 from tiling.slide import Slide, open_slide
 from tiling.store import ArrayPlan, begin_array, plan_array, write_tiles
@@ -29,9 +29,6 @@ from tiling.tileset import COLUMNS
 from tiling.traces import without_places
 
 _PIXELS_PER_TASK = 1 << 30  # of tiles: a slide with more is shared by several workers
-MASK_SUFFIXES = frozenset({".png", ".tif", ".tiff"})
-"""Of pictures that say where the tissue of a slide is."""
-
 _MASK_SIZE = 4096  # px, longest side, of a mask that regions are painted on
 
 
@@ -214,18 +211,29 @@ def _facts(slide: Slide, mpp: float | None) -> dict[str, Any]:
 
 
 def _plan(slide: Slide, job: SlideJob, orders: Orders, mpp: float | None) -> SlidePlan:
-    annotations = [region for path in job.annotations for region in read_regions(path)]
-    tissue = None if job.tissue is None else _given_tissue(slide, job.tissue)
+    annotations = _regions(slide, job.annotations)
+    tissue = None if job.tissue is None else _given_tissue(slide, job)
     return plan_slide(slide, orders.settings, name=job.name, mpp=mpp, tissue=tissue, annotations=annotations)
 
 
-def _given_tissue(slide: Slide, files: Sequence[Path]) -> SlideMask:
-    """Where somebody says that the tissue is: a mask picture, or regions."""
+def _regions(slide: Slide, files: Sequence[Path]) -> list[Region]:
     width, height = slide.dimensions
-    if len(files) == 1 and files[0].suffix.lower() in MASK_SUFFIXES:
-        return SlideMask.from_image(files[0], width=width, height=height)
-    regions = [region for path in files for region in read_regions(path)]
-    return SlideMask(region_mask(regions, width=width, height=height, max_size=_MASK_SIZE), width, height)
+    return [region for path in files for region in read_regions(path, shape=(height, width))]
+
+
+def _given_tissue(slide: Slide, job: SlideJob) -> SlideMask:
+    """Where somebody says that the tissue is: a picture, or regions."""
+    width, height = slide.dimensions
+    if not job.tissue:
+        raise InputError(
+            f"nothing says where the tissue of {job.name} is: add a mask or annotations named after it to the folder "
+            "given as tissue_from (--tissue-from)"
+        )
+    if len(job.tissue) == 1 and format_of(job.tissue[0]) is None:
+        return SlideMask.from_image(job.tissue[0], width=width, height=height)
+    return SlideMask(
+        region_mask(_regions(slide, job.tissue), width=width, height=height, max_size=_MASK_SIZE), width, height
+    )
 
 
 def _array(slide: Slide, orders: Orders, grid: Grid, level: int) -> ArrayPlan | None:

@@ -15,12 +15,13 @@ from tiling.discovery import slides_in
 from tiling.errors import InputError
 from tiling.files import fingerprint
 from tiling.fingerprint import slide_fingerprint
-from tiling.job import MASK_SUFFIXES, SlideJob
+from tiling.job import SlideJob
 from tiling.names import PublicNames
 from tiling.progress import track
 from tiling.regions import regions_file
 from tiling.wording import first_few
 
+_MASK_SUFFIXES = (".png", ".tif", ".tiff")  # of pictures that say where the tissue of a slide is
 _READERS = 8  # fingerprints wait for disks, not for cores
 
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
@@ -96,6 +97,11 @@ def jobs_of(
     for place in (annotations, tissue):
         if place is not None and not place.exists():
             raise InputError(f"no such file or folder of annotations: {place}")
+        if place is not None and place.is_file() and len(archive.names) > 1:
+            raise InputError(
+                f"{place} is one file, and there are {len(archive.names)} slides; put a file for each, named after it, "
+                "into a folder and give that"
+            )
     jobs = []
     for name, mark in archive.fingerprints.items():
         regions = () if annotations is None else tuple(regions_file(name, annotations))
@@ -125,7 +131,7 @@ def _tissue_files(slide: str, place: Path) -> tuple[Path, ...]:
         return (place,)
     path = Path(slide)
     bases = dict.fromkeys([slide, str(path.with_suffix("")), path.name, path.stem])
-    named = [place / f"{base}{suffix}" for base in bases for suffix in sorted(MASK_SUFFIXES)]
+    named = [place / f"{base}{suffix}" for base in bases for suffix in _MASK_SUFFIXES]
     pictures = [path for path in dict.fromkeys(named) if path.is_file()]
     regions = regions_file(slide, place)
     if len(pictures) > 1 or (pictures and regions):

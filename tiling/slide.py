@@ -224,7 +224,12 @@ class Slide:
 
         Averaged down from the next finer level, in bands, so that memory stays bounded also without a pyramid. What
         is damaged in that level is taken from finer ones; the colour :attr:`background` stands for what is in none.
+        An :class:`InputError` if that is the whole slide.
         """
+        return self.salvage_thumbnail(max_size)[0]
+
+    def salvage_thumbnail(self, max_size: int) -> tuple[Image, tuple[DamagedCell, ...]]:
+        """As :meth:`thumbnail`; and the cells, all of level 0, that are background in it since no level has them."""
         if max_size < 1:
             raise InputError(f"a thumbnail has at least 1 px, not {max_size}")
         width, height = self.dimensions
@@ -232,12 +237,19 @@ class Slide:
         size = max(1, round(height / scale)), max(1, round(width / scale))
         fitting = [i for i, level in enumerate(self.levels) if level.height >= size[0] and level.width >= size[1]]
         source = self.levels[fitting[-1]]
+        lost: set[DamagedCell] = set()
 
         def read_rows(start: int, stop: int) -> Image:
             y = round(start * source.downsample)
-            return self._mended(x=0, y=y, width=source.width, height=stop - start, level=fitting[-1])
+            band, damage = self._mended(x=0, y=y, width=source.width, height=stop - start, level=fitting[-1])
+            lost.update(damage)
+            return band
 
-        return area_resample(read_rows, (source.height, source.width), size)
+        thumbnail = area_resample(read_rows, (source.height, source.width), size)
+        if sum(cell.width * cell.height for cell in lost) >= width * height:
+            first = min(lost)
+            self.read(x=first.x, y=first.y, width=first.width, height=first.height)  # raises with the reason
+        return thumbnail, tuple(sorted(lost))
 
     def close(self) -> None:
         """Close the slide; reading from it afterwards is an error, closing again is not."""
@@ -275,11 +287,15 @@ class Slide:
         except BackendError as error:
             raise InputError(f"cannot read {place} from {self.path}: {error}") from error
 
-    def _mended(self, *, x: int, y: int, width: int, height: int, level: int) -> Image:
-        """A region whose damaged cells are averaged down from the next finer level that has them."""
+    def _mended(self, *, x: int, y: int, width: int, height: int, level: int) -> tuple[Image, tuple[DamagedCell, ...]]:
+        """A region whose damaged cells are averaged down from the next finer level that has them.
+
+        And the damaged cells of level 0, for want of which it has background.
+        """
         region, damage = self.salvage(x=x, y=y, width=width, height=height, level=level)
         if level == 0:
-            return region
+            return region, damage
+        lost: list[DamagedCell] = []
         downsample, finer = self.levels[level].downsample, self.levels[level - 1].downsample
         for cell in damage:
             x0, y0 = max(0, round((cell.x - x) / downsample)), max(0, round((cell.y - y) / downsample))
@@ -288,7 +304,7 @@ class Slide:
             if x0 >= x1 or y0 >= y1:
                 continue
             extent = (y1 - y0) * downsample / finer, (x1 - x0) * downsample / finer
-            source = self._mended(
+            source, missing = self._mended(
                 x=x + round(x0 * downsample),
                 y=y + round(y0 * downsample),
                 width=math.ceil(extent[1]),
@@ -296,7 +312,8 @@ class Slide:
                 level=level - 1,
             )
             region[y0:y1, x0:x1] = area_resample(rows_of(source), extent, (y1 - y0, x1 - x0))
-        return region
+            lost.extend(missing)
+        return region, tuple(lost)
 
     def _finished(self, region: Image) -> Image:
         """A backend's region in the colours asked for, laid over the background where it has no pixels."""

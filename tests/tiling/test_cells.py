@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,25 @@ def test_every_pixel_is_openslides_at_every_place_and_level(pyramid):
                 given = slide.read(x=x, y=y, width=w, height=h, level=level)
                 np.testing.assert_array_equal(given[inside], expected[inside][:, :3])
                 assert (given[expected[..., 3] == 0] == 255).all()
+
+
+@pytest.mark.parametrize("name", ["cmu-1-small-region.svs", "tcga-cr-7395-01a-01-ts1.svs"])
+def test_threads_read_openslides_pixels_from_every_level_of_real_slides(data, name):
+    draws, path = np.random.default_rng(0), data / "slides" / name
+    with open_slide(path) as slide, openslide.OpenSlide(path) as reference, ThreadPoolExecutor(8) as pool:
+        assert slide.backend == "tiff"
+        places = []
+        for level, (width, height, downsample) in enumerate(slide.levels):
+            step = next(n for n in range(1, 5000) if abs(n * downsample - round(n * downsample)) < 0.5 / width)
+            for _ in range(6):
+                x, y = (int(draws.integers(-1, size // step)) * step * downsample for size in (width, height))
+                w, h = (int(size) for size in draws.integers(1, 500, 2))
+                places.append({"x": round(x), "y": round(y), "width": w, "height": h, "level": level})
+        for place, given in zip(places, pool.map(lambda place: slide.read(**place), places), strict=True):
+            corner, size = (place["x"], place["y"]), (place["width"], place["height"])
+            expected = np.asarray(reference.read_region(corner, place["level"], size))
+            inside = expected[..., 3] == 255
+            np.testing.assert_array_equal(given[inside], expected[inside][:, :3])
 
 
 @pytest.mark.parametrize("subsampling", [(2, 2), (2, 1), (1, 1)])

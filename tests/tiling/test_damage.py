@@ -164,7 +164,6 @@ def test_a_slide_of_nothing_but_damage_is_background_and_leaves_no_handle_open(s
             assert (region == 255).all()
             assert len(damage) in {12, 16}
         assert slide.read(x=0, y=0, width=50, height=50, level=1).shape == (50, 50, 3)
-    del slide
     gc.collect()
     assert len(list(Path("/proc/self/fd").iterdir())) <= before
 
@@ -215,6 +214,20 @@ def test_thumbnails_take_damaged_cells_from_finer_levels(tmp_path):
         mended = slide.thumbnail(256)
     assert np.abs(mended.astype(int) - intact).mean() < 2  # another JPEG of the same
     np.testing.assert_array_equal(mended[:128], intact[:128])
+    spoil(path, 5, 1, CHANGES["all zeros"])
+    with open_slide(path) as slide:
+        thumbnail, lost = slide.salvage_thumbnail(256)
+        assert [(cell.level, cell.row, cell.column) for cell in lost] == [(0, 5, 1)]
+        assert (thumbnail[160:192, 32:64] == 255).all()
+        assert slide.salvage_thumbnail(1024)[1] == lost
+
+
+def test_a_slide_of_nothing_but_damage_has_no_thumbnail(data):
+    with (
+        open_slide(data / "slides" / "unreadable.svs") as slide,
+        pytest.raises(InputError, match="cannot read 16 x 16"),
+    ):
+        slide.thumbnail(100)
 
 
 @pytest.mark.parametrize(("scale", "level"), [(1.0, 0), (2.0, 1), (1.5, 0), (3.0, 1)])

@@ -7,6 +7,7 @@ TIFF Technical Note 2).
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections.abc import Iterator
@@ -29,6 +30,8 @@ _CELLS_PER_THREAD = 8  # fewer are decoded sooner than a thread is woken
 
 _BLOCK = 8  # px: JPEG's unit of coding
 _MISSING = 128  # what libjpeg makes of blocks that are not there
+
+_VECTOR = 32  # bytes
 
 _scratch = threading.local()
 _threads = 1
@@ -209,5 +212,9 @@ class CellGrid:
         shape = (self.cell_height, self.cell_width, 3)
         scratch: Image | None = getattr(_scratch, "cell", None)
         if scratch is None or scratch.shape != shape:
-            scratch = _scratch.cell = np.empty(shape, np.uint8)
+            # libjpeg-turbo writes rows that begin at a multiple of its vectors' size past the caches. These pixels
+            # are read again at once; from between two multiples decoding takes three quarters of the time.
+            memory = np.empty(math.prod(shape) + _VECTOR, np.uint8)
+            start = (_VECTOR // 2 - memory.ctypes.data) % _VECTOR
+            scratch = _scratch.cell = memory[start : start + math.prod(shape)].reshape(shape)
         return scratch

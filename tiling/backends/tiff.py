@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import weakref
 from collections.abc import Mapping
@@ -11,10 +12,10 @@ from typing import ClassVar, Self
 import numpy as np
 import tifffile
 
+# Modules and not their names: whichever of them is imported first imports the registry of backends, and so this one.
+from tiling import cells, damage
 from tiling.backends.base import DAMAGED, BackendError, Colour, DeclinedError, Image, Level
 from tiling.backends.openslide import OpenSlideBackend
-from tiling.cells import CellGrid, CellPlace, CorruptCellsError
-from tiling.damage import DamagedCell, salvaged
 
 _SAMPLE = 64  # px
 _PARTS = (0.0, 0.37, 0.5, 0.71, 1.0)  # along the diagonal of a level
@@ -32,7 +33,7 @@ class TiffBackend:
 
     name: ClassVar[str] = "tiff"
 
-    def __init__(self, openslide: OpenSlideBackend, file: int, grids: tuple[CellGrid, ...]) -> None:
+    def __init__(self, openslide: OpenSlideBackend, file: int, grids: tuple[cells.CellGrid, ...]) -> None:
         self._openslide = openslide
         self._file = file
         self._release = weakref.finalize(self, os.close, file)  # also where nobody closes: many slides, few handles
@@ -102,14 +103,16 @@ class TiffBackend:
             return self._openslide.read(x=x, y=y, width=width, height=height, level=level)
         region, corrupt = self._decoded(*corner, width, height, level)
         if corrupt:
-            raise CorruptCellsError(sorted(corrupt), corrupt[min(corrupt)])
+            raise cells.CorruptCellsError(sorted(corrupt), corrupt[min(corrupt)])
         return region
 
-    def salvage(self, *, x: int, y: int, width: int, height: int, level: int) -> tuple[Image, tuple[DamagedCell, ...]]:
+    def salvage(
+        self, *, x: int, y: int, width: int, height: int, level: int
+    ) -> tuple[Image, tuple[damage.DamagedCell, ...]]:
         """As :meth:`read`, with alpha 0 where a cell is corrupt; and these cells."""
         corner = self._aligned(x, y, level)
         if corner is None:
-            return salvaged(self._openslide, x=x, y=y, width=width, height=height, level=level)
+            return damage.salvaged(self._openslide, x=x, y=y, width=width, height=height, level=level)
         region, corrupt = self._decoded(*corner, width, height, level)
         if not corrupt:
             return region, ()
@@ -119,8 +122,8 @@ class TiffBackend:
         for cell in corrupt:
             region[grid.area(cell, x=corner[0], y=corner[1], width=width, height=height)] = 0
         size = grid.cell_width, grid.cell_height
-        cells = (DamagedCell.at(*cell, number=level, level=self.levels[level], cell=size) for cell in sorted(corrupt))
-        return region, tuple(cells)
+        at = functools.partial(damage.DamagedCell.at, number=level, level=self.levels[level], cell=size)
+        return region, tuple(at(*cell) for cell in sorted(corrupt))
 
     def close(self) -> None:
         """Release the file; closing twice is fine."""
@@ -134,7 +137,9 @@ class TiffBackend:
         aligned = max(abs(x / downsample - left), abs(y / downsample - top)) < _ALIGNED
         return (left, top) if aligned else None
 
-    def _decoded(self, left: int, top: int, width: int, height: int, level: int) -> tuple[Image, dict[CellPlace, str]]:
+    def _decoded(
+        self, left: int, top: int, width: int, height: int, level: int
+    ) -> tuple[Image, dict[cells.CellPlace, str]]:
         """A region in px of a level, RGB or with alpha 0 outside the level; and corrupt cells with the reasons."""
         grid = self.grids[level]
         x0, x1 = (min(max(edge, 0), grid.width) for edge in (left, left + width))
@@ -171,20 +176,20 @@ class TiffBackend:
             raise DeclinedError("has a level of which no region can be compared with OpenSlide's pixels")
 
 
-def _grids(path: Path) -> dict[tuple[int, int], CellGrid]:
+def _grids(path: Path) -> dict[tuple[int, int], cells.CellGrid]:
     """The cell grids of a file by their width and height; the first where several pages have the same size."""
-    grids: dict[tuple[int, int], CellGrid] = {}
+    grids: dict[tuple[int, int], cells.CellGrid] = {}
     try:
         with tifffile.TiffFile(path) as file:
             for page in file.pages:
                 if page.is_tiled:
-                    grids.setdefault((page.imagewidth, page.imagelength), CellGrid.of_page(page))
+                    grids.setdefault((page.imagewidth, page.imagelength), cells.CellGrid.of_page(page))
     except DAMAGED as error:
         raise DeclinedError(" ".join(str(error).split()) or type(error).__name__) from error
     return grids
 
 
-def _places(grid: CellGrid, level: Level) -> list[tuple[int, int]]:
+def _places(grid: cells.CellGrid, level: Level) -> list[tuple[int, int]]:
     """Level-0 corners of the sampled regions, each on a pixel of the level."""
     steps = (n for n in range(1, _LONGEST_STEP + 1) if abs(n * level.downsample % 1) < _ALIGNED)
     step = next(steps, 0)  # 0: only the origin is on a pixel of both

@@ -42,6 +42,10 @@ class DeclinedError(BackendError):
     """A file that is left to the next backend, whose verdict counts."""
 
 
+class LostFileError(BackendError):
+    """A file that was open and cannot be opened again: no fault of the region that was asked for."""
+
+
 class Level(NamedTuple):
     """One resolution of a slide: its size in its own pixels, and level-0 px per pixel."""
 
@@ -78,6 +82,10 @@ class Backend(Protocol):
     @property
     def properties(self) -> Mapping[str, str]:
         """What the file says about itself."""
+
+    @property
+    def icc_profile(self) -> bytes | None:
+        """The colour profile of the pixels, as it stands in the file."""
 
     def read(self, *, x: int, y: int, width: int, height: int, level: int) -> Image:
         """Read a region: (height, width, 3) uint8 RGB, or (height, width, 4) with straight alpha.

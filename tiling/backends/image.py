@@ -26,9 +26,12 @@ class ImageBackend:
     objective_power: float | None = None
     background: Colour | None = None
 
-    def __init__(self, pixels: Image, mpp: float | None, properties: Mapping[str, str]) -> None:
+    def __init__(
+        self, pixels: Image, mpp: float | None, icc_profile: bytes | None, properties: Mapping[str, str]
+    ) -> None:
         self._pixels: Image | None = pixels
         self.mpp = mpp
+        self.icc_profile = icc_profile
         self.properties = properties
         height, width = pixels.shape[:2]
         self.levels = (Level(width, height, 1.0),)
@@ -42,9 +45,9 @@ class ImageBackend:
             if head.startswith(_PNG):
                 if head[_PNG_BIT_DEPTH_AT:] == b"\x10":  # Pillow would silently drop the lower 8 bits
                     refuse_deep_pixels(np.dtype(np.uint16))
-                return cls(_decoded(PngImagePlugin.PngImageFile(path)), None, {"image.format": "PNG"})
+                return cls(*_decoded(PngImagePlugin.PngImageFile(path)), {"image.format": "PNG"})
             if head.startswith(_JPEG):
-                return cls(_decoded(JpegImagePlugin.JpegImageFile(path)), None, {"image.format": "JPEG"})
+                return cls(*_decoded(JpegImagePlugin.JpegImageFile(path)), {"image.format": "JPEG"})
             if head.startswith(_TIFF):
                 return cls(*_first_page(path), {"image.format": "TIFF"})
         except DAMAGED as error:
@@ -71,15 +74,18 @@ class ImageBackend:
         self._pixels = None
 
 
-def _decoded(picture: PngImagePlugin.PngImageFile | JpegImagePlugin.JpegImageFile) -> Image:
-    """Decode to RGB, or RGBA where the picture has transparency; raise where data are missing."""
+def _decoded(
+    picture: PngImagePlugin.PngImageFile | JpegImagePlugin.JpegImageFile,
+) -> tuple[Image, None, bytes | None]:
+    """Decode to RGB, or RGBA where the picture has transparency; raise where data are missing. And its profile."""
     with picture:
         transparent = picture.mode in {"LA", "PA", "RGBA"} or "transparency" in picture.info
-        return np.asarray(picture.convert("RGBA" if transparent else "RGB"))
+        pixels = np.asarray(picture.convert("RGBA" if transparent else "RGB"))
+        return pixels, None, picture.info.get("icc_profile")
 
 
-def _first_page(path: Path) -> tuple[Image, float | None]:
-    """The first page of a TIFF as RGB or RGBA, and its resolution."""
+def _first_page(path: Path) -> tuple[Image, float | None, bytes | None]:
+    """The first page of a TIFF as RGB or RGBA, its resolution and its colour profile."""
     with tifffile.TiffFile(path) as file:
         page = file.pages[0]
         pixels = page.asarray()
@@ -91,7 +97,8 @@ def _first_page(path: Path) -> tuple[Image, float | None]:
         per_unit = _MICROMETRES_PER_UNIT.get(int(page.resolutionunit or 0))
         across, down = page.resolution
         mpp = credible_mpp(per_unit / across, per_unit / down) if per_unit and across and down else None
-        return _coloured(pixels, planar=page.planarconfig == tifffile.PLANARCONFIG.SEPARATE), mpp
+        planar = page.planarconfig == tifffile.PLANARCONFIG.SEPARATE
+        return _coloured(pixels, planar=planar), mpp, page.iccprofile
 
 
 def _coloured(pixels: npt.NDArray[np.uint8], *, planar: bool) -> Image:

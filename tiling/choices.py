@@ -11,12 +11,12 @@ C = TypeVar("C", bound=StrEnum)
 
 
 class Icc(StrEnum):
-    """What is done with the colour profile of a slide."""
+    """What is done with the colour profile (ICC.1:2010) that a scanner puts into its files."""
 
     NONE = "none"
     """Pixels are read as they are."""
     SRGB = "srgb"
-    """They are converted to sRGB, where the slide has a profile."""
+    """They are converted to sRGB; a slide without a profile is taken to be sRGB already."""
 
 
 class Corrupt(StrEnum):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from enum import StrEnum
 
 import numpy as np
 from PIL import Image as PillowImage
@@ -15,27 +14,10 @@ from tiling.errors import InputError
 _BAND = 1 << 20  # px converted at once: Pillow holds two copies of them, of 4 bytes a pixel
 
 
-class Icc(StrEnum):
-    """What is done with the colour profile (ICC.1:2010) that a scanner puts into its files."""
-
-    NONE = "none"
-    """Pixels are given as they stand in the file."""
-    SRGB = "srgb"
-    """Pixels are converted to sRGB; a slide without a profile is taken to be sRGB already."""
-
-
-def parse_icc(value: str) -> Icc:
-    """The treatment of that name; an :class:`InputError` if there is none."""
-    try:
-        return Icc(value)
-    except ValueError as error:
-        raise InputError(f"no such treatment of colour profiles: {value!r}; give {' or '.join(Icc)}") from error
-
-
 class ToSrgb:
     """Converts pixels from a profile's colours to sRGB.
 
-    The rendering intent is the one that the profile itself names as its default, as OpenSlide's own viewers take it.
+    The rendering intent is the one that the profile itself names as its default.
     Several threads may share a converter.
 
     Parameters

@@ -16,7 +16,8 @@ import numpy as np
 
 from tiling.backends import BACKENDS
 from tiling.backends.base import Backend, BackendError, Colour, DeclinedError, Image, Level
-from tiling.colour import Icc, ToSrgb, parse_icc
+from tiling.choices import Icc, chosen
+from tiling.colour import ToSrgb
 from tiling.damage import DamagedCell, salvaged
 from tiling.errors import InputError
 from tiling.resample import area_resample, rows_of
@@ -37,7 +38,7 @@ def open_slide(path: str | os.PathLike[str], *, icc: str = "none") -> Slide:
         A scanner's file, or a PNG, JPEG or TIFF picture.
     icc
         "srgb" to convert its pixels from its colour profile to sRGB; "none" to read them as they are, as where it
-        has no profile (see :class:`tiling.colour.Icc`).
+        has no profile (see :class:`tiling.choices.Icc`).
 
     Returns
     -------
@@ -50,7 +51,7 @@ def open_slide(path: str | os.PathLike[str], *, icc: str = "none") -> Slide:
         If there is no such file, or no backend can open it; the message holds each backend's reason. Also if its
         colour profile is asked for and cannot be used.
     """
-    path, treatment = Path(path), parse_icc(icc)
+    path, treatment = Path(path), chosen(Icc, icc, option="icc")
     if not path.exists():
         raise InputError(f"no such slide: {path}")
     if path.is_dir():

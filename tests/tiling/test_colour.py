@@ -10,7 +10,8 @@ from damaged import CHANGES, jpeg_slide, spoil
 from PIL import Image, ImageCms
 
 from tiling import InputError, open_slide
-from tiling.colour import Icc, ToSrgb, parse_icc
+from tiling.choices import Icc
+from tiling.colour import ToSrgb
 
 # A display of wider primaries and gamma 2.2 (Adobe RGB 1998), and sRGB, as XYZ of ICC's D50.
 PRIMARIES = np.array([[0.60974, 0.20528, 0.14919], [0.31111, 0.62567, 0.06322], [0.01947, 0.06087, 0.74457]])
@@ -128,9 +129,10 @@ def test_a_profile_that_cannot_be_used_is_refused_with_the_way_out(tmp_path, con
     open_slide(path, icc="none").close()
 
 
-def test_treatments_of_profiles_are_named():
-    assert parse_icc("srgb") is Icc.SRGB
-    with pytest.raises(InputError, match="no such treatment of colour profiles: 'adobe'; give none or srgb"):
+def test_treatments_of_profiles_are_named(tmp_path):
+    with open_slide(saved(tmp_path / "a.png", colours(), profile()), icc="srgb") as slide:
+        assert slide.icc is Icc.SRGB
+    with pytest.raises(InputError, match="icc must be none, srgb, not 'adobe'"):
         open_slide("a.png", icc="adobe")
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import heapq
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
 import numpy as np
 
 from tiling.errors import InputError
+from tiling.wording import first_few
+
+PATIENT = "patient"
+"""The label that tells whose slide it is."""
 
 
 def compile_pattern(pattern: str, *, option: str) -> re.Pattern[str]:
@@ -56,16 +59,51 @@ def patient_of(slide: str, pattern: re.Pattern[str] | None = None) -> str:
     return patient
 
 
-def assign_folds(tiles_of: Mapping[str, int], *, folds: int, seed: int = 0) -> dict[str, int]:
-    """Share patients out to folds of about equally many tiles.
+def patients_of(
+    slides: Sequence[str], *, pattern: str | None, labels: Mapping[str, Mapping[str, str | None]]
+) -> dict[str, str]:
+    """The patient of every slide, by a pattern, a label, or the slide itself.
 
-    The patient with the most tiles goes first, each to the fold with the fewest so far; the seed decides between
+    Parameters
+    ----------
+    slides
+        Paths relative to the archive.
+    pattern
+        See :func:`patient_of`.
+    labels
+        As :func:`tiling.labels.labels_of` gives them; the label `patient`, if there is one, tells whose slides they are.
+
+    Raises
+    ------
+    InputError
+        If the pattern is none or does not match, if both are given, or if a slide has no patient: a guess could put one
+        patient into two folds.
+    """
+    given = labels.get(PATIENT)
+    if given is None:
+        compiled = None if pattern is None else compile_pattern(pattern, option="patient")
+        return {slide: patient_of(slide, compiled) for slide in slides}
+    if pattern is not None:
+        raise InputError(f"labels tell the patients, and so does patient {pattern!r}: give one of them")
+    known = {slide: patient for slide in slides if (patient := given[slide])}
+    if lacking := [slide for slide in slides if slide not in known]:
+        raise InputError(
+            f"labels tell no patient of {first_few(lacking)}; add what is missing, or leave the label `patient` out"
+        )
+    return known
+
+
+def assign_folds(tiles_of: Mapping[str, Mapping[str, int]], *, folds: int, seed: int = 0) -> dict[str, int]:
+    """Share patients out to folds of about equally many tiles, and of about the same mix of strata.
+
+    Greedy, as in scikit-learn's StratifiedGroupKFold: the patients who weigh most in any stratum go first, each to the
+    fold that has least of what they bring; of equal folds, to the one with the fewest tiles. The seed decides between
     equals. With fewer patients than folds the last folds stay empty; a single patient is in fold 0.
 
     Parameters
     ----------
     tiles_of
-        How many tiles each patient has.
+        How many tiles each patient has of each stratum.
     folds
         How many folds there are.
     seed
@@ -75,15 +113,27 @@ def assign_folds(tiles_of: Mapping[str, int], *, folds: int, seed: int = 0) -> d
     -------
     dict
         Each patient's fold, 0 to `folds - 1`.
+
+    Examples
+    --------
+    >>> sorted(assign_folds({"a": {"PAS": 4}, "b": {"PAS": 3}, "c": {"PASM": 2}, "d": {"PASM": 1}}, folds=2).values())
+    [0, 0, 1, 1]
     """
     if folds < 1:
         raise InputError(f"there is at least 1 fold, not {folds}")
     patients = sorted(tiles_of)
+    strata = sorted({stratum for tiles in tiles_of.values() for stratum in tiles})
     shuffled = [patients[i] for i in np.random.default_rng(seed).permutation(len(patients))]
-    filled = [(0, 0, fold) for fold in range(folds)]  # tiles, patients, fold
+    tiles = np.array([[tiles_of[patient].get(stratum, 0) for stratum in strata] for patient in shuffled], float)
+    tiles = tiles.reshape(len(shuffled), len(strata))
+    tiles = np.concatenate([tiles, tiles.sum(axis=1, keepdims=True)], axis=1)  # all together count as a stratum, too
+    share = tiles / np.maximum(tiles.sum(axis=0), 1)
+    filled, members = np.zeros((folds, share.shape[1])), np.zeros(folds)
     chosen = {}
-    for patient in sorted(shuffled, key=lambda p: -tiles_of[p]):
-        tiles, members, fold = heapq.heappop(filled)
-        chosen[patient] = fold
-        heapq.heappush(filled, (tiles + tiles_of[patient], members + 1, fold))
+    for i in np.lexsort((-tiles[:, -1], -share.max(axis=1, initial=0))):
+        overlap = np.round(filled @ share[i], 12)  # the growth of the folds' summed squares, but for a constant
+        fold = int(np.lexsort((members, filled[:, -1], overlap))[0])
+        chosen[shuffled[i]] = fold
+        filled[fold] += share[i]
+        members[fold] += 1
     return chosen

@@ -151,7 +151,10 @@ class Survey:
                 if orders.pictures is not None and len(plan.grid) <= orders.tiles_per_task:
                     _draw(slide, job, orders.pictures, plan, first.cells if first else [])
         except InputError as error:
-            told = {"error": type(error.__cause__ or error).__name__, "traceback": without_places(traceback.format_exc())}
+            told = {
+                "error": type(error.__cause__ or error).__name__,
+                "traceback": without_places(traceback.format_exc()),
+            }
             return Surveyed(row | {"status": "failed", "reason": str(error), **told}, COLUMNS.empty_table(), None)
         count = len(plan.grid)
         row |= {"status": "empty" if plan.reason else "done", "reason": plan.reason, "tiles": count}

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tiling.errors import InputError
-from tiling.slide_table import names_of, read_slide_table
+from tiling.slide_table import called, names_of, read_slide_table
 
 MppOf = float | Mapping[str, float] | str | os.PathLike[str]
 
@@ -25,7 +25,7 @@ def read_mpp(mpp_of: MppOf | None) -> float | dict[str, float] | None:
         columns, rows = read_slide_table(Path(mpp_of))
         if "mpp" not in columns:
             raise InputError(f"{mpp_of} has no column `mpp`; its columns are: slide, {', '.join(columns)}")
-        return {name: _number(row["mpp"], f"mpp of {name} in {mpp_of}") for name, row in rows.items()}
+        return {name: _number(row["mpp"], f"mpp of {name} in {mpp_of}") for name, row in rows.items() if row["mpp"]}
     if isinstance(mpp_of, Mapping):
         return {name: _number(value, f"mpp_of {name}") for name, value in mpp_of.items()}
     return None if mpp_of is None else _number(mpp_of, "mpp_of every slide")
@@ -37,14 +37,13 @@ def mpp_by_slide(mpp_of: float | Mapping[str, float] | None, slides: Sequence[st
     Raises
     ------
     InputError
-        If a slide is named that there is not.
+        If a slide is named that there is not, or a name means several.
     """
     if not isinstance(mpp_of, Mapping):
         return {} if mpp_of is None else dict.fromkeys(slides, (mpp_of, False))
-    called = {slide: next((name for name in names_of(slide) if name in mpp_of), None) for slide in slides}
     if strange := sorted(set(mpp_of) - {name for slide in slides for name in names_of(slide)}):
         raise InputError(f"mpp_of names {strange[0]!r}, which is no slide of {len(slides)}")
-    return {slide: (mpp_of[name], True) for slide, name in called.items() if name is not None}
+    return {slide: (mpp_of[name], True) for slide, name in called(slides, mpp_of, where="mpp_of").items()}
 
 
 def _number(value: float | str, what: str) -> float:

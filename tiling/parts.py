@@ -93,13 +93,18 @@ def part_of(surveyed: Surveyed, stretches: list[Inspected], corrupt: Corrupt) ->
         index = table.schema.get_field_index(name)
         table = table.set_column(index, table.schema.field(index), pa.array(values, pa.float64(), from_pandas=True))
     cells = {cell for stretch in stretches for cell in stretch.cells}
-    row["corrupt_cells"] = [asdict(cell) for cell in sorted(cells, key=lambda cell: (cell.level, cell.row, cell.column))]
+    row["corrupt_cells"] = [
+        asdict(cell) for cell in sorted(cells, key=lambda cell: (cell.level, cell.row, cell.column))
+    ]
     damaged = np.asarray(table["corrupt"]) > 0
     if corrupt is Corrupt.DROP and damaged.any():
         table = table.filter(pa.array(~damaged))
         row |= {"damaged": int(damaged.sum()), "tiles": table.num_rows}
         if not table.num_rows:
-            row |= {"status": "empty", "reason": f"all {len(damaged)} tiles with tissue have pixels that cannot be decoded"}
+            row |= {
+                "status": "empty",
+                "reason": f"all {len(damaged)} tiles with tissue have pixels that cannot be decoded",
+            }
     return Part(table, row)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tiling.folds import assign_folds, patients_of
+from tiling.folds import PATIENT, assign_folds, patients_of
 from tiling.labels import Labels, LabelsOfSlides, labels_of, strata_of
 from tiling.ledger import COLUMNS as LEDGER_COLUMNS
 from tiling.tileset import COLUMNS
@@ -40,12 +40,12 @@ class People:
         seed: int,
     ) -> People:
         """Find out, from file names and tables; see :func:`tiling.tile_archive`. Raises what these raise."""
-        known = labels_of(slides, labels, reserved={*COLUMNS.names, *LEDGER_COLUMNS.names} - {"patient"})
+        known = labels_of(slides, labels, reserved={*COLUMNS.names, *LEDGER_COLUMNS.names} - {PATIENT})
         assign_folds({}, folds=folds, seed=seed)  # raises for a wrong number before any work
         by_pattern = labels is None or isinstance(labels, Mapping)
         return cls(
             patients=patients_of(slides, pattern=patient, labels=known),
-            labels={name: values for name, values in known.items() if name != "patient"},
+            labels={name: values for name, values in known.items() if name != PATIENT},
             strata=strata_of(known, slides, stratify),
             folds=folds,
             seed=seed,

@@ -105,9 +105,7 @@ def plan_slide(
     width, height, downsample = slide.levels[level]
     if scale != downsample:
         width, height = (math.floor(length / scale + 1e-6) for length in slide.dimensions)
-    grid = make_grid(
-        width, height, size=settings.size, scale=scale, overlap=settings.overlap, edge=settings.edge
-    )
+    grid = make_grid(width, height, size=settings.size, scale=scale, overlap=settings.overlap, edge=settings.edge)
     thumbnail = slide.thumbnail(_mask_size(slide, grid))
     if tissue is None:
         tissue = SlideMask(find_tissue(thumbnail, dark=slide.dark_background), *slide.dimensions)

@@ -155,7 +155,9 @@ class _Run:
         if isinstance(error, InputError):
             reason = str(error)
         elif type(error).__name__ == _KILLED:
-            reason = f"{job.name}: its worker died again and again, perhaps for want of memory; give workers more memory"
+            reason = (
+                f"{job.name}: its worker died again and again, perhaps for want of memory; give workers more memory"
+            )
         row = {"slide": job.public, "fingerprint": job.fingerprint, "tiles": 0, "status": "failed", "reason": reason}
         row |= {"error": type(error).__name__, "traceback": trace}
         self._settled(job, Part(COLUMNS.empty_table(), self._told(job, row)))

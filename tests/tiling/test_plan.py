@@ -110,7 +110,12 @@ def test_tiles_are_kept_that_touch_regions_of_the_classes_asked_for(pyramid):
         plan = plan_slide(slide, settings, name="a", annotations=regions)
         none = plan_slide(slide, TileSettings(size=64, keep_classes=("vein",)), name="a", annotations=regions)
         unannotated = plan_slide(slide, settings, name="a")
-    assert sorted(zip(plan.grid.x.tolist(), plan.grid.y.tolist(), strict=True)) == [(448, 320), (448, 384), (512, 320), (512, 384)]
+    assert sorted(zip(plan.grid.x.tolist(), plan.grid.y.tolist(), strict=True)) == [
+        (448, 320),
+        (448, 384),
+        (512, 320),
+        (512, 384),
+    ]
     assert plan.candidates == 4 + plan.dropped["below_tissue"] + plan.dropped["outside_classes"]
     assert none.reason.startswith("no tile of the classes asked for: of 192 tiles ")
     assert none.reason.endswith(" touch no vein; its annotations have artery, Glomerulus")

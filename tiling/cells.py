@@ -66,18 +66,14 @@ class CorruptCellsError(BackendError):
         self.cells = cells
 
 
-@dataclass(frozen=True)
-class CellGrid:
-    """One level of a tiled TIFF.
+@dataclass(frozen=True, kw_only=True)
+class CellCoding:
+    """How the cells of a level are coded.
 
     Attributes
     ----------
-    width, height
-        Of the level, px.
     cell_width, cell_height
-        Of every cell, px; those at the right and lower border reach beyond the level.
-    offsets, sizes
-        (rows, columns) int64: place and length of each cell's bytes in the file; length 0 for a cell without pixels.
+        Of every cell, px.
     jpeg
         Whether the cells are JPEGs; else they are JPEG 2000.
     tables
@@ -86,15 +82,71 @@ class CellGrid:
         "RGB" or "YCBCR": what the cells' components are.
     """
 
-    width: int
-    height: int
     cell_width: int
     cell_height: int
-    offsets: npt.NDArray[np.int64] = field(repr=False)
-    sizes: npt.NDArray[np.int64] = field(repr=False)
     jpeg: bool
     tables: bytes | None = field(repr=False)
     colour_space: str
+
+    @property
+    def make(self) -> tuple[bool, str]:
+        """How the cells are coded; grids of the same make are decoded alike."""
+        return self.jpeg, self.colour_space
+
+    def decode(self, data: bytes, out: Image | None = None) -> Image:
+        """A cell's pixels, (cell_height, cell_width, 3) uint8, in `out` if given.
+
+        Raises what the codec raises, one of :data:`tiling.backends.base.DAMAGED`; a ValueError if pixels are missing.
+        """
+        area = self.cell_width * self.cell_height
+        why = why_incomplete_jpeg(data, pixels=area) if self.jpeg else why_incomplete_jpeg2000(data, pixels=area)
+        if why:
+            raise ValueError(why)
+        pixels = self._decoded(data, out)
+        if pixels.shape != (self.cell_height, self.cell_width, 3):
+            raise ValueError(f"it has {pixels.shape} pixels, not {(self.cell_height, self.cell_width, 3)}")
+        if self.jpeg and pixels[-1, -1, 0] == _MISSING and (pixels[-_BLOCK:, -_BLOCK:] == _MISSING).all():
+            longer = self._decoded(without_end(data))
+            if not np.array_equal(longer, pixels):
+                raise ValueError("its data end too soon")
+        return pixels
+
+    def _decoded(self, data: bytes, out: Image | None = None) -> Image:
+        if self.jpeg:
+            return imagecodecs.jpeg8_decode(
+                data, tables=self.tables, colorspace=self.colour_space, outcolorspace="RGB", out=out
+            )
+        return imagecodecs.jpeg2k_decode(data, out=out)
+
+    def _scratch(self) -> Image:
+        """A cell's worth of memory, this thread's own."""
+        shape = (self.cell_height, self.cell_width, 3)
+        scratch: Image | None = getattr(_scratch, "cell", None)
+        if scratch is None or scratch.shape != shape:
+            # libjpeg-turbo writes rows that begin at a multiple of its vectors' size past the caches. These pixels
+            # are read again at once; from between two multiples decoding takes three quarters of the time.
+            memory = np.empty(math.prod(shape) + _VECTOR, np.uint8)
+            start = (_VECTOR // 2 - memory.ctypes.data) % _VECTOR
+            scratch = _scratch.cell = memory[start : start + math.prod(shape)].reshape(shape)
+        return scratch
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellGrid(CellCoding):
+    """One level of a tiled TIFF.
+
+    Attributes
+    ----------
+    width, height
+        Of the level, px; cells at its right and lower border reach beyond it.
+    offsets, sizes
+        (rows, columns) int64: place and length of each cell's bytes in the file; length 0 for a cell without pixels.
+    """
+
+    width: int
+    height: int
+    offsets: npt.NDArray[np.int64] = field(repr=False)
+    sizes: npt.NDArray[np.int64] = field(repr=False)
 
     @classmethod
     def of_page(cls, page: tifffile.TiffPage) -> CellGrid:
@@ -122,32 +174,9 @@ class CellGrid:
             colour_space=_SPACE[page.photometric],
         )
 
-    @property
-    def make(self) -> tuple[bool, str]:
-        """How the cells are coded; grids of the same make are decoded alike."""
-        return self.jpeg, self.colour_space
-
     def encoded(self, file: int, cell: CellPlace) -> bytes:
         """A cell's bytes as they stand in the file, without the shared tables."""
         return os.pread(file, int(self.sizes[cell]), int(self.offsets[cell]))
-
-    def decode(self, data: bytes, out: Image | None = None) -> Image:
-        """A cell's pixels, (cell_height, cell_width, 3) uint8, in `out` if given.
-
-        Raises what the codec raises, one of :data:`tiling.backends.base.DAMAGED`; a ValueError if pixels are missing.
-        """
-        area = self.cell_width * self.cell_height
-        why = why_incomplete_jpeg(data, pixels=area) if self.jpeg else why_incomplete_jpeg2000(data, pixels=area)
-        if why:
-            raise ValueError(why)
-        pixels = self._decoded(data, out)
-        if pixels.shape != (self.cell_height, self.cell_width, 3):
-            raise ValueError(f"it has {pixels.shape} pixels, not {(self.cell_height, self.cell_width, 3)}")
-        if self.jpeg and pixels[-1, -1, 0] == _MISSING and (pixels[-_BLOCK:, -_BLOCK:] == _MISSING).all():
-            longer = self._decoded(without_end(data))
-            if not np.array_equal(longer, pixels):
-                raise ValueError("its data end too soon")
-        return pixels
 
     def read(self, file: int, *, x: int, y: int, width: int, height: int) -> Image:
         """A region that lies within the level: (height, width, 3) uint8; `x`, `y` in px of the level.
@@ -182,13 +211,6 @@ class CellGrid:
             slice(max(0, left), min(width, left + self.cell_width)),
         )
 
-    def _decoded(self, data: bytes, out: Image | None = None) -> Image:
-        if self.jpeg:
-            return imagecodecs.jpeg8_decode(
-                data, tables=self.tables, colorspace=self.colour_space, outcolorspace="RGB", out=out
-            )
-        return imagecodecs.jpeg2k_decode(data, out=out)
-
     def _paste(
         self, file: int, cells: list[CellPlace], region: Image, x: int, y: int
     ) -> Iterator[tuple[CellPlace, str]]:
@@ -207,14 +229,9 @@ class CellGrid:
                 rows.start + top : rows.stop + top, columns.start + left : columns.stop + left
             ]
 
-    def _scratch(self) -> Image:
-        """A cell's worth of memory, this thread's own."""
-        shape = (self.cell_height, self.cell_width, 3)
-        scratch: Image | None = getattr(_scratch, "cell", None)
-        if scratch is None or scratch.shape != shape:
-            # libjpeg-turbo writes rows that begin at a multiple of its vectors' size past the caches. These pixels
-            # are read again at once; from between two multiples decoding takes three quarters of the time.
-            memory = np.empty(math.prod(shape) + _VECTOR, np.uint8)
-            start = (_VECTOR // 2 - memory.ctypes.data) % _VECTOR
-            scratch = _scratch.cell = memory[start : start + math.prod(shape)].reshape(shape)
-        return scratch
+
+class SourceCells(NamedTuple):
+    """The cells of a level, and the descriptor of the open file that they lie in."""
+
+    grid: CellGrid
+    file: int

@@ -16,6 +16,8 @@ import numpy as np
 
 from tiling.backends import BACKENDS
 from tiling.backends.base import Backend, BackendError, Colour, DeclinedError, Image, Level
+from tiling.backends.tiff import TiffBackend
+from tiling.cells import SourceCells
 from tiling.choices import Icc, chosen
 from tiling.colour import ToSrgb
 from tiling.damage import DamagedCell, salvaged
@@ -113,6 +115,10 @@ class Slide:
     def backend(self) -> str:
         """Name of the backend that reads it."""
         return self._backend.name
+
+    def cells(self, level: int) -> SourceCells | None:
+        """The compressed cells of a level; None where the slide is not read cell by cell."""
+        return self._backend.source_cells(level) if isinstance(self._backend, TiffBackend) else None
 
     @property
     def dimensions(self) -> tuple[int, int]:

@@ -125,6 +125,10 @@ class TiffBackend:
         at = functools.partial(damage.DamagedCell.at, number=level, level=self.levels[level], cell=size)
         return region, tuple(at(*cell) for cell in sorted(corrupt))
 
+    def source_cells(self, level: int) -> cells.SourceCells:
+        """The compressed cells of a level, as they stand in the file."""
+        return cells.SourceCells(self.grids[level], self._file)
+
     def close(self) -> None:
         """Release the file; closing twice is fine."""
         self._release()

@@ -12,8 +12,9 @@ import numpy.typing as npt
 
 from tiling.errors import InputError
 from tiling.grid import Edge, Grid, make_grid, parse_edge
+from tiling.masks import SlideMask
 from tiling.slide import Slide
-from tiling.tissue import TissueMask
+from tiling.tissue import find_tissue
 from tiling.wording import counted
 
 _SAME_MPP = 0.01  # a level within 1 % of the resolution asked for is taken as it is: resampling would only blur it
@@ -143,7 +144,8 @@ def plan_slide(slide: Slide, settings: TileSettings, *, name: str, mpp: float | 
     grid = make_grid(width, height, size=settings.size, scale=scale, overlap=settings.overlap, edge=settings.edge)
     smallest, largest = _MASK_SIZES
     mask_size = math.ceil(_MASK_PX_PER_TILE * max(slide.dimensions) / grid.extent)
-    tissue = TissueMask.of(slide, max_size=min(largest, max(smallest, mask_size))).fraction(grid)
+    thumbnail = slide.thumbnail(min(largest, max(smallest, mask_size)))
+    tissue = SlideMask(find_tissue(thumbnail, dark=slide.dark_background), *slide.dimensions).fraction(grid)
     with_tissue = np.flatnonzero(tissue >= settings.least_tissue)
     kept = _drawn(with_tissue, settings, name)
     reason = ""

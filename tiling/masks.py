@@ -143,7 +143,8 @@ def _thinned(mask: Mask) -> Mask:
         ((np.arange(kept) + 0.5) * length / kept).astype(np.int64)
         for length, kept in zip(mask.shape, _kept(mask.shape), strict=True)
     )
-    return mask[rows[:, None], columns]
+    thinned: Mask = mask[rows[:, None], columns]
+    return thinned
 
 
 def _kept(shape: tuple[int, ...]) -> tuple[int, ...]:

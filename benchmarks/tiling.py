@@ -172,7 +172,11 @@ def tables(result: dict[str, Any]) -> str:
     """What was measured, as tables in Markdown."""
     lines = [result["machine"]]
     if "reading" in result:
-        lines += ["", "| reading 4096 x 4096 | CPU s | wall s | CPU, OpenSlide = 1 | CPU, decoding = 1 |", "|---|---|---|---|---|"]
+        lines += [
+            "",
+            "| reading 4096 x 4096 | CPU s | wall s | CPU, OpenSlide = 1 | CPU, decoding = 1 |",
+            "|---|---|---|---|---|",
+        ]
     for subsampling, times in result.get("reading", {}).items():
         slowest, limit = (times[way]["cpu_s"] for way in ("OpenSlide, read_region", "decoding the cells only"))
         for way, cost in times.items():

@@ -4,34 +4,33 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tiling.choices import Corrupt, Icc, Materialise, chosen
 from tiling.errors import InputError
 from tiling.files import remove
-from tiling.folds import assign_folds
 from tiling.grid import Edge
 from tiling.job import Orders, SlideJob
 from tiling.jobs import Archive, Paths, digest_of, find_archive, jobs_of
-from tiling.labels import Labels, LabelsOfSlides, labels_of
-from tiling.ledger import corrupt_cells, counts, dropped, reasons, write_ledger
+from tiling.labels import Labels
+from tiling.ledger import reasons, told_dropped
 from tiling.mpp import MppOf, mpp_by_slide, read_mpp
-from tiling.names import PublicNames
-from tiling.page import write_page
-from tiling.parts import Part, Parts, read_part
+from tiling.names import NAMES, PublicNames
+from tiling.parts import Parts, read_part
+from tiling.people import People
 from tiling.progress import note
-from tiling.results import PICTURES, combined, drop_stale_pictures
+from tiling.results import PICTURES, combined, write_results
 from tiling.settings import TileSettings
 from tiling.stage import Stage
 from tiling.store import STORE_NAMES
 from tiling.tile_slides import tile_slides
-from tiling.tileset import COLUMNS, MANIFEST, TileSet, table_fingerprint, write_manifest
+from tiling.tileset import MANIFEST, TileSet, table_fingerprint, write_manifest
 from tiling.workers import start_workers
 from tiling.wording import counted, first_few
 
-_PARTS = "parts"
+PARTS = "parts"
+_MADE = (PARTS, PICTURES, NAMES, *STORE_NAMES.values())
 _SMALL = 64 << 20  # bytes of slides that are tiled before workers would have started
 
 
@@ -152,7 +151,9 @@ def tile_archive(
     if keep_classes and annotations is None:
         raise InputError("keep_classes (--keep-classes) needs annotations (--annotations): say where the regions are")
     out = Path(out)
-    orders = _orders(out, settings, icc, inspect, corrupt, materialise, pictures)
+    orders = _orders(
+        out, settings, icc=icc, inspect=inspect, corrupt=corrupt, materialise=materialise, pictures=pictures
+    )
     archive = find_archive(slides, out)
     people = People.of(archive.names, patient=patient, labels=labels, stratify=stratify, folds=folds, seed=seed)
     names = PublicNames.of(out, anonymise=anonymise)
@@ -163,7 +164,7 @@ def tile_archive(
     began = Stage.begin(
         out,
         name="tile",
-        config={**orders.to_dict(), **people.to_dict(), "anonymise": anonymise, "slides": digest_of(jobs)},
+        config={**orders.to_dict(), **people.asked, "anonymise": anonymise, "slides": digest_of(jobs)},
         inputs=people.inputs,
         grows=("slides",),
         unsettled=lambda summary: summary.get("slides", {}).get("failed", 0) > 0,
@@ -171,17 +172,17 @@ def tile_archive(
     )
     with began as stage:
         if not stage.complete:
-            names.save(out)
+            names.save(out, archive.root)
             parts = Parts(out / PARTS, {job.key for job in jobs})
             with start_workers(scheduler=scheduler, count=_count(workers, jobs, parts), memory=memory) as crew:
-                done = tile_slides(jobs, orders, parts, crew, retries=retries, scrub=_scrub(names, archive.root))
+                done = tile_slides(jobs, orders, parts, crew, retries=retries, scrub=names.scrubber(archive.root))
             if not any(part.row["tiles"] for part in done):
                 _withdraw(stage)
                 raise InputError(_why_nothing([part.row for part in done]))
             table, rows = combined(jobs, done, people, names)
-            summary = write_results(out, table, rows, jobs, orders, names.root(archive.root))
+            summary = write_results(out, table, rows, jobs, orders, names.told_root(archive.root))
             stage.finish(content=table_fingerprint(table), summary=summary)
-    _keep_root(out, archive.root)
+    _keep_root(out, archive.root, names)
     return TileSet.open(out, root=archive.root)
 
 
@@ -212,8 +213,13 @@ def _count(workers: int | None, jobs: Sequence[SlideJob], parts: Parts) -> int:
     if workers is not None:
         return workers
     waiting = [job for job in jobs if not parts.is_finished(job.key)]
-    volume = sum(size_of(job.path) for job in waiting)
+    volume = sum(_size(job.path) for job in waiting)
     return 0 if volume < _SMALL else os.cpu_count() or 1
+
+
+def _size(slide: Path) -> int:
+    """Bytes of a slide, as far as it takes to tell that it is large."""
+    return slide.stat().st_size if slide.is_file() else _SMALL
 
 
 def _refuse_to_lose(out: Path, archive: Archive, jobs: Sequence[SlideJob]) -> None:
@@ -231,18 +237,19 @@ def _refuse_to_lose(out: Path, archive: Archive, jobs: Sequence[SlideJob]) -> No
         )
 
 
-def _keep_root(out: Path, root: Path) -> None:
-    """Let the manifest tell where the slides are now, if they or the study were moved."""
+def _keep_root(out: Path, root: Path, names: PublicNames) -> None:
+    """Let the tile set tell where the slides are now, if they or the study were moved."""
     tiles = TileSet.open(out)
     if tiles.root != root.resolve():
-        write_manifest(tiles.path, tiles.table(), root=root, icc=tiles.icc)
+        names.save(out, root)
+        write_manifest(tiles.path, tiles.table(), root=names.told_root(root), icc=tiles.icc)
         note(f"{out}: the slides are now in {root}")
 
 
 def _withdraw(stage: Stage) -> None:
     """Leave nothing of a folder that never became a tile set; one that did keeps its tiles."""
     if not (stage.folder / MANIFEST).exists():
-        for name in MADE:
+        for name in _MADE:
             remove(stage.folder / name)
     stage.withdraw()
 

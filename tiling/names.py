@@ -12,7 +12,7 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -60,6 +60,14 @@ class PublicNames:
         for told in (name, path.name, path.stem):
             text = re.sub(rf"(?<!\w){re.escape(told)}(?!\w)", public, text)
         return text.replace(str(root), "...")
+
+    def scrubber(self, root: Path) -> Callable[[str, str], str]:
+        """:meth:`scrub` for the slides of an archive: (text, slide's name) to text."""
+        return lambda text, name: self.scrub(text, name, root)
+
+    def told_root(self, root: Path) -> Path | None:
+        """The archive's place as the manifest may tell it."""
+        return root if self.key is None else None
 
     def save(self, folder: Path, root: Path) -> None:
         """Write key and slides for :func:`real_names`, readable by their owner alone; nothing where none is hashed."""

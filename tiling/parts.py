@@ -50,6 +50,10 @@ class Parts:
         path = self._folder / f"{key}.parquet"
         return read_part(path) if path.exists() else None
 
+    def is_finished(self, key: str) -> bool:
+        """Whether a slide is done."""
+        return (self._folder / f"{key}.parquet").exists()
+
     def finish(self, key: str, part: Part) -> None:
         """Keep a slide that is done."""
         _write(self._folder / f"{key}.parquet", part)

@@ -38,7 +38,12 @@ def combined(
 
 
 def write_results(
-    out: Path, table: pa.Table, rows: Sequence[dict[str, Any]], jobs: Sequence[SlideJob], orders: Orders, root: str
+    out: Path,
+    table: pa.Table,
+    rows: Sequence[dict[str, Any]],
+    jobs: Sequence[SlideJob],
+    orders: Orders,
+    root: Path | None,
 ) -> dict[str, Any]:
     """Write manifest, ledger and page, and complete the store; gives what a report may show."""
     if orders.store is not None and orders.materialise is not None:

@@ -91,7 +91,9 @@ def tile(
     pictures: Annotated[
         bool, typer.Option(help="Draw a picture of every slide with its tiles.", rich_help_panel=_PIXELS)
     ] = True,
-    folds: Annotated[int, typer.Option(help="Folds for cross-validation, by patient.", min=1, rich_help_panel=_WHO)] = 5,
+    folds: Annotated[
+        int, typer.Option(help="Folds for cross-validation, by patient.", min=1, rich_help_panel=_WHO)
+    ] = 5,
     patient: Annotated[
         str | None,
         typer.Option(help="Regular expression that finds the patient in a file name.", rich_help_panel=_WHO),

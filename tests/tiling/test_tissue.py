@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from tiling import open_slide
-from tiling.grid import Grid, make_grid
-from tiling.tissue import TissueMask, find_tissue, has_dark_background
+from tiling.tissue import find_tissue, has_dark_background
 
 
 def test_tissue_is_found_where_it_is_and_nowhere_else(stained):
@@ -40,35 +39,17 @@ def test_grey_silver_stain_counts_as_tissue():
 def test_real_slides_have_the_tissue_that_one_sees(data, name, dark, least, most):
     with open_slide(data / "slides" / name) as slide:
         assert slide.dark_background is dark
-        assert least < TissueMask.of(slide).mask.mean() < most
+        assert least < find_tissue(slide.thumbnail(1024), dark=dark).mean() < most
 
 
 def test_biopsy_photographs_of_every_stain_are_mostly_tissue(data):
     for path in sorted((data / "glomeruli").glob("*.jpg"))[::15]:
         with open_slide(path) as slide:
             assert not slide.dark_background
-            assert TissueMask.of(slide, max_size=512).mask.mean() > 0.45, path.name
+            assert find_tissue(slide.thumbnail(512), dark=False).mean() > 0.45, path.name
 
 
 def test_dense_dark_nuclei_are_not_taken_for_fluorescence(data):
     with open_slide(data / "classification" / "LYM-AATTSRNN.tif") as slide:
         assert not slide.dark_background
     assert not has_dark_background(np.empty((0, 3), np.uint8))
-
-
-def test_fractions_are_the_mean_of_the_mask_under_each_tile():
-    mask = np.random.default_rng(0).random((30, 40)) > 0.5
-    tissue = TissueMask(mask, width=400, height=300)
-    assert tissue.downsample == 10
-    grid = make_grid(400, 300, size=50)
-    expected = [mask[y // 10 : y // 10 + 5, x // 10 : x // 10 + 5].mean() for x, y in zip(grid.x, grid.y, strict=True)]
-    np.testing.assert_allclose(tissue.fraction(grid), expected, atol=1e-12)
-
-
-def test_fractions_are_exact_for_tiles_between_mask_pixels_and_beyond_the_edge():
-    mask = np.random.default_rng(1).random((30, 40)) > 0.5
-    fine = mask.repeat(10, axis=0).repeat(10, axis=1)
-    grid = Grid(np.array([3, 117, 377]), np.array([7, 255, -11]), size=37)
-    padded = np.pad(fine, 50)
-    expected = [padded[y + 50 : y + 87, x + 50 : x + 87].mean() for x, y in zip(grid.x, grid.y, strict=True)]
-    np.testing.assert_allclose(TissueMask(mask, 400, 300).fraction(grid), expected, atol=1e-12)

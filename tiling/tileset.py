@@ -20,7 +20,8 @@ from tiling.backends.base import Image
 from tiling.backends.image import ImageBackend
 from tiling.errors import InputError
 from tiling.files import replacing
-from tiling.slide import Slide, open_slide, slide_fingerprint
+from tiling.fingerprint import slide_fingerprint
+from tiling.slide import Slide, open_slide
 from tiling.stage import RECORD, completed
 from tiling.tile_reading import read_tile
 from tiling.wording import counted, quoted

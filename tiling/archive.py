@@ -26,8 +26,8 @@ from tiling.stage import Stage
 from tiling.store import STORE_NAMES
 from tiling.tile_slides import tile_slides
 from tiling.tileset import MANIFEST, TileSet, table_fingerprint, write_manifest
-from tiling.workers import start_workers
 from tiling.wording import counted, first_few
+from tiling.workers import start_workers
 
 PARTS = "parts"
 _MADE = (PARTS, PICTURES, NAMES, *STORE_NAMES.values())
@@ -99,7 +99,7 @@ def tile_archive(
     corrupt
         Whether to `mask` such cells and keep the tile, or to `drop` it.
     materialise
-        `cells` copies the compressed cells of the slides, `pixels` stores decoded tiles; None leaves them in the slides.
+        `cells` copies the slides' compressed cells, `pixels` stores decoded tiles; None leaves them in the slides.
     pictures
         Draw a thumbnail of every slide with its tissue and tiles.
     folds

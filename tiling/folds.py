@@ -71,7 +71,7 @@ def patients_of(
     pattern
         See :func:`patient_of`.
     labels
-        As :func:`tiling.labels.labels_of` gives them; the label `patient`, if there is one, tells whose slides they are.
+        As :func:`tiling.labels.labels_of` gives them; the label `patient`, if there is one, tells whose slides.
 
     Raises
     ------

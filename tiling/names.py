@@ -98,8 +98,8 @@ def real_names(folder: Path) -> tuple[Path, Mapping[str, str]]:
     """
     if not (folder / NAMES).exists():
         raise InputError(
-            f"{folder} is anonymised, and {NAMES}, which tells where its slides are, is not there: its tiles can be read "
-            "where it was made, or if they were materialised"
+            f"{folder} is anonymised, and {NAMES}, which tells where its slides are, is not there: its tiles can be "
+            "read where it was made, or if they were materialised"
         )
     content = read_json(folder / NAMES)
     return folder / content["root"], content["slides"]

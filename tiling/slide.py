@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import math
 import operator
 import os
@@ -27,7 +26,6 @@ from tiling.tissue import has_dark_background
 
 # What is looked at to tell bright field from fluorescence: the coarsest level, or patches of it if that is large.
 _WHOLE, _PATCHES, _PATCH = 1 << 20, 8, 64
-_END = 1 << 16  # bytes of either end of a file that its fingerprint covers
 _WHITE, _BLACK = (255, 255, 255), (0, 0, 0)
 
 
@@ -70,24 +68,6 @@ def open_slide(path: str | os.PathLike[str], *, icc: str = "none") -> Slide:
             return Slide(path, opened, icc=treatment)
     reasons = "; ".join(f"{reason} ({', '.join(names)})" for reason, names in refused_by.items())
     raise InputError(f"cannot open {path} as a slide: {reasons}")
-
-
-def slide_fingerprint(path: Path) -> str:
-    """Tell whether a slide's file is still the same, at the price of reading 128 KiB of it: 32 hex digits.
-
-    SHA-256 of the size and of both ends, where formats keep their directories; the pixels of an archive are too
-    many to hash. An :class:`InputError` if the file cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            head = file.read(_END)
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - _END))
-            return hashlib.sha256(b"%d:" % size + head + file.read(_END)).hexdigest()[:32]
-    except FileNotFoundError as error:
-        raise InputError(f"no such slide: {path}") from error
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from error
 
 
 class Slide:

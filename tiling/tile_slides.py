@@ -13,8 +13,8 @@ from tiling.job import Drawing, Inspected, Inspection, Orders, SlideJob, Survey,
 from tiling.parts import Part, Parts, part_of
 from tiling.progress import bar
 from tiling.tileset import COLUMNS
-from tiling.workers import Done, Workers
 from tiling.wording import counted
+from tiling.workers import Done, Workers
 
 _KILLED = "KilledWorker"  # dask's error where a worker died with a task
 

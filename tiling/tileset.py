@@ -25,9 +25,10 @@ from tiling.choices import Icc
 from tiling.damage import DamagedCell, damaged_pixels
 from tiling.errors import InputError
 from tiling.files import replacing
+from tiling.fingerprint import slide_fingerprint
 from tiling.ledger import read_ledger
 from tiling.names import real_names
-from tiling.slide import Slide, open_slide, slide_fingerprint
+from tiling.slide import Slide, open_slide
 from tiling.stage import RECORD, completed
 from tiling.store import StoredTiles
 from tiling.tile_reading import read_tile, salvage_tile

@@ -138,7 +138,7 @@ def tile(
     Example: hdgan tile archive/ --size 4096 --mpp 0.5 --study kidney
     """
     from tiling import tile_archive
-    from tiling.ledger import read_ledger, told
+    from tiling.ledger import told
     from tiling.progress import note
 
     if size != trainable_size(size):

@@ -20,7 +20,7 @@ NAME = "hdgan.cell"
 
 
 @dataclass(frozen=True)
-class CellCodec(ArrayBytesCodec):
+class CellCodec(ArrayBytesCodec):  # type: ignore[misc]
     """Decodes chunks (1, height, width, 3) uint8 that are JPEG or JPEG 2000 cells of a slide.
 
     It only decodes: pixels that were compressed a second time would not be the slide's any more.

@@ -85,7 +85,7 @@ def plan_slide(
     name
         Names the slide in messages; also keys its random draw, so that it does not depend on other slides.
     mpp
-        Micrometres per level-0 px, if known.
+        Micrometres per level-0 px, if another than the slide says.
     tissue
         Where the tissue is, if somebody said so; else it is looked for.
     annotations
@@ -101,7 +101,7 @@ def plan_slide(
     InputError
         If the slide cannot give tiles of the resolution that is asked for.
     """
-    level, scale, tile_mpp = _resolution(slide, settings, name, mpp)
+    level, scale, tile_mpp = _resolution(slide, settings, name, slide.mpp if mpp is None else mpp)
     width, height, downsample = slide.levels[level]
     if scale != downsample:
         width, height = (math.floor(length / scale + 1e-6) for length in slide.dimensions)

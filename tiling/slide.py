@@ -14,7 +14,7 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from tiling.backends import BACKENDS
-from tiling.backends.base import Backend, BackendError, Colour, DeclinedError, Image, Level
+from tiling.backends.base import Backend, BackendError, Colour, DeclinedError, Image, Level, RefusedError
 from tiling.choices import Icc, chosen
 from tiling.colour import ToSrgb
 from tiling.damage import DamagedCell, salvaged
@@ -62,6 +62,8 @@ def open_slide(path: str | os.PathLike[str], *, icc: str = "none") -> Slide:
             continue
         except BackendError as error:
             refused_by.setdefault(str(error), []).append(backend.name)
+            if isinstance(error, RefusedError):
+                break
         else:
             return Slide(path, opened, icc=treatment)
     reasons = "; ".join(f"{reason} ({', '.join(names)})" for reason, names in refused_by.items())

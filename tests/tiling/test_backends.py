@@ -54,7 +54,7 @@ def test_palettes_planes_and_strips_of_tiff_are_understood(tmp_path, stained):
 
 def test_cells_of_a_pathology_data_set_open(data):
     with open_slide(data / "classification" / "TUM-AACHEHDV.tif") as slide:
-        assert (slide.backend, slide.dimensions) == ("image", (224, 224))
+        assert (slide.backend, slide.dimensions) == ("plain-tiff", (224, 224))
 
 
 @pytest.mark.parametrize("tile", [None, (64, 64)])

@@ -65,14 +65,13 @@ def parse_ome(xml: str) -> OmeImage:
         raise BackendError("has OME-XML without a picture")
     width, height, planes, times, channels = (_count(pixels, f"Size{axis}") for axis in "XYZTC")
     kind = pixels.get("Type")
-    if planes * times > 1 or channels not in (1, 3) or kind != "uint8":
+    samples = max([_count(channel, "SamplesPerPixel", 1) for channel in _all(pixels, "Channel")], default=1)
+    together = samples == channels and channels in (3, 4)
+    if planes * times != 1 or not (together or (samples == 1 and channels in (1, 3))) or kind != "uint8":
         raise BackendError(
             f"has {channels} channels, {planes} z planes and {times} timepoints of {kind} pixels; "
             "export one plane as 8-bit RGB or grey"
         )
-    samples = max([_count(channel, "SamplesPerPixel", 1) for channel in _all(pixels, "Channel")], default=1)
-    if samples not in (1, channels):
-        raise BackendError(f"has {samples} samples in each of its {channels} channels")
     return OmeImage(width, height, _pages(pixels, channels // samples), _mpp(pixels), _power(root, image))
 
 

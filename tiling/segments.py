@@ -82,7 +82,9 @@ class SegmentGrid:
         if (rows := _uncompressed_rows(page, planes)) is not None:
             grid = dataclasses.replace(grid, cell_height=rows[0], _planes=(rows[1],))
         if math.prod(size) * page.samplesperpixel > LARGEST and rows is None:
-            raise BackendError(f"is made of segments of {size[0]} x {size[1]} px, too large; convert it to a tiled TIFF")
+            raise BackendError(
+                f"is made of segments of {size[0]} x {size[1]} px, too large; convert it to a tiled TIFF"
+            )
         return grid
 
     def area(self, cell: CellPlace, *, x: int, y: int, width: int, height: int) -> tuple[slice, slice]:

@@ -71,7 +71,9 @@ def test_what_is_no_plane_of_8_bit_rgb_or_grey_is_refused_by_all(tmp_path, shape
     photometric = "rgb" if axes == "YXS" else "minisblack"
     pixels = np.zeros(shape, dtype)
     path = write(tmp_path / "a.ome.tif", [pixels], axes=axes, tile=(64, 64), photometric=photometric)
-    with pytest.raises(InputError, match=rf"cannot open .*{told}.*; export one plane as 8-bit RGB or grey \(ome-tiff\)$"):
+    with pytest.raises(
+        InputError, match=rf"cannot open .*{told}.*; export one plane as 8-bit RGB or grey \(ome-tiff\)$"
+    ):
         open_slide(path)
 
 

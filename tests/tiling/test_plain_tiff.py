@@ -20,7 +20,9 @@ def test_of_a_truncated_tiff_the_rows_that_are_there_are_read_and_the_others_are
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * kept)])
     with open_slide(path) as slide:
-        with pytest.raises(InputError, match=r"cannot read .*cut.tif: cannot decode the cell at row \d+ .* ends before"):
+        with pytest.raises(
+            InputError, match=r"cannot read .*cut.tif: cannot decode the cell at row \d+ .* ends before"
+        ):
             whole(slide)
         region, damage = slide.salvage(x=0, y=0, width=300, height=200)
         rows = damage[0].y
@@ -30,8 +32,10 @@ def test_of_a_truncated_tiff_the_rows_that_are_there_are_read_and_the_others_are
             np.testing.assert_array_equal(slide.read(x=0, y=0, width=300, height=rows), pixels[:rows])
 
 
-@pytest.mark.parametrize("compression", ["lzw", "zlib", "zstd", "packbits", "lzma", "webp", "jpeg2000"])
-@pytest.mark.parametrize("tile", [None, (64, 64)])
+@pytest.mark.parametrize(
+    ("compression", "tile"),
+    [*((one, None) for one in ("lzw", "zlib", "zstd", "packbits", "lzma", "webp")), ("jpeg2000", (64, 64))],
+)
 def test_a_spoilt_segment_is_damage_and_its_neighbours_are_read(tmp_path, stained, compression, tile):
     path, pixels = tmp_path / "spoilt.tif", stained(150, 130)
     shape = {"rowsperstrip": 64} if tile is None else {"tile": tile}
@@ -44,8 +48,6 @@ def test_a_spoilt_segment_is_damage_and_its_neighbours_are_read(tmp_path, staine
         file.seek(offset)
         file.write(b"\xff" * size)
     with open_slide(path) as slide:
-        if slide.backend == "openslide":
-            pytest.skip("OpenSlide reads tiles of this kind")
         region, damage = slide.salvage(x=0, y=0, width=150, height=130)
         cell = (0, 1, 64, 0, 64, 64) if tile else (1, 0, 0, 64, 150, 64)
         assert damage == (DamagedCell(0, *cell),)
@@ -55,7 +57,7 @@ def test_a_spoilt_segment_is_damage_and_its_neighbours_are_read(tmp_path, staine
         assert (region[~good] == slide.background).all()
 
 
-@pytest.mark.parametrize("tile", [None, (32, 48)])
+@pytest.mark.parametrize("tile", [None, (32, 64)])
 @pytest.mark.parametrize("planar", ["contig", "separate"])
 @pytest.mark.parametrize("compression", [None, "lzw", "jpeg"])
 def test_regions_of_strips_tiles_and_planes_are_cut_out_exactly(tmp_path, stained, tile, planar, compression):
@@ -67,7 +69,7 @@ def test_regions_of_strips_tiles_and_planes_are_cut_out_exactly(tmp_path, staine
     expected = np.moveaxis(expected, 0, -1) if planar == "separate" else expected
     with open_slide(path) as slide:
         np.testing.assert_array_equal(whole(slide), expected)
-        for x, y, width, height in ((0, 0, 1, 1), (31, 15, 2, 2), (149, 129, 1, 1), (10, 20, 100, 90)):
+        for x, y, width, height in ((0, 0, 1, 1), (63, 15, 2, 2), (149, 129, 1, 1), (10, 20, 100, 90)):
             region = slide.read(x=x, y=y, width=width, height=height)
             np.testing.assert_array_equal(region, expected[y : y + height, x : x + width])
         region = slide.read(x=-10, y=-20, width=50, height=40)
@@ -97,7 +99,12 @@ def test_smaller_pages_are_levels_and_a_macro_is_none(tmp_path, stained):
 
 def test_a_tiff_larger_than_memory_is_read_region_by_region(tmp_path, little_memory):
     path = tmp_path / "large.tif"
-    tifffile.memmap(path, shape=(24_000, 24_000, 3), dtype=np.uint8, photometric="rgb")[20_000, 20_000] = 7
+    tifffile.imwrite(path, None, shape=(24_000, 24_000, 3), dtype=np.uint8, photometric="rgb")  # of no bytes on disk
+    with tifffile.TiffFile(path) as file:
+        start = file.pages[0].dataoffsets[0]
+    with path.open("r+b") as file:
+        file.seek(start + (20_000 * 24_000 + 20_000) * 3)
+        file.write(bytes([7, 7, 7]))
     with open_slide(path) as slide:
         assert slide.backend == "plain-tiff"
         region = slide.read(x=19_900, y=19_900, width=200, height=200)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from PIL import Image as PillowImage
 
 from tiling.choices import Corrupt, Icc, Materialise
 from tiling.damage import DamagedCell, damaged_pixels
@@ -29,6 +30,7 @@ from tiling.tileset import COLUMNS
 from tiling.traces import without_places
 
 _PIXELS_PER_TASK = 1 << 30  # of tiles: a slide with more is shared by several workers
+_PICTURE_SIZE = 1280  # px, longest side
 _MASK_SIZE = 4096  # px, longest side, of a mask that regions are painted on
 
 
@@ -275,7 +277,9 @@ def _inspect(
 def _draw(slide: Slide, job: SlideJob, folder: Path, plan: SlidePlan, cells: Sequence[DamagedCell]) -> None:
     width, height = slide.dimensions
     masks = {"tissue": plan.tissue_mask, "pen": plan.pen_mask}
-    picture = overview(plan.thumbnail, **masks, grid=plan.grid, width=width, height=height, damaged=cells)
+    thumbnail = PillowImage.fromarray(plan.thumbnail)
+    thumbnail.thumbnail((_PICTURE_SIZE, _PICTURE_SIZE))
+    picture = overview(np.asarray(thumbnail), **masks, grid=plan.grid, width=width, height=height, damaged=cells)
     write_overview(folder / picture_name(job.public), picture)
 
 

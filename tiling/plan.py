@@ -162,7 +162,7 @@ def _why_none(
     if dropped["below_tissue"] == len(fraction):
         reason = f"no tissue found: of {of} none reaches tissue fraction {least} (highest {fraction.max():.3g}); "
         return reason + "lower tissue to keep them"
-    present = sorted(known_names(annotations))
+    present = known_names(annotations)
     there = f"its annotations have {', '.join(present)}" if present else "it has no annotations"
     return (
         f"no tile of the classes asked for: of {of} {dropped['below_tissue']} are below tissue fraction {least} and "

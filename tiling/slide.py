@@ -14,7 +14,7 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from tiling.backends import BACKENDS
-from tiling.backends.base import Backend, BackendError, Colour, DeclinedError, Image, Level
+from tiling.backends.base import Backend, BackendError, Colour, DeclinedError, Image, Level, RefusedError
 from tiling.backends.tiff import TiffBackend
 from tiling.cells import SourceCells
 from tiling.choices import Icc, chosen
@@ -64,6 +64,8 @@ def open_slide(path: str | os.PathLike[str], *, icc: str = "none") -> Slide:
             continue
         except BackendError as error:
             refused_by.setdefault(str(error), []).append(backend.name)
+            if isinstance(error, RefusedError):
+                break
         else:
             return Slide(path, opened, icc=treatment)
     reasons = "; ".join(f"{reason} ({', '.join(names)})" for reason, names in refused_by.items())

@@ -42,6 +42,10 @@ class DeclinedError(BackendError):
     """A file that is left to the next backend, whose verdict counts."""
 
 
+class RefusedError(BackendError):
+    """A file of a backend's own format that it cannot open, and that no other is to open as something else."""
+
+
 class LostFileError(BackendError):
     """A file that was open and cannot be opened again: no fault of the region that was asked for."""
 

@@ -1,0 +1,63 @@
+"""OME-TIFF: pyramids below their pages, with what OME-XML says of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar, Self
+
+import tifffile
+
+from tiling.backends.base import DAMAGED, BackendError, DeclinedError, RefusedError
+from tiling.backends.segmented import Facts, SegmentedTiff, grids_of, opened, tiff_mpp
+from tiling.ome import OmeImage, parse_ome
+
+
+class OmeTiffBackend(SegmentedTiff):
+    """The first picture of an OME-TIFF.
+
+    OpenSlide opens some of these files too, but sees neither their smaller levels nor their resolution, and of
+    several channels only the first. What is refused here is therefore left to no other backend.
+    """
+
+    name: ClassVar[str] = "ome-tiff"
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Open an OME-TIFF; any other file is declined."""
+        try:
+            with opened(path) as file:
+                page = file.pages[0]
+                if not page.description.rstrip().endswith("</OME>"):
+                    raise DeclinedError("has no OME-XML")
+        except DAMAGED as error:
+            raise DeclinedError(" ".join(str(error).split()) or type(error).__name__) from error
+        try:
+            with tifffile.TiffFile(path) as file:
+                image = parse_ome(file.pages[0].description)
+                levels = _levels(file, image)
+                facts = Facts(
+                    mpp=image.mpp or tiff_mpp(levels[0][0]),
+                    objective_power=image.objective_power,
+                    icc_profile=levels[0][0].iccprofile,
+                    properties={"image.format": "OME-TIFF"},
+                )
+                return cls(path, grids_of(levels), facts)
+        except DAMAGED as error:
+            raise RefusedError(" ".join(str(error).split()) or type(error).__name__) from error
+        except BackendError as error:
+            raise RefusedError(str(error)) from error
+
+
+def _levels(file: tifffile.TiffFile, image: OmeImage) -> list[list[tifffile.TiffPage]]:
+    """The pages of every level: the picture's, and those below them."""
+    count = len(file.pages)
+    if max(image.pages) >= count:
+        raise BackendError(f"has OME-XML that names page {max(image.pages)}, and {count} pages")
+    pages = [file.pages[number] for number in image.pages]
+    if (pages[0].imagewidth, pages[0].imagelength) != (image.width, image.height):
+        raise BackendError(
+            f"has OME-XML of {image.width} x {image.height} px on a page of "
+            f"{pages[0].imagewidth} x {pages[0].imagelength} px"
+        )
+    below = [list(page.pages) if page.subifds else [] for page in pages]
+    return [pages, *(list(parts) for parts in zip(*below, strict=True))]

@@ -17,7 +17,7 @@ from tiling.labels import Labels
 from tiling.ledger import reasons, told_dropped
 from tiling.mpp import MppOf, mpp_by_slide, read_mpp
 from tiling.names import NAMES, PublicNames
-from tiling.parts import Parts, read_part
+from tiling.parts import Parts, part_path, read_part
 from tiling.people import People
 from tiling.progress import note
 from tiling.results import PICTURES, combined, write_results
@@ -150,6 +150,9 @@ def tile_archive(
     )
     if keep_classes and annotations is None:
         raise InputError("keep_classes (--keep-classes) needs annotations (--annotations): say where the regions are")
+    for name, number in (("workers", workers), ("retries", retries)):
+        if number is not None and number < 0:
+            raise InputError(f"{name} is 0 or more, not {number}")
     out = Path(out)
     orders = _orders(
         out, settings, icc=icc, inspect=inspect, corrupt=corrupt, materialise=materialise, pictures=pictures
@@ -172,9 +175,10 @@ def tile_archive(
     )
     with began as stage:
         if not stage.complete:
-            names.save(out, archive.root)
-            parts = Parts(out / PARTS, {job.key for job in jobs})
-            with start_workers(scheduler=scheduler, count=_count(workers, jobs, parts), memory=memory) as crew:
+            count = _suitable(jobs, out) if workers is None else workers
+            with start_workers(scheduler=scheduler, count=count, memory=memory) as crew:
+                names.save(out, archive.root)
+                parts = Parts(out / PARTS, {job.key for job in jobs})
                 done = tile_slides(jobs, orders, parts, crew, retries=retries, scrub=names.scrubber(archive.root))
             if not any(part.row["tiles"] for part in done):
                 _withdraw(stage)
@@ -208,13 +212,10 @@ def _orders(
     )
 
 
-def _count(workers: int | None, jobs: Sequence[SlideJob], parts: Parts) -> int:
+def _suitable(jobs: Sequence[SlideJob], out: Path) -> int:
     """How many workers to start on this machine; none for what is done before they would have started."""
-    if workers is not None:
-        return workers
-    waiting = [job for job in jobs if not parts.is_finished(job.key)]
-    volume = sum(_size(job.path) for job in waiting)
-    return 0 if volume < _SMALL else os.cpu_count() or 1
+    waiting = [job for job in jobs if not part_path(out / PARTS, job.key).exists()]
+    return 0 if sum(_size(job.path) for job in waiting) < _SMALL else os.cpu_count() or 1
 
 
 def _size(slide: Path) -> int:
@@ -224,7 +225,7 @@ def _size(slide: Path) -> int:
 
 def _refuse_to_lose(out: Path, archive: Archive, jobs: Sequence[SlideJob]) -> None:
     """Refuse to drop tiles of slides that are missing; one that only has another name now is not."""
-    new = {job.fingerprint for job in jobs if not (out / PARTS / f"{job.key}.parquet").exists()}
+    new = {job.fingerprint for job in jobs if not part_path(out / PARTS, job.key).exists()}
     keys, readable = {job.key for job in jobs}, {job.public for job in jobs if job.fingerprint}
     stale = [path for path in (out / PARTS).glob("[0-9a-f]*.parquet") if path.stem not in keys]
     rows = [row for row in (read_part(path).row for path in stale) if row["tiles"] and row["fingerprint"] not in new]

@@ -47,16 +47,12 @@ class Parts:
 
     def finished(self, key: str) -> Part | None:
         """A slide that is done; None if it is not."""
-        path = self._folder / f"{key}.parquet"
+        path = part_path(self._folder, key)
         return read_part(path) if path.exists() else None
-
-    def is_finished(self, key: str) -> bool:
-        """Whether a slide is done."""
-        return (self._folder / f"{key}.parquet").exists()
 
     def finish(self, key: str, part: Part) -> None:
         """Keep a slide that is done."""
-        _write(self._folder / f"{key}.parquet", part)
+        _write(part_path(self._folder, key), part)
         remove(self._folder / key)
 
     def begun(self, key: str) -> tuple[Surveyed | None, list[Inspected]]:
@@ -78,6 +74,11 @@ class Parts:
     def add(self, key: str, stretch: Inspected) -> None:
         """Keep a stretch of tiles that was inspected."""
         write_json(self._folder / key / f"{stretch.start}.json", asdict(stretch))
+
+
+def part_path(folder: Path, key: str) -> Path:
+    """The file of a slide that is done."""
+    return folder / f"{key}.parquet"
 
 
 def read_part(path: Path) -> Part:

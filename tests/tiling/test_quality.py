@@ -55,7 +55,7 @@ def test_stained_tissue_is_not_taken_for_pen(data):
     most = {"PAS-": 0.0, "PASM": 0.06, "Masson": 0.06}  # fibrosis and silver may be smooth over a stroke's width
     for stain, limit in most.items():
         found = [
-            find_pen(_thumbnail(path)).mean() for path in sorted((data / "glomeruli").glob(f"*-{stain}*.jpg"))[::6]
+            find_pen(_thumbnail(path)).mean() for path in sorted((data / "glomeruli").glob(f"*-{stain}*.jpg"))[::9]
         ]
         assert max(found) <= limit, stain
         assert np.median(found) == 0, stain

@@ -53,3 +53,23 @@ def test_dense_dark_nuclei_are_not_taken_for_fluorescence(data):
     with open_slide(data / "classification" / "LYM-AATTSRNN.tif") as slide:
         assert not slide.dark_background
     assert not has_dark_background(np.empty((0, 3), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("name", "glass", "tissue"),
+    [
+        ("20180029-PAS.jpg", (slice(320, 420), slice(300, 480)), (slice(0, 60), slice(150, 190))),
+        ("20180024-Masson.jpg", (slice(20, 100), slice(280, 480)), (slice(140, 200), slice(190, 300))),
+    ],
+)
+def test_the_tint_of_the_lamp_is_not_taken_for_tissue(data, name, glass, tissue):
+    with open_slide(data / "glomeruli" / name) as slide:
+        found = find_tissue(slide.thumbnail(512), dark=False)
+    assert found[glass].mean() < 0.05
+    assert found[tissue].mean() > 0.8
+
+
+def test_tinted_glass_alone_is_empty_and_pale_pink_tissue_alone_is_full():
+    noise = np.random.default_rng(0).integers(-2, 3, (200, 200, 3))
+    assert not find_tissue((np.array([215, 225, 240]) + noise).astype(np.uint8)).any()
+    assert find_tissue((np.array([235, 195, 215]) + noise).astype(np.uint8)).all()

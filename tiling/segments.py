@@ -34,7 +34,7 @@ _Samples = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class _Plane:
-    """Where the segments of one part of a picture are, (cells,) int64, and what makes (h, w, samples) of their bytes."""
+    """Where the segments of one part of a picture are, (cells,), and what makes (h, w, samples) of their bytes."""
 
     offsets: npt.NDArray[np.int64] = field(repr=False)
     sizes: npt.NDArray[np.int64] = field(repr=False)
@@ -189,8 +189,8 @@ def _decoder(page: tifffile.TiffPage, first: int, pixels: int) -> Callable[[byte
             why = why_incomplete_jpeg2000(data, pixels=pixels)
         if why:
             raise ValueError(why)
-        segment: npt.NDArray[np.uint8] = decode(data, first + index, **tables)[0]
-        return segment[0]
+        segment: _Samples = decode(data, first + index, **tables)[0][0]  # of depth 1
+        return segment
 
     return decoded
 

@@ -96,7 +96,7 @@ class SegmentedTiff:
 
 
 def grid_of(pages: Sequence[tifffile.TiffPage]) -> Grid:
-    """The grid of a level: of JPEG cells, which are decoded soonest, where it has them. Raises :class:`BackendError`."""
+    """The grid of a level; of JPEG cells, which are decoded soonest, if it has them. Raises :class:`BackendError`."""
     segment_grid = segments.SegmentGrid.of_pages(pages)
     if len(pages) == 1:
         try:

@@ -138,10 +138,10 @@ def test_a_zarr_that_is_no_image_or_is_torn_is_refused_with_the_reason(tmp_path)
     for ome in ({"multiscales": []}, {"multiscales": 3}, attributes("0.5", [COLOUR, *AXES], [0.5])["ome"]):
         document = {"zarr_format": 3, "node_type": "group", "attributes": {"ome": ome}}
         (path / "zarr.json").write_text(json.dumps(document))
-        with pytest.raises(InputError, match="cannot open .*has documents that cannot be read: "):
+        with pytest.raises(InputError, match=r"cannot open .*has documents that cannot be read: "):
             open_slide(path)
     (path / "zarr.json").write_text("{")
-    with pytest.raises(InputError, match="has a zarr.json that cannot be read: "):
+    with pytest.raises(InputError, match=r"has a zarr.json that cannot be read: "):
         open_slide(path)
 
 

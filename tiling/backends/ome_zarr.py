@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
-from tiling import segments
 from tiling.backends.base import (
     DAMAGED,
+    LARGEST,
     BackendError,
     Colour,
     DeclinedError,
@@ -22,9 +22,9 @@ from tiling.backends.base import (
     credible_mpp,
     refuse_deep_pixels,
 )
+from tiling.backends.ome import MICROMETRES
 from tiling.errors import InputError
 from tiling.ngff import image_group
-from tiling.ome import MICROMETRES
 
 if TYPE_CHECKING:
     import zarr
@@ -186,7 +186,7 @@ def _refuse_what_is_no_picture(array: zarr.Array[Any], axes: _Axes) -> None:
         )
     if not math.prod(array.shape):
         raise BackendError(f"has an array of the shape {array.shape}, without pixels")
-    if math.prod(array.chunks) > segments.LARGEST:
+    if math.prod(array.chunks) > LARGEST:
         raise BackendError(f"has chunks of the shape {array.chunks}; convert it to smaller ones")
 
 

@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 import tifffile
 
-from tiling.backends.base import DAMAGED, BackendError, Image, refuse_deep_pixels
-from tiling.cells import CellPlace
+# A module and not its names: whichever of the two is imported first imports the registry of backends, and so this one.
+from tiling import cells
+from tiling.backends.base import DAMAGED, LARGEST, BackendError, Image, refuse_deep_pixels
 from tiling.codestreams import why_incomplete_jpeg, why_incomplete_jpeg2000
 
-LARGEST = 1 << 30  # bytes: of what has to be decoded at once
 _KEPT = 1 << 26  # bytes of decoded segments that are kept: strips are met again by the next tile of their row
 _ROWS = 1 << 20  # bytes of uncompressed rows that are read at once
 _JPEG = tifffile.COMPRESSION.JPEG
@@ -59,7 +59,7 @@ class SegmentGrid:
     cell_height: int
     _planes: tuple[_Plane, ...] = field(repr=False)
     _finish: Callable[[_Samples], Image] = field(repr=False)
-    _kept: OrderedDict[CellPlace, Image] = field(default_factory=OrderedDict, repr=False, compare=False)
+    _kept: OrderedDict[cells.CellPlace, Image] = field(default_factory=OrderedDict, repr=False, compare=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     @classmethod
@@ -87,7 +87,7 @@ class SegmentGrid:
             )
         return grid
 
-    def area(self, cell: CellPlace, *, x: int, y: int, width: int, height: int) -> tuple[slice, slice]:
+    def area(self, cell: cells.CellPlace, *, x: int, y: int, width: int, height: int) -> tuple[slice, slice]:
         """Rows and columns of a region that a segment covers; the region as for :meth:`salvage`."""
         top, left = cell.row * self.cell_height - y, cell.column * self.cell_width - x
         return (
@@ -95,7 +95,9 @@ class SegmentGrid:
             slice(max(0, left), min(width, left + self.cell_width)),
         )
 
-    def salvage(self, file: int, *, x: int, y: int, width: int, height: int) -> tuple[Image, dict[CellPlace, str]]:
+    def salvage(
+        self, file: int, *, x: int, y: int, width: int, height: int
+    ) -> tuple[Image, dict[cells.CellPlace, str]]:
         """A region that lies within the level, `x`, `y` in its px.
 
         Returns
@@ -110,7 +112,7 @@ class SegmentGrid:
         corrupt = {}
         for row in range(y // self.cell_height, -(-(y + height) // self.cell_height)):
             for column in range(x // self.cell_width, -(-(x + width) // self.cell_width)):
-                cell = CellPlace(row, column)
+                cell = cells.CellPlace(row, column)
                 try:
                     pixels = self._pixels(file, cell)
                 except DAMAGED as error:
@@ -125,7 +127,7 @@ class SegmentGrid:
                 alpha[rows, columns] = part[..., 3:] if part.shape[2] == 4 else 255
         return (region if alpha.all() and (alpha == 255).all() else np.concatenate([region, alpha], axis=2)), corrupt
 
-    def _pixels(self, file: int, cell: CellPlace) -> Image | None:
+    def _pixels(self, file: int, cell: cells.CellPlace) -> Image | None:
         """A segment's pixels, (h, w, 3 or 4); None where the file has none. Raises what the codec raises."""
         with self._lock:
             if (kept := self._kept.get(cell)) is not None:

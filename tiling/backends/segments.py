@@ -59,8 +59,7 @@ class SegmentGrid:
     cell_height: int
     _planes: tuple[_Plane, ...] = field(repr=False)
     _finish: Callable[[_Samples], Image] = field(repr=False)
-    _kept: OrderedDict[cells.CellPlace, Image] = field(default_factory=OrderedDict, repr=False, compare=False)
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+    _kept: _Kept = field(default_factory=lambda: _Kept(), repr=False, compare=False)
 
     @classmethod
     def of_pages(cls, pages: Sequence[tifffile.TiffPage]) -> Self:
@@ -114,7 +113,7 @@ class SegmentGrid:
             for column in range(x // self.cell_width, -(-(x + width) // self.cell_width)):
                 cell = cells.CellPlace(row, column)
                 try:
-                    pixels = self._pixels(file, cell)
+                    pixels = self._decoded(file, cell)
                 except DAMAGED as error:
                     corrupt[cell] = " ".join(str(error).split()) or type(error).__name__
                     continue
@@ -127,11 +126,10 @@ class SegmentGrid:
                 alpha[rows, columns] = part[..., 3:] if part.shape[2] == 4 else 255
         return (region if alpha.all() and (alpha == 255).all() else np.concatenate([region, alpha], axis=2)), corrupt
 
-    def _pixels(self, file: int, cell: cells.CellPlace) -> Image | None:
+    def _decoded(self, file: int, cell: cells.CellPlace) -> Image | None:
         """A segment's pixels, (h, w, 3 or 4); None where the file has none. Raises what the codec raises."""
-        with self._lock:
-            if (kept := self._kept.get(cell)) is not None:
-                return kept
+        if (kept := self._kept.get(cell)) is not None:
+            return kept
         index = cell.row * -(-self.width // self.cell_width) + cell.column
         parts = []
         for plane in self._planes:
@@ -143,11 +141,29 @@ class SegmentGrid:
                 raise ValueError("the file ends before it")
             parts.append(plane.decode(data, index))
         pixels = self._finish(parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2))
-        with self._lock:
-            self._kept[cell] = pixels
-            while len(self._kept) > 1 and sum(one.nbytes for one in self._kept.values()) > _KEPT:
-                self._kept.popitem(last=False)
+        self._kept.put(cell, pixels)
         return pixels
+
+
+class _Kept:
+    """The segments that were decoded last, for several threads."""
+
+    def __init__(self) -> None:
+        self._pixels: OrderedDict[cells.CellPlace, Image] = OrderedDict()
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    def get(self, cell: cells.CellPlace) -> Image | None:
+        return self._pixels.get(cell)
+
+    def put(self, cell: cells.CellPlace, pixels: Image) -> None:
+        with self._lock:
+            if cell in self._pixels:
+                return
+            self._pixels[cell] = pixels
+            self._bytes += pixels.nbytes
+            while len(self._pixels) > 1 and self._bytes > _KEPT:
+                self._bytes -= self._pixels.popitem(last=False)[1].nbytes
 
 
 def _refuse_what_is_no_picture(page: tifffile.TiffPage) -> None:

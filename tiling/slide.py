@@ -21,6 +21,7 @@ from tiling.choices import Icc, chosen
 from tiling.colour import ToSrgb
 from tiling.damage import DamagedCell, salvaged
 from tiling.errors import InputError
+from tiling.ngff import is_zarr
 from tiling.resample import area_resample, rows_of
 from tiling.tissue import has_dark_background
 
@@ -35,7 +36,7 @@ def open_slide(path: str | os.PathLike[str], *, icc: str = "none") -> Slide:
     Parameters
     ----------
     path
-        A scanner's file, or a PNG, JPEG or TIFF picture.
+        A scanner's file, an OME-TIFF, a PNG, JPEG or TIFF picture, or the folder of an OME-Zarr.
     icc
         "srgb" to convert its pixels from its colour profile to sRGB; "none" to read them as they are, as where it
         has no profile (see :class:`tiling.choices.Icc`).
@@ -54,7 +55,7 @@ def open_slide(path: str | os.PathLike[str], *, icc: str = "none") -> Slide:
     path, treatment = Path(path), chosen(Icc, icc, option="icc")
     if not path.exists():
         raise InputError(f"no such slide: {path}")
-    if path.is_dir():
+    if path.is_dir() and not is_zarr(path):
         raise InputError(f"{path} is a folder; name one slide in it")
     refused_by: dict[str, list[str]] = {}
     for backend in BACKENDS:

@@ -71,9 +71,7 @@ def test_what_is_no_plane_of_8_bit_rgb_or_grey_is_refused_by_all(tmp_path, shape
     photometric = "rgb" if axes == "YXS" else "minisblack"
     pixels = np.zeros(shape, dtype)
     path = write(tmp_path / "a.ome.tif", [pixels], axes=axes, tile=(64, 64), photometric=photometric)
-    with pytest.raises(
-        InputError, match=rf"cannot open .*{told}.*; export one plane as 8-bit RGB or grey \(ome-tiff\)$"
-    ):
+    with pytest.raises(InputError, match=rf"{told}.*; export one plane as 8-bit RGB or grey \(ome-tiff\)$"):
         open_slide(path)
 
 
@@ -117,7 +115,7 @@ def test_damaged_xml_is_refused_with_the_reason(tmp_path, stained, old, new, tol
 def test_entities_of_xml_are_not_expanded(tmp_path, stained):
     text = '<?xml version="1.0"?><!DOCTYPE OME [<!ENTITY a SYSTEM "file:///etc/passwd">]><OME>&a;</OME>'
     tifffile.imwrite(tmp_path / "a.ome.tif", stained(60, 50), description=text, metadata=None, photometric="rgb")
-    with pytest.raises(InputError, match="has OME-XML that cannot be read: .*Entit"):
+    with pytest.raises(InputError, match=r"has OME-XML that cannot be read: .*Entit"):
         open_slide(tmp_path / "a.ome.tif")
 
 

@@ -20,9 +20,7 @@ def test_of_a_truncated_tiff_the_rows_that_are_there_are_read_and_the_others_are
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * kept)])
     with open_slide(path) as slide:
-        with pytest.raises(
-            InputError, match=r"cannot read .*cut.tif: cannot decode the cell at row \d+ .* ends before"
-        ):
+        with pytest.raises(InputError, match=r"cut.tif: cannot decode the cell at row \d+ .* ends before"):
             whole(slide)
         region, damage = slide.salvage(x=0, y=0, width=300, height=200)
         rows = damage[0].y

@@ -14,6 +14,7 @@ import numpy.typing as npt
 Image = npt.NDArray[np.uint8]
 Colour = tuple[int, int, int]
 
+LARGEST = 1 << 30  # bytes that may have to be decoded at once
 _FINEST_MPP, _COARSEST_MPP = 0.01, 20.0
 _MOST_ANISOTROPIC = 1.02
 

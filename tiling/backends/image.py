@@ -9,9 +9,8 @@ from typing import ClassVar, Self
 import numpy as np
 from PIL import JpegImagePlugin, PngImagePlugin
 
-from tiling.backends.base import DAMAGED, BackendError, Colour, DeclinedError, Image, Level, refuse_deep_pixels
+from tiling.backends.base import DAMAGED, LARGEST, BackendError, Colour, DeclinedError, Image, Level, refuse_deep_pixels
 from tiling.backends.segmented import TIFF
-from tiling.segments import LARGEST
 
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 _PNG_BIT_DEPTH_AT = 24

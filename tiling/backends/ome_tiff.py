@@ -8,8 +8,8 @@ from typing import ClassVar, Self
 import tifffile
 
 from tiling.backends.base import DAMAGED, BackendError, DeclinedError, RefusedError
+from tiling.backends.ome import OmeImage, parse_ome
 from tiling.backends.segmented import Facts, SegmentedTiff, grids_of, opened, tiff_mpp
-from tiling.ome import OmeImage, parse_ome
 
 
 class OmeTiffBackend(SegmentedTiff):

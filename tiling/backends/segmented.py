@@ -7,20 +7,21 @@ import os
 import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import tifffile
 
 # Modules and not their names: whichever of them is imported first imports the registry of backends, and so this one.
-from tiling import cells, damage, segments
+from tiling import cells, damage
 from tiling.backends.base import BackendError, Colour, DeclinedError, Image, Level, credible_mpp
+from tiling.backends.segments import SegmentGrid
 
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _MICROMETRES_PER_UNIT = {2: 25400.0, 3: 10000.0}  # TIFF's ResolutionUnit: inch, centimetre
 _SAME_SHAPE = 0.02
 
-Grid = cells.CellGrid | segments.SegmentGrid
+Grid: TypeAlias = "cells.CellGrid | SegmentGrid"
 
 
 class Facts(NamedTuple):
@@ -96,8 +97,8 @@ class SegmentedTiff:
 
 
 def grid_of(pages: Sequence[tifffile.TiffPage]) -> Grid:
-    """The grid of a level: of JPEG cells, which are decoded soonest, where it has them. Raises :class:`BackendError`."""
-    segment_grid = segments.SegmentGrid.of_pages(pages)
+    """The grid of a level; of JPEG cells, which are decoded soonest, if it has them. Raises :class:`BackendError`."""
+    segment_grid = SegmentGrid.of_pages(pages)
     if len(pages) == 1:
         try:
             return cells.CellGrid.of_page(pages[0])

@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 import tifffile
 
-from tiling.backends.base import DAMAGED, BackendError, Image, refuse_deep_pixels
-from tiling.cells import CellPlace
+# A module and not its names: whichever of the two is imported first imports the registry of backends, and so this one.
+from tiling import cells
+from tiling.backends.base import DAMAGED, LARGEST, BackendError, Image, refuse_deep_pixels
 from tiling.codestreams import why_incomplete_jpeg, why_incomplete_jpeg2000
 
-LARGEST = 1 << 30  # bytes: of what has to be decoded at once
 _KEPT = 1 << 26  # bytes of decoded segments that are kept: strips are met again by the next tile of their row
 _ROWS = 1 << 20  # bytes of uncompressed rows that are read at once
 _JPEG = tifffile.COMPRESSION.JPEG
@@ -34,7 +34,7 @@ _Samples = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class _Plane:
-    """Where the segments of one part of a picture are, (cells,) int64, and what makes (h, w, samples) of their bytes."""
+    """Where the segments of one part of a picture are, (cells,), and what makes (h, w, samples) of their bytes."""
 
     offsets: npt.NDArray[np.int64] = field(repr=False)
     sizes: npt.NDArray[np.int64] = field(repr=False)
@@ -59,8 +59,7 @@ class SegmentGrid:
     cell_height: int
     _planes: tuple[_Plane, ...] = field(repr=False)
     _finish: Callable[[_Samples], Image] = field(repr=False)
-    _kept: OrderedDict[CellPlace, Image] = field(default_factory=OrderedDict, repr=False, compare=False)
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+    _kept: _Kept = field(default_factory=lambda: _Kept(), repr=False, compare=False)
 
     @classmethod
     def of_pages(cls, pages: Sequence[tifffile.TiffPage]) -> Self:
@@ -87,7 +86,7 @@ class SegmentGrid:
             )
         return grid
 
-    def area(self, cell: CellPlace, *, x: int, y: int, width: int, height: int) -> tuple[slice, slice]:
+    def area(self, cell: cells.CellPlace, *, x: int, y: int, width: int, height: int) -> tuple[slice, slice]:
         """Rows and columns of a region that a segment covers; the region as for :meth:`salvage`."""
         top, left = cell.row * self.cell_height - y, cell.column * self.cell_width - x
         return (
@@ -95,7 +94,9 @@ class SegmentGrid:
             slice(max(0, left), min(width, left + self.cell_width)),
         )
 
-    def salvage(self, file: int, *, x: int, y: int, width: int, height: int) -> tuple[Image, dict[CellPlace, str]]:
+    def salvage(
+        self, file: int, *, x: int, y: int, width: int, height: int
+    ) -> tuple[Image, dict[cells.CellPlace, str]]:
         """A region that lies within the level, `x`, `y` in its px.
 
         Returns
@@ -110,9 +111,9 @@ class SegmentGrid:
         corrupt = {}
         for row in range(y // self.cell_height, -(-(y + height) // self.cell_height)):
             for column in range(x // self.cell_width, -(-(x + width) // self.cell_width)):
-                cell = CellPlace(row, column)
+                cell = cells.CellPlace(row, column)
                 try:
-                    pixels = self._pixels(file, cell)
+                    pixels = self._decoded(file, cell)
                 except DAMAGED as error:
                     corrupt[cell] = " ".join(str(error).split()) or type(error).__name__
                     continue
@@ -125,11 +126,10 @@ class SegmentGrid:
                 alpha[rows, columns] = part[..., 3:] if part.shape[2] == 4 else 255
         return (region if alpha.all() and (alpha == 255).all() else np.concatenate([region, alpha], axis=2)), corrupt
 
-    def _pixels(self, file: int, cell: CellPlace) -> Image | None:
+    def _decoded(self, file: int, cell: cells.CellPlace) -> Image | None:
         """A segment's pixels, (h, w, 3 or 4); None where the file has none. Raises what the codec raises."""
-        with self._lock:
-            if (kept := self._kept.get(cell)) is not None:
-                return kept
+        if (kept := self._kept.get(cell)) is not None:
+            return kept
         index = cell.row * -(-self.width // self.cell_width) + cell.column
         parts = []
         for plane in self._planes:
@@ -141,11 +141,29 @@ class SegmentGrid:
                 raise ValueError("the file ends before it")
             parts.append(plane.decode(data, index))
         pixels = self._finish(parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2))
-        with self._lock:
-            self._kept[cell] = pixels
-            while len(self._kept) > 1 and sum(one.nbytes for one in self._kept.values()) > _KEPT:
-                self._kept.popitem(last=False)
+        self._kept.put(cell, pixels)
         return pixels
+
+
+class _Kept:
+    """The segments that were decoded last, for several threads."""
+
+    def __init__(self) -> None:
+        self._pixels: OrderedDict[cells.CellPlace, Image] = OrderedDict()
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    def get(self, cell: cells.CellPlace) -> Image | None:
+        return self._pixels.get(cell)
+
+    def put(self, cell: cells.CellPlace, pixels: Image) -> None:
+        with self._lock:
+            if cell in self._pixels:
+                return
+            self._pixels[cell] = pixels
+            self._bytes += pixels.nbytes
+            while len(self._pixels) > 1 and self._bytes > _KEPT:
+                self._bytes -= self._pixels.popitem(last=False)[1].nbytes
 
 
 def _refuse_what_is_no_picture(page: tifffile.TiffPage) -> None:
@@ -189,8 +207,8 @@ def _decoder(page: tifffile.TiffPage, first: int, pixels: int) -> Callable[[byte
             why = why_incomplete_jpeg2000(data, pixels=pixels)
         if why:
             raise ValueError(why)
-        segment: npt.NDArray[np.uint8] = decode(data, first + index, **tables)[0]
-        return segment[0]
+        segment: _Samples = decode(data, first + index, **tables)[0][0]  # of depth 1
+        return segment
 
     return decoded
 

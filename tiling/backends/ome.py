@@ -78,7 +78,7 @@ def parse_ome(xml: str) -> OmeImage:
 def _pages(pixels: Element, parts: int) -> tuple[int, ...]:
     """The page of each part of a picture without z and t (TiffData, see the specification of OME-TIFF)."""
     page_of: dict[int, int] = {}
-    names = set()
+    names: set[str | None] = set()
     following = 0
     for data in _all(pixels, "TiffData"):
         names.update(uuid.get("FileName") for uuid in _all(data, "UUID"))

@@ -85,14 +85,14 @@ def test_ctrl_c_stops_everybody_with_one_line_and_the_same_command_goes_on(archi
     assert said == "hdgan: stopped; the same command continues\n"
     assert not psutil.wait_procs(family, timeout=20)[1]
     assert start(archive, tmp_path / "study").wait(timeout=120) == 0
-    tile_archive(archive, tmp_path / "whole", size=128)
-    assert results(tmp_path / "study" / "tiles") == results(tmp_path / "whole")
+    tile_archive(archive, tmp_path / "whole" / "tiles", size=128)
+    assert results(tmp_path / "study" / "tiles") == results(tmp_path / "whole" / "tiles")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("materialise", [None, "cells", "pixels"])
 def test_killed_again_and_again_it_ends_with_the_bytes_of_an_undisturbed_run(archive, tmp_path, materialise):
-    whole = tile_archive(archive, tmp_path / "whole", size=128, materialise=materialise)
+    whole = tile_archive(archive, tmp_path / "whole" / "tiles", size=128, materialise=materialise)
     study, kept = tmp_path / "study", {}
     options = ["--materialise", materialise] if materialise else []
     for count in (1, 3, 5):
@@ -108,7 +108,7 @@ def test_killed_again_and_again_it_ends_with_the_bytes_of_an_undisturbed_run(arc
         kept = now
     tiles = tile_archive(archive, study / "tiles", size=128, materialise=materialise, workers=2)
     assert all(path.stat().st_mtime_ns == then for path, then in kept.items())
-    assert results(study / "tiles") == results(tmp_path / "whole")
+    assert results(study / "tiles") == results(tmp_path / "whole" / "tiles")
     for i in range(len(whole)):
         np.testing.assert_array_equal(tiles.read(i), whole.read(i))
     assert not [path for path in (study / "tiles").rglob("*") if "partial" in path.name]

@@ -53,7 +53,7 @@ def _write(path: Path, pixels: np.ndarray) -> None:
             writer.write(
                 pixels[:: 2**level, :: 2**level],
                 tile=(CELL, CELL),
-                photometric="ycbcr",
+                photometric="rgb",
                 subsampling=(2, 2),
                 compression="jpeg",
                 compressionargs={"level": 80},

@@ -47,7 +47,7 @@ def make_slide(path: Path, part: np.ndarray, subsampling: tuple[int, int]) -> No
     """A pyramid of four levels whose finest repeats one picture of tissue, ten times across and down."""
     options: dict[str, Any] = {
         "tile": (CELL, CELL),
-        "photometric": "ycbcr",
+        "photometric": "rgb",
         "subsampling": subsampling,
         "compression": "jpeg",
         "compressionargs": {"level": QUALITY},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from tiling.store import ArrayPlan, begin_array, plan_array, write_tiles
 from tiling.tile_reading import salvage_tile
 from tiling.tileset import COLUMNS
 from tiling.traces import without_places
+from tiling.wording import counted
 
 _PIXELS_PER_TASK = 1 << 30  # of tiles: a slide with more is shared by several workers
 _PICTURE_SIZE = 1024  # px, longest side
@@ -151,15 +152,18 @@ class Survey:
                 row |= {"stored": array.how} if array else {}
                 first = _inspect(slide, job, orders, array, plan.grid, plan.level, 0) if len(plan.grid) else None
                 if orders.pictures is not None and len(plan.grid) <= orders.tiles_per_task:
-                    _draw(slide, job, orders.pictures, plan, first.cells if first else [])
+                    _draw(slide, job, orders.pictures, plan, first.cells if first else ())
         except InputError as error:
             told = {
                 "error": type(error.__cause__ or error).__name__,
                 "traceback": without_places(traceback.format_exc()),
             }
             return Surveyed(row | {"status": "failed", "reason": str(error), **told}, COLUMNS.empty_table(), None)
-        count = len(plan.grid)
-        row |= {"status": "empty" if plan.reason else "done", "reason": plan.reason, "tiles": count}
+        count, reason = len(plan.grid), plan.reason
+        if reason and plan.lost:
+            reason += f"; {counted(len(plan.lost), 'cell')} of it cannot be decoded"
+        row |= {"status": "empty" if reason else "done", "reason": reason, "tiles": count}
+        row |= {"corrupt_cells": [asdict(cell) for cell in plan.lost]}
         row |= {"candidates": plan.candidates, **plan.dropped}
         return Surveyed(row, _table(job, orders, plan), first)
 
@@ -279,7 +283,8 @@ def _draw(slide: Slide, job: SlideJob, folder: Path, plan: SlidePlan, cells: Seq
     masks = {"tissue": plan.tissue_mask, "pen": plan.pen_mask}
     thumbnail = PillowImage.fromarray(plan.thumbnail)
     thumbnail.thumbnail((_PICTURE_SIZE, _PICTURE_SIZE))
-    picture = overview(np.asarray(thumbnail), **masks, grid=plan.grid, width=width, height=height, damaged=cells)
+    damaged = sorted({*cells, *plan.lost})
+    picture = overview(np.asarray(thumbnail), **masks, grid=plan.grid, width=width, height=height, damaged=damaged)
     write_overview(folder / picture_name(job.public), picture)
 
 

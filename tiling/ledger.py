@@ -48,7 +48,7 @@ COLUMNS = pa.schema(
         ("traceback", pa.string()),
     ]
 )
-"""The ledger's columns; those of labels follow them. Cells are null where tiles were not inspected."""
+"""The ledger's columns; those of labels follow them. Of cells that cannot be decoded, those are listed that inspected tiles or the thumbnail lack."""
 
 Row = Mapping[str, Any]
 

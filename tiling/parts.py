@@ -98,6 +98,7 @@ def part_of(surveyed: Surveyed, stretches: list[Inspected], corrupt: Corrupt) ->
         index = table.schema.get_field_index(name)
         table = table.set_column(index, table.schema.field(index), pa.array(values, pa.float64(), from_pandas=True))
     cells = {cell for stretch in stretches for cell in stretch.cells}
+    cells |= {DamagedCell(**cell) for cell in row["corrupt_cells"]}
     row["corrupt_cells"] = [
         asdict(cell) for cell in sorted(cells, key=lambda cell: (cell.level, cell.row, cell.column))
     ]

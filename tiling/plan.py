@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tiling.backends.base import Image
+from tiling.damage import DamagedCell
 from tiling.errors import InputError
 from tiling.grid import Grid, make_grid
 from tiling.masks import Mask, SlideMask
@@ -50,6 +51,8 @@ class SlidePlan:
         (h, w, 3) uint8: the picture on which tissue and pen were looked for.
     tissue_mask, pen_mask
         What was found on it.
+    lost
+        Cells that the thumbnail lacks, since no level of the slide has them: whether they hold tissue nobody knows.
     """
 
     grid: Grid
@@ -63,6 +66,7 @@ class SlidePlan:
     thumbnail: Image
     tissue_mask: Mask
     pen_mask: Mask
+    lost: tuple[DamagedCell, ...]
 
 
 def plan_slide(
@@ -106,7 +110,7 @@ def plan_slide(
     if scale != downsample:
         width, height = (math.floor(length / scale + 1e-6) for length in slide.dimensions)
     grid = make_grid(width, height, size=settings.size, scale=scale, overlap=settings.overlap, edge=settings.edge)
-    thumbnail = slide.thumbnail(_mask_size(slide, grid))
+    thumbnail, lost = slide.salvage_thumbnail(_mask_size(slide, grid))
     if tissue is None:
         tissue = SlideMask(find_tissue(thumbnail, dark=slide.dark_background), *slide.dimensions)
     pen_mask = np.zeros(thumbnail.shape[:2], bool) if slide.dark_background else find_pen(thumbnail)
@@ -134,6 +138,7 @@ def plan_slide(
         thumbnail=thumbnail,
         tissue_mask=tissue.mask,
         pen_mask=pen_mask,
+        lost=lost,
     )
 
 

@@ -65,9 +65,20 @@ def test_a_slide_whose_every_tile_is_corrupt_is_empty_with_the_reason(archive, t
     assert row["reason"].startswith("all 12 tiles with tissue have pixels that cannot be decoded")
 
 
+def test_a_slide_that_was_cut_off_gives_what_is_left_of_it_and_tells_every_cell_that_is_lost(archive, tmp_path):
+    content = (archive / "a.svs").read_bytes()
+    (archive / "a.svs").write_bytes(content[: len(content) // 2])
+    tiles = tile_archive(archive, tmp_path / "tiles", size=256)
+    row = ledger(tmp_path / "tiles")["a.svs"]
+    assert (row["status"], row["backend"]) == ("done", "plain-tiff")
+    lost = {(cell["row"], cell["column"]) for cell in row["corrupt_cells"]}
+    assert len(lost) > 15
+    assert {(5, column) for column in range(8)} <= lost
+    assert 0 < len([tile for tile in tiles if tile.slide == "a.svs"]) < len([t for t in tiles if t.slide == "b 🔬.svs"])
+
+
 def test_without_inspection_nothing_is_read_and_a_corrupt_cell_is_met_later(archive, tmp_path):
     tiles = tile_archive(archive, tmp_path / "tiles", size=256, inspect=False)
-    assert ledger(tmp_path / "tiles")["corrupt.svs"]["corrupt_cells"] is None
     assert {(tile.blur, tile.corrupt) for tile in tiles} == {(None, None)}
     (hurt,) = [i for i, tile in enumerate(tiles) if (tile.slide, tile.x, tile.y) == ("corrupt.svs", 512, 256)]
     with pytest.raises(InputError, match=r"cannot read .* cannot decode the cell at row 3 column 4"):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-MIRAX = ".mrxs"  # its pixels lie in a folder of its name
+MIRAX = ".mrxs"  # its pixels lie in a folder of its name, with this index
+MIRAX_INDEX = "Slidedat.ini"
 HAMAMATSU = (".vms", ".vmu")  # their pixels lie in files that they name
 
 

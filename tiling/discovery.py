@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tiling.backends import SUFFIXES
-from tiling.companions import HAMAMATSU, MIRAX, companions_of
+from tiling.companions import HAMAMATSU, MIRAX, MIRAX_INDEX, companions_of
 from tiling.ngff import is_image, is_zarr
 from tiling.stage import NOT_SLIDES, RECORD
 
@@ -42,6 +42,7 @@ def slides_in(place: Path, out: Path) -> Iterator[Path]:
         seen = [name for name in below if not name.startswith(".")]
         yield from (here / name for name in seen if is_zarr(here / name) and is_image(here / name))
         indices = {Path(name).stem for name in names if Path(name).suffix.lower() == MIRAX}
+        indices = {name for name in indices if (here / name / MIRAX_INDEX).is_file()}
         below[:] = [
             name for name in seen if name not in indices and not is_zarr(here / name) and not _is_ours(here / name, out)
         ]

@@ -48,7 +48,10 @@ COLUMNS = pa.schema(
         ("traceback", pa.string()),
     ]
 )
-"""The ledger's columns; those of labels follow them. Of cells that cannot be decoded, those are listed that inspected tiles or the thumbnail lack."""
+"""The ledger's columns; those of labels follow them.
+
+Of cells that cannot be decoded, those are listed that inspected tiles or the thumbnail lack.
+"""
 
 Row = Mapping[str, Any]
 

@@ -38,9 +38,21 @@ def test_slides_are_found_in_all_folders_but_hidden_ones_and_what_was_made_of_th
 
 
 def test_the_parts_of_slides_of_several_files_are_no_slides(tmp_path):
-    touch(tmp_path, "x.mrxs", "x/Data0000.dat", "x/preview.jpg", "y/z.svs", "s.jpg", "s(1,0).jpg", "other.jpg")
+    touch(
+        tmp_path,
+        "x.mrxs",
+        "x/Slidedat.ini",
+        "x/Data0000.dat",
+        "x/preview.jpg",
+        "q.mrxs",
+        "q/own.svs",
+        "y/z.svs",
+        "s.jpg",
+        "s(1,0).jpg",
+        "other.jpg",
+    )
     (tmp_path / "s.vms").write_text("[Virtual Microscope Specimen]\nImageFile=s.jpg\nImageFile(1,0)=s(1,0).jpg\n")
-    assert found(tmp_path) == ["other.jpg", "s.vms", "x.mrxs", "y/z.svs"]
+    assert found(tmp_path) == ["other.jpg", "q.mrxs", "q/own.svs", "s.vms", "x.mrxs", "y/z.svs"]
 
 
 @pytest.mark.parametrize("version", [2, 3])

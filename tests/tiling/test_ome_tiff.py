@@ -84,6 +84,34 @@ def test_sizes_of_pixels_are_taken_in_their_unit_or_from_the_tags(tmp_path, stai
             assert slide.mpp == pytest.approx(mpp)
 
 
+@pytest.mark.parametrize("channels", ["", '<Channel ID="c"/>', '<Channel ID="r"/><Channel ID="g"/><Channel ID="b"/>'])
+@pytest.mark.parametrize(("prefix", "behind"), [("", ""), ("ome:", "\n<!-- written by hand -->\n")])
+def test_rgb_pages_are_known_where_the_xml_does_not_count_their_samples(tmp_path, stained, channels, prefix, behind):
+    pixels, path = stained(120, 90), tmp_path / "a.ome.tif"
+    size = 'SizeX="120" SizeY="90" SizeC="3" SizeZ="1" SizeT="1" PhysicalSizeX="0.25"'
+    body = f'<Image ID="I:0"><Pixels ID="P:0" Type="uint8" {size}>{channels}</Pixels></Image>'
+    namespace = f'xmlns{":ome" if prefix else ""}="http://www.openmicroscopy.org/Schemas/OME/2016-06"'
+    text = f"<{prefix}OME {namespace}>{body}</{prefix}OME>{behind}"
+    tifffile.imwrite(path, pixels, description=text, metadata=None, photometric="rgb", tile=(64, 64))
+    with open_slide(path) as slide:
+        assert (slide.backend, slide.mpp) == ("ome-tiff", 0.25)
+        np.testing.assert_array_equal(whole(slide), pixels)
+
+
+def test_channels_of_different_numbers_of_levels_are_refused(tmp_path, stained):
+    pixels, path = stained(120, 90), tmp_path / "a.ome.tif"
+    size = 'SizeX="120" SizeY="90" SizeC="3" SizeZ="1" SizeT="1"'
+    text = f'<OME><Image ID="I:0"><Pixels ID="P:0" Type="uint8" {size}></Pixels></Image></OME>'
+    with tifffile.TiffWriter(path) as file:
+        for number in range(3):
+            described = {"description": text if number == 0 else None, "metadata": None}
+            file.write(pixels[..., number], subifds=int(number < 2), **described)
+            if number < 2:
+                file.write(pixels[::2, ::2, number], subfiletype=1, metadata=None)
+    with pytest.raises(InputError, match="has channels of different numbers of levels; export it again"):
+        open_slide(path)
+
+
 def test_the_objectives_power_is_that_of_the_one_the_picture_names(tmp_path, stained):
     xml = tifffile.OmeXml()
     xml.addimage("uint8", (50, 60, 3), (1, 1, 1, 50, 60, 3), axes="YXS", photometric="rgb")

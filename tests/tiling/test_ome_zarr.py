@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import json
 
+import numcodecs
 import numpy as np
 import pytest
 import zarr
+from zarr.codecs import BloscCodec, GzipCodec, ZstdCodec
 
 from tiling import InputError, open_slide
 from tiling.damage import DamagedCell
@@ -108,6 +110,33 @@ def test_a_corrupt_chunk_is_damage_and_the_others_stay_readable(tmp_path, staine
     assert damage == (DamagedCell(0, 1, 2, 128, 64, 64, 64),)
     np.testing.assert_array_equal(region[128:], pixels[128:])
     np.testing.assert_array_equal(region[:, 192:], pixels[:, 192:])
+
+
+@pytest.mark.parametrize(
+    ("version", "compressor"),
+    [
+        ("0.4", numcodecs.Blosc()),
+        ("0.4", numcodecs.Zlib()),
+        ("0.4", numcodecs.LZMA()),
+        ("0.5", BloscCodec()),
+        ("0.5", GzipCodec()),
+        ("0.5", ZstdCodec()),
+    ],
+)
+@pytest.mark.parametrize("kept", [0, 0.001, 0.5, 0.999])
+def test_a_chunk_that_ends_early_is_damage_whatever_it_is_compressed_with(tmp_path, version, compressor, kept):
+    pixels = np.random.default_rng(0).integers(0, 256, (150, 200, 3), dtype=np.uint8)  # Blosc copies what is noise
+    path = write(tmp_path / "a.zarr", [planes(pixels)], version, compressors=compressor)
+    chunk = path / "0" / ("0.1.2" if version == "0.4" else "c/0/1/2")
+    content = chunk.read_bytes()
+    chunk.write_bytes(content[: int(len(content) * kept)])
+    with open_slide(path) as slide:
+        with pytest.raises(InputError, match="cannot decode a chunk of "):
+            slide.read(x=150, y=70, width=20, height=20)
+        region, damage = slide.salvage(x=0, y=0, width=200, height=150)
+    assert damage == (DamagedCell(0, 1, 2, 128, 64, 64, 64),)
+    region[64:128, 128:192] = pixels[64:128, 128:192]
+    np.testing.assert_array_equal(region, pixels)
 
 
 @pytest.mark.parametrize(

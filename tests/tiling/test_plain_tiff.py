@@ -82,6 +82,54 @@ def test_alpha_that_colours_were_multiplied_with_is_divided_out(tmp_path):
         assert np.abs(whole(slide)[0, 0].astype(int) - (227, 177, 127)).max() <= 1
 
 
+def scanned(path, label, scan, *, description, labelled="", label_first=False, tile=None, xmp=b""):
+    """A file of a scanner, with a label before or behind the scan."""
+    extra = [(700, 1, len(xmp), xmp, True)] if xmp else []
+    first = {"description": description, "metadata": None, "photometric": "rgb", "extratags": extra, "tile": tile}
+    second = {"description": labelled, "metadata": None, "photometric": "rgb", "subfiletype": int(not label_first)}
+    with tifffile.TiffWriter(path) as file:
+        file.write(label if label_first else scan, **first)
+        file.write(scan if label_first else label, **second)
+    return path
+
+
+@pytest.mark.parametrize("tile", [None, (64, 64)])
+@pytest.mark.parametrize(
+    ("description", "xmp", "format"),
+    [
+        ("Label_Image", b"<iScan Magnification='40'", "Ventana BIF"),
+        ("no words of the scanner", b"<Metadata><iScan Magnification='40'", "Ventana BIF"),
+        ('<?xml version="1.0"?><scn><collection></scn>', b"", "Leica SCN"),
+    ],
+)
+def test_labels_that_come_first_in_damaged_files_of_scanners_are_never_read(
+    tmp_path, stained, tile, description, xmp, format
+):
+    path = scanned(
+        tmp_path / "a.tif",
+        stained(90, 60),
+        stained(300, 200),
+        description=description,
+        xmp=xmp,
+        tile=tile,
+        label_first=True,
+    )
+    with pytest.raises(InputError, match=f"is a damaged {format}, whose first page may be its label; restore the file"):
+        open_slide(path)
+
+
+def test_the_label_of_an_aperio_file_that_openslide_refuses_is_no_level(tmp_path, stained):
+    scan = stained(300, 200)
+    described = {
+        "description": "Aperio Image Library v1\r\n300x200",
+        "labelled": "Aperio Image Library v1\r\nlabel 90x60",
+    }
+    path = scanned(tmp_path / "a.svs", stained(90, 60), scan, **described)
+    with open_slide(path) as slide:
+        assert (slide.backend, slide.levels) == ("plain-tiff", [(300, 200, 1.0)])
+        np.testing.assert_array_equal(whole(slide), scan)
+
+
 def test_smaller_pages_are_levels_and_a_macro_is_none(tmp_path, stained):
     path, levels = tmp_path / "a.tif", [stained(300, 200), stained(150, 100), stained(75, 50)]
     with tifffile.TiffWriter(path) as file:

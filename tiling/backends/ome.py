@@ -47,8 +47,15 @@ class OmeImage:
     objective_power: float | None
 
 
-def parse_ome(xml: str) -> OmeImage:
+def parse_ome(xml: str, *, stored: int = 1) -> OmeImage:
     """Read OME-XML.
+
+    Parameters
+    ----------
+    xml
+        The first page's description.
+    stored
+        Samples per px of that page. Many writers leave SamplesPerPixel of an RGB page out of the XML.
 
     Raises
     ------
@@ -66,6 +73,8 @@ def parse_ome(xml: str) -> OmeImage:
     width, height, planes, times, channels = (_count(pixels, f"Size{axis}") for axis in "XYZTC")
     kind = pixels.get("Type")
     samples = max([_count(channel, "SamplesPerPixel", 1) for channel in _all(pixels, "Channel")], default=1)
+    if samples == 1 and stored == channels:
+        samples = stored
     together = samples == channels and channels in (3, 4)
     if planes * times != 1 or not (together or (samples == 1 and channels in (1, 3))) or kind != "uint8":
         raise BackendError(

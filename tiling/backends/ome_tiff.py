@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -10,6 +11,9 @@ import tifffile
 from tiling.backends.base import DAMAGED, BackendError, DeclinedError, RefusedError
 from tiling.backends.ome import OmeImage, parse_ome
 from tiling.backends.segmented import Facts, SegmentedTiff, grids_of, opened, tiff_mpp
+
+# With or without a prefix of the namespace, and comments of writers behind it.
+_END_OF_OME = re.compile(r"</(?:[\w.-]+:)?OME>\s*(?:<!--.*?-->\s*)*$", re.DOTALL)
 
 
 class OmeTiffBackend(SegmentedTiff):
@@ -27,13 +31,13 @@ class OmeTiffBackend(SegmentedTiff):
         try:
             with opened(path) as file:
                 page = file.pages[0]
-                if not page.description.rstrip().endswith("</OME>"):
+                if not _END_OF_OME.search(page.description):
                     raise DeclinedError("has no OME-XML")
         except DAMAGED as error:
             raise DeclinedError(" ".join(str(error).split()) or type(error).__name__) from error
         try:
             with tifffile.TiffFile(path) as file:
-                image = parse_ome(file.pages[0].description)
+                image = parse_ome(file.pages[0].description, stored=file.pages[0].samplesperpixel)
                 levels = _levels(file, image)
                 facts = Facts(
                     mpp=image.mpp or tiff_mpp(levels[0][0]),
@@ -60,4 +64,6 @@ def _levels(file: tifffile.TiffFile, image: OmeImage) -> list[list[tifffile.Tiff
             f"{pages[0].imagewidth} x {pages[0].imagelength} px"
         )
     below = [list(page.pages) if page.subifds else [] for page in pages]
+    if len({len(parts) for parts in below}) > 1:
+        raise BackendError("has channels of different numbers of levels; export it again")
     return [pages, *(list(parts) for parts in zip(*below, strict=True))]

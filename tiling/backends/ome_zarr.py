@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import lzma
 import math
+import os
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
@@ -30,6 +34,11 @@ if TYPE_CHECKING:
     import zarr
 
 _SAME_SHAPE = 0.02
+
+# What the codecs of zarr and numcodecs raise on corrupt chunks beyond the rest.
+_CORRUPT = (*DAMAGED, EOFError, lzma.LZMAError, zlib.error)
+
+_BLOSC_HEADER, _BLOSC_LENGTH = 16, slice(12, 16)  # bytes
 
 
 class _Axes(NamedTuple):
@@ -90,9 +99,11 @@ class OmeZarrBackend:
         if x0 == x1 or y0 == y1:
             return np.zeros((height, width, 4), np.uint8)
         place: dict[str, slice | int] = {"x": slice(x0, x1), "y": slice(y0, y1), "c": slice(None)}
+        selection = tuple(place.get(name, 0) for name in self._axes.names)
         try:
-            samples: npt.NDArray[np.uint8] = np.asarray(array[tuple(place.get(name, 0) for name in self._axes.names)])
-        except DAMAGED as error:
+            _refuse_cut_chunks(array, selection)
+            samples: npt.NDArray[np.uint8] = np.asarray(array[selection])
+        except _CORRUPT as error:
             raise BackendError(f"cannot decode a chunk of {array.path or 'the array'}: {_told(error)}") from error
         pixels = self._coloured(samples)
         if (x1 - x0, y1 - y0) == (width, height):
@@ -188,6 +199,34 @@ def _refuse_what_is_no_picture(array: zarr.Array[Any], axes: _Axes) -> None:
         raise BackendError(f"has an array of the shape {array.shape}, without pixels")
     if math.prod(array.chunks) > LARGEST:
         raise BackendError(f"has chunks of the shape {array.chunks}; convert it to smaller ones")
+
+
+def _refuse_cut_chunks(array: zarr.Array[Any], selection: Sequence[slice | int]) -> None:
+    """Raise a ValueError if a chunk of a selection ends before its Blosc frame does.
+
+    Blosc takes the length of a frame from its header, and reads on past the end of a shorter one: pixels would be
+    whatever lies in memory there. Shards keep lengths in an index with a checksum.
+    """
+    from zarr.storage import LocalStore
+
+    compressors = array.compressors
+    blosc = len(compressors) == 1 and "blosc" in type(compressors[0]).__name__.lower()
+    if not blosc or array.shards is not None or not isinstance(array.store, LocalStore):
+        return
+    spans = []
+    for chosen, size, chunk in zip(selection, array.shape, array.chunks, strict=True):
+        first, last, _ = chosen.indices(size) if isinstance(chosen, slice) else (chosen, chosen + 1, 1)
+        spans.append(range(first // chunk, -(-last // chunk)))
+    for coordinates in itertools.product(*spans):
+        path = Path(array.store.root, array.path, array.metadata.encode_chunk_key(coordinates))
+        try:
+            with path.open("rb") as file:
+                header = file.read(_BLOSC_HEADER)
+                length = file.seek(0, os.SEEK_END)
+        except FileNotFoundError:
+            continue
+        if length < max(_BLOSC_HEADER, int.from_bytes(header[_BLOSC_LENGTH], "little")):
+            raise ValueError("the file ends before its pixels do")
 
 
 def _told(error: BaseException) -> str:

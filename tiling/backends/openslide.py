@@ -20,6 +20,7 @@ from tiling.backends.base import (
     credible_mpp,
     refuse_deep_pixels,
 )
+from tiling.backends.scanners import refuse_where_a_label_comes_first
 
 _ICC_SIZE = "openslide.icc-size"
 
@@ -47,7 +48,7 @@ class OpenSlideBackend:
         """Open a slide with OpenSlide."""
         backend = cls(path, _opened(path))
         if backend.properties.get(openslide.PROPERTY_NAME_VENDOR) == "generic-tiff":
-            _refuse_deep_tiff(path)
+            _refuse_what_openslide_misreads(path)
         return backend
 
     @property
@@ -109,11 +110,12 @@ def _opened(path: Path) -> openslide.OpenSlide:
         raise BackendError(str(error)) from error
 
 
-def _refuse_deep_tiff(path: Path) -> None:
-    """Refuse TIFFs of 16-bit pixels, which OpenSlide reads by dropping the lower 8 bits."""
+def _refuse_what_openslide_misreads(path: Path) -> None:
+    """Refuse TIFFs of 16-bit pixels, of which OpenSlide drops the lower 8 bits, and those it may read a label of."""
     try:
         with tifffile.TiffFile(path) as file:
             dtype = np.dtype(file.pages[0].dtype)
+            refuse_where_a_label_comes_first(file.pages[0])
     except DAMAGED as error:
         raise BackendError(" ".join(str(error).split()) or type(error).__name__) from error
     refuse_deep_pixels(dtype)

@@ -8,6 +8,7 @@ from typing import ClassVar, Self
 import tifffile
 
 from tiling.backends.base import DAMAGED, BackendError
+from tiling.backends.scanners import refuse_where_a_label_comes_first
 from tiling.backends.segmented import Facts, SegmentedTiff, grids_of, opened, tiff_mpp
 
 _REDUCED = 1  # TIFF's NewSubfileType of a smaller level; a macro or a mask has further bits
@@ -23,7 +24,10 @@ class PlainTiffBackend(SegmentedTiff):
         """Open a TIFF; any other file is declined."""
         try:
             with opened(path) as file:
+                if not file.pages:
+                    raise BackendError("has no pages: its directory is missing or damaged")
                 page = file.pages[0]
+                refuse_where_a_label_comes_first(page)
                 facts = Facts(tiff_mpp(page), None, page.iccprofile, {"image.format": "TIFF"})
                 return cls(path, grids_of([[page], *([one] for one in _smaller(file))]), facts)
         except DAMAGED as error:
@@ -32,5 +36,7 @@ class PlainTiffBackend(SegmentedTiff):
 
 def _smaller(file: tifffile.TiffFile) -> list[tifffile.TiffPage]:
     first = file.pages[0]
+    if first.is_svs:  # of an Aperio file only labels and macros are marked as reduced
+        return []
     below = list(first.pages) if first.subifds else []
     return below or [page for page in file.pages[1:] if page.subfiletype == _REDUCED]

@@ -3,6 +3,7 @@
 No torch here: annotating needs a light installation only.
 """
 
+from hdgan.annotations.conversion import convert_annotations
 from hdgan.annotations.drawn import label_map, read_object_masks
 from hdgan.annotations.exchange import (
     check_classes,
@@ -26,6 +27,7 @@ __all__ = [
     "AnnotationFormat",
     "check_classes",
     "check_samples",
+    "convert_annotations",
     "encode_indexed_png",
     "export_images",
     "import_masks",

@@ -1,9 +1,13 @@
-"""What reading tiles costs: `python benchmarks/tiling.py [--folder FOLDER] [--repeats N] [--json]`.
+"""What tiling costs: `python benchmarks/tiling.py [--folder FOLDER] [--repeats N] [--only PART] [--json]`.
 
-Draws a phantom, writes it as pyramidal SVS of 20480 x 20480 px with cells of 256 px, 4:2:0 and 4:4:4, and reads
-tiles of 4096 x 4096 px from them: by OpenSlide alone, by hdgan, and by decoding the same cells and dropping their
+Reading: draws a phantom, writes it as pyramidal SVS of 20480 x 20480 px with cells of 256 px, 4:2:0 and 4:4:4, and
+reads tiles of 4096 x 4096 px from them: by OpenSlide alone, by hdgan, and by decoding the same cells and dropping their
 pixels, which is the least that reading can cost. All ways take turns, each read on a fresh handle, so that no cache
 helps and a slow minute of the machine falls on all. CPU seconds are of all threads together.
+
+Storing: copies the cells of such tiles into zarr shards, and does what tilers do: OpenSlide, and a shard of zstd.
+
+Archive: tiles 200 slides, some of them broken, empty or corrupt, by two workers; then again, killed five times.
 """
 
 from __future__ import annotations
@@ -19,14 +23,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != Path(__file__).resolve().parent]
-# otherwise this file would stand for the package `tiling`
+sys.path[0] = str(Path(__file__).resolve().parents[1])
+# instead of the folder of this file, which would stand for the package `tiling`
 
 import numpy as np
 import openslide
 import tifffile
 from rich.progress import track
 
+from benchmarks.archive import make_archive, measure_archive
+from benchmarks.materialising import measure as measure_storing
 from hdgan.demo.phantom import make_phantom
 from tiling import open_slide
 from tiling.backends.tiff import TiffBackend
@@ -41,7 +47,7 @@ def make_slide(path: Path, part: np.ndarray, subsampling: tuple[int, int]) -> No
     """A pyramid of four levels whose finest repeats one picture of tissue, ten times across and down."""
     options: dict[str, Any] = {
         "tile": (CELL, CELL),
-        "photometric": "ycbcr",
+        "photometric": "rgb",
         "subsampling": subsampling,
         "compression": "jpeg",
         "compressionargs": {"level": QUALITY},
@@ -124,37 +130,71 @@ def measure_reading(path: Path, repeats: int) -> dict[str, dict[str, float]]:
     }
 
 
+PARTS = ("reading", "storing", "archive")
+
+
+def drawn_slides(folder: Path) -> tuple[dict[str, Path], np.ndarray]:
+    """The slides by their subsampling, made if they are not there; and the piece of tissue that they repeat."""
+    drawn, truth = folder / "phantom.tiff", folder / "phantom-truth.tiff"
+    if not drawn.exists():
+        make_phantom(drawn, truth, size=DRAWN, seed=0)
+    part = densest_part(tifffile.imread(drawn, level=0), tifffile.imread(truth))
+    paths = {name: folder / f"slide-{name.replace(':', '')}.svs" for name in SUBSAMPLINGS}
+    for name, path in paths.items():
+        make_slide(path, part, SUBSAMPLINGS[name])
+    return paths, part
+
+
 def main() -> None:
     """Make the slides if they are not there, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path("benchmark-slides"))
     parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--only", choices=PARTS, action="append")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
-    result: dict[str, Any] = {
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
-        "reading": {},
-    }
-    paths = {name: arguments.folder / f"slide-{name.replace(':', '')}.svs" for name in SUBSAMPLINGS}
-    if not all(path.exists() for path in paths.values()):
-        drawn, truth = arguments.folder / "phantom.tiff", arguments.folder / "phantom-truth.tiff"
-        make_phantom(drawn, truth, size=DRAWN, seed=0)
-        part = densest_part(tifffile.imread(drawn, level=0), tifffile.imread(truth))
-        for name, path in paths.items():
-            make_slide(path, part, SUBSAMPLINGS[name])
-    for name, path in paths.items():
-        result["reading"][name] = measure_reading(path, arguments.repeats)
-    if arguments.json:
-        print(json.dumps(result, indent=2))
-        return
-    print(f"{result['machine']}\n\n| reading 4096 x 4096 | CPU s | wall s | CPU, OpenSlide = 1 | CPU, decoding = 1 |")
-    print("|---|---|---|---|---|")
-    for subsampling, times in result["reading"].items():
+    asked = arguments.only or PARTS
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    result: dict[str, Any] = {"machine": machine}
+    paths, part = drawn_slides(arguments.folder)
+    if "reading" in asked:
+        result["reading"] = {name: measure_reading(path, arguments.repeats) for name, path in paths.items()}
+    if "storing" in asked:
+        result["storing"] = {name: measure_storing(path, arguments.repeats) for name, path in paths.items()}
+    if "archive" in asked:
+        make_archive(arguments.folder / "archive", part)
+        result["archive"] = measure_archive(arguments.folder)
+    print(json.dumps(result, indent=2) if arguments.json else tables(result))
+
+
+def tables(result: dict[str, Any]) -> str:
+    """What was measured, as tables in Markdown."""
+    lines = [result["machine"]]
+    if "reading" in result:
+        lines += [
+            "",
+            "| reading 4096 x 4096 | CPU s | wall s | CPU, OpenSlide = 1 | CPU, decoding = 1 |",
+            "|---|---|---|---|---|",
+        ]
+    for subsampling, times in result.get("reading", {}).items():
         slowest, limit = (times[way]["cpu_s"] for way in ("OpenSlide, read_region", "decoding the cells only"))
         for way, cost in times.items():
             relative = f"{slowest / cost['cpu_s']:.1f} times less | {cost['cpu_s'] / limit:.2f}"
-            print(f"| {subsampling}, {way} | {cost['cpu_s']:.3f} | {cost['wall_s']:.3f} | {relative} |")
+            lines.append(f"| {subsampling}, {way} | {cost['cpu_s']:.3f} | {cost['wall_s']:.3f} | {relative} |")
+    for name in ("storing", "archive"):
+        if name in result:
+            lines += ["", f"| {name} | |", "|---|---|", *_rows(result[name])]
+    return "\n".join(lines)
+
+
+def _rows(found: dict[str, Any], above: str = "") -> Iterator[str]:
+    for name, value in found.items():
+        if isinstance(value, dict):
+            yield from _rows(value, f"{above}{name}, ")
+        else:
+            shown = f"{value:.4g}" if isinstance(value, float) else str(value)
+            yield f"| {above}{name.replace('_', ' ')} | {shown} |"
 
 
 if __name__ == "__main__":

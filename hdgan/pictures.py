@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import overload
 
 import numpy as np
 from PIL import Image as PillowImage
 from PIL import ImageDraw
-from PIL.PngImagePlugin import PngImageFile
 
 from hdgan.labels import Image
 from tiling.errors import InputError
 from tiling.files import write_bytes
+from tiling.png import open_png
 
 _FRAME = (20, 120, 60)
 
@@ -31,21 +30,6 @@ def png_bytes(image: Image | PillowImage.Image) -> bytes:
 def write_png(path: Path, image: Image) -> None:
     """Write a picture (H, W, 3) or (H, W) uint8, atomically."""
     write_bytes(path, png_bytes(image))
-
-
-@contextlib.contextmanager
-def open_png(path: Path) -> Iterator[PngImageFile]:
-    """Open a PNG of any size, decoded when asked for; what cannot be read is an :class:`InputError`.
-
-    `PIL.Image.open` would refuse a 16384 px image as a decompression bomb.
-    """
-    try:
-        with PngImageFile(path) as picture:
-            yield picture
-    except SyntaxError as error:  # what Pillow raises for a broken header
-        raise InputError(f"{path} is not a readable PNG ({error})") from error
-    except OSError as error:
-        raise InputError(f"cannot read {path} as an image: {error.strerror or error}") from error
 
 
 def read_image(path: Path) -> Image:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import zarr
 from command_line import hdgan
 from PIL import Image
 from typer.main import get_command
@@ -71,3 +72,14 @@ def test_every_verb_takes_quiet() -> None:
 def test_a_quiet_demo_prints_nothing(demo_study: Path) -> None:
     ended = hdgan("demo", "--plan", "quick", "--study", demo_study, "--quiet")
     assert (ended.stdout, ended.stderr) == ("", "")
+
+
+def test_a_folder_that_ends_in_zarr_is_told_as_a_slide(tmp_path: Path) -> None:
+    group = zarr.create_group(tmp_path / "a.ome.zarr")
+    group.create_array("0", data=np.full((3, 30, 40), 200, np.uint8))
+    axes = [{"name": "c"}, {"name": "y", "unit": "micrometer"}, {"name": "x", "unit": "micrometer"}]
+    scale = [{"type": "scale", "scale": [1, 0.5, 0.5]}]
+    multiscale = {"axes": axes, "datasets": [{"path": "0", "coordinateTransformations": scale}]}
+    group.attrs["ome"] = {"version": "0.5", "multiscales": [multiscale]}
+    facts = json.loads(hdgan("info", tmp_path / "a.ome.zarr", "--json").stdout)
+    assert (facts["format"], facts["width"], facts["height"], facts["mpp"]) == ("OME-Zarr 0.5", 40, 30, 0.5)

@@ -1,53 +1,37 @@
-"""A whole archive of slides to one tile set, slide by slide, so that a killed run continues where it was."""
+"""A whole archive of slides to one tile set; a killed run continues where it was."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from tiling.backends import SUFFIXES
+from tiling.choices import Corrupt, Icc, Materialise, chosen
 from tiling.errors import InputError
-from tiling.files import remove, replacing, sweep_partials
-from tiling.folds import PATIENT, Stratum, assign_folds, patients_of
+from tiling.files import remove
 from tiling.grid import Edge
-from tiling.labels import Labels, LabelsOfSlides, labels_of, strata_of
-from tiling.ledger import counts, reasons, write_ledger
+from tiling.job import Orders, SlideJob
+from tiling.jobs import Archive, Paths, digest_of, find_archive, jobs_of
+from tiling.labels import Labels
+from tiling.ledger import reasons, told_dropped
 from tiling.mpp import MppOf, mpp_by_slide, read_mpp
-from tiling.plan import TileSettings, plan_slide
-from tiling.progress import note, track
-from tiling.slide import open_slide, slide_fingerprint
-from tiling.stage import NOT_SLIDES, RECORD, Stage
-from tiling.tileset import COLUMNS, MANIFEST, TileSet, table_fingerprint, write_manifest
+from tiling.names import NAMES, PublicNames
+from tiling.parts import Parts, part_path, read_part
+from tiling.people import People
+from tiling.progress import note
+from tiling.results import PICTURES, combined, write_results
+from tiling.settings import TileSettings
+from tiling.stage import Stage
+from tiling.store import STORE_NAMES
+from tiling.tile_slides import tile_slides
+from tiling.tileset import MANIFEST, TileSet, table_fingerprint, write_manifest
 from tiling.wording import counted, first_few
+from tiling.workers import start_workers
 
-_PARTS = "parts"  # one Parquet file per slide that was looked at: its tiles, and its ledger row as metadata
-_PART_KEY = b"hdgan.slide"
-_MARKS_OF_OURS = (RECORD, NOT_SLIDES, "study.toml", f"tiles/{RECORD}")
-
-Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
-
-
-@dataclass(frozen=True)
-class _Archive:
-    """The slides of one call: paths relative to a root, in order, with what tells whether they changed."""
-
-    root: Path
-    fingerprints: Mapping[str, str]  # empty where the file cannot be read
-
-    @property
-    def names(self) -> list[str]:
-        return list(self.fingerprints)
-
-    def digest(self) -> str:
-        return hashlib.sha256(json.dumps(dict(self.fingerprints)).encode()).hexdigest()[:16]
+PARTS = "parts"
+_MADE = (PARTS, PICTURES, NAMES, *STORE_NAMES.values())
+_SMALL = 64 << 20  # bytes of slides that are tiled before workers would have started
 
 
 def tile_archive(
@@ -56,24 +40,40 @@ def tile_archive(
     *,
     size: int = 4096,
     mpp: float | None = None,
+    power: float | None = None,
     level: int = 0,
     overlap: int = 0,
     edge: Edge | str = Edge.WITHIN,
     tissue: float | None = None,
+    tissue_from: str | os.PathLike[str] | None = None,
+    annotations: str | os.PathLike[str] | None = None,
+    keep_classes: Sequence[str] = (),
     limit: int | None = None,
+    icc: Icc | str = Icc.NONE,
+    inspect: bool = True,
+    corrupt: Corrupt | str = Corrupt.MASK,
+    materialise: Materialise | str | None = None,
+    pictures: bool = True,
     folds: int = 5,
     patient: str | None = None,
     labels: Labels | None = None,
+    stratify: Sequence[str] | None = None,
     mpp_of: MppOf | None = None,
+    anonymise: bool = False,
+    scheduler: str | None = None,
+    workers: int | None = None,
+    memory: str = "1GiB",
+    retries: int = 2,
     seed: int = 0,
     redo: bool = False,
 ) -> TileSet:
     """Find the tiles with tissue of all slides.
 
-    The tiles stay in the slides: what is written is a manifest of where they are, and a ledger of every slide with
-    what was dropped and why. A slide that cannot be tiled does not stop the others. The same call continues a
-    killed one, tries again what failed, and takes up slides that were added, changed, renamed or given an mpp since;
-    folds are shared out anew then. Slides may have moved, together or with the study.
+    The tiles stay in the slides, unless they are to be materialised: what is written is a manifest of where they are,
+    a ledger of every slide with what was dropped and why, pictures, and a page that shows them. A slide that cannot be
+    tiled does not stop the others. The same call continues a killed one, tries again what failed, and takes up slides
+    that were added, changed, renamed, annotated or given an mpp since; folds are shared out anew then. Slides may have
+    moved, together or with the study.
 
     Parameters
     ----------
@@ -82,20 +82,45 @@ def tile_archive(
         passed over when hidden, when they hold a file `.not-slides`, and when a stage or a whole study lies in them.
     out
         The tile folder to make.
-    size, mpp, level, overlap, edge, tissue, limit
-        Which tiles, see :class:`tiling.plan.TileSettings`. With `mpp`, every tile is read from the next finer
-        level and averaged down; a level within 1 % of it is taken as it is. `tissue` is the least tissue fraction;
-        its default depends on the size, see :func:`tiling.plan.default_tissue`.
+    size, mpp, power, level, overlap, edge, tissue, keep_classes, limit
+        Which tiles, see :class:`tiling.settings.TileSettings`. With `mpp` or `power`, every tile is read from the next
+        finer level and averaged down; a level within 1 % of it is taken as it is. `tissue` is the least tissue
+        fraction; its default depends on the size, see :func:`tiling.settings.default_tissue`.
+    tissue_from
+        Where the tissue is, if somebody said so: a folder with a file for every slide, named after it, or one file. A
+        picture of the whole slide (PNG, TIFF) that is 0 where there is none, or annotations.
+    annotations
+        Regions on the slides, for `keep_classes`: a folder with a file (QuPath's GeoJSON or object masks, ImageScope's
+        XML, labelme's JSON) for every slide that has any, named after it, or one file.
+    icc
+        `srgb` converts pixels by the colour profiles of slides that have one, `none` reads them as they are.
+    inspect
+        Read every tile once, for its blur and to find cells that cannot be decoded.
+    corrupt
+        Whether to `mask` such cells and keep the tile, or to `drop` it.
+    materialise
+        `cells` copies the slides' compressed cells, `pixels` stores decoded tiles; None leaves them in the slides.
+    pictures
+        Draw a thumbnail of every slide with its tissue and tiles.
     folds
         How many cross-validation folds; see :func:`tiling.folds.assign_folds`.
     patient
         Regular expression that finds the patient in a file name, see :func:`tiling.folds.patients_of`.
     labels
         Patient, stain, diagnosis and the like of slides, see :func:`tiling.labels.labels_of`.
+    stratify
+        Labels whose values are to be spread evenly over the folds, see :func:`tiling.labels.strata_of`.
     mpp_of
         Micrometres per level-0 px: a number for all slides that say none, or numbers by slide (path below the
         folder, file name, or file name without suffix), which go before what a slide says: a mapping, or a CSV file
         with the columns `slide` and `mpp`.
+    anonymise
+        Call slides and patients by hashes in all but `names.json`, see :mod:`tiling.names`.
+    scheduler, workers, memory
+        Who does the work, see :func:`tiling.workers.start_workers`. Without a scheduler and a number of workers, there
+        is one per core, and none where the slides are few and small.
+    retries
+        How often a task is tried again that ended with an error that is not the slide's, or whose worker died.
     seed
         Of the draw for `limit` and of the folds.
     redo
@@ -112,116 +137,107 @@ def tile_archive(
         gives a tile: the line says why.
     """
     settings = TileSettings(
-        size=size, mpp=mpp, level=level, overlap=overlap, edge=edge, tissue=tissue, limit=limit, seed=seed
+        size=size,
+        mpp=mpp,
+        power=power,
+        level=level,
+        overlap=overlap,
+        edge=edge,
+        tissue=tissue,
+        keep_classes=tuple(keep_classes),
+        limit=limit,
+        seed=seed,
     )
+    if keep_classes and annotations is None:
+        raise InputError("keep_classes (--keep-classes) needs annotations (--annotations): say where the regions are")
+    for name, number in (("workers", workers), ("retries", retries)):
+        if number is not None and number < 0:
+            raise InputError(f"{name} is 0 or more, not {number}")
     out = Path(out)
-    archive = _find_slides(slides, out)
-    slide_labels = labels_of(archive.names, labels, reserved=set(COLUMNS.names) - {PATIENT})
-    patients = patients_of(archive.names, pattern=patient, labels=slide_labels)
-    slide_labels.pop(PATIENT, None)
-    known_mpp = read_mpp(mpp_of, archive.names)
-    mpps = mpp_by_slide(known_mpp, archive.names)
-    part_of = _parts(archive, mpps, out / _PARTS)
+    orders = _orders(
+        out, settings, icc=icc, inspect=inspect, corrupt=corrupt, materialise=materialise, pictures=pictures
+    )
+    archive = find_archive(slides, out)
+    people = People.of(archive.names, patient=patient, labels=labels, stratify=stratify, folds=folds, seed=seed)
+    names = PublicNames.of(out, anonymise=anonymise)
+    scrub = names.scrubber(*(path for path in (archive.root, _path(annotations), _path(tissue_from)) if path))
+    mpps = mpp_by_slide(read_mpp(mpp_of, archive.names), archive.names)
+    jobs = jobs_of(archive, names=names, mpps=mpps, annotations=_path(annotations), tissue=_path(tissue_from))
     if not redo:
-        _refuse_to_lose(out, archive, part_of)
-    assign_folds({}, folds=folds, seed=seed)  # raises for a wrong number before any work
+        _refuse_to_lose(out, archive, jobs)
     began = Stage.begin(
         out,
         name="tile",
         config={
-            **settings.to_dict(),
-            "folds": folds,
-            "patient": patient,
-            "labels": dict(labels) if isinstance(labels, Mapping) else None,
-            "mpp_of": known_mpp,
-            "slides": archive.digest(),
+            **orders.to_dict(),
+            **people.asked,
+            "patient": names.setting(people.asked["patient"]),
+            "labels": names.setting(people.asked["labels"]),
+            "anonymise": anonymise,
+            "slides": digest_of(jobs),
         },
-        inputs={} if labels is None or isinstance(labels, Mapping) else {"labels": Path(labels)},
-        grows=("slides", "mpp_of"),
+        inputs=people.inputs,
+        grows=("slides",),
         unsettled=lambda summary: summary.get("slides", {}).get("failed", 0) > 0,
         redo=redo,
     )
     with began as stage:
         if not stage.complete:
-            entries = _tile_slides(archive, settings, mpps, part_of, out / _PARTS)
-            if not any(entry.row["tiles"] for entry in entries):
+            count = _suitable(jobs, out) if workers is None else workers
+            with start_workers(scheduler=scheduler, count=count, memory=memory) as crew:
+                _keep_names(names, people, out, archive.root)
+                parts = Parts(out / PARTS, {job.key for job in jobs})
+                done = tile_slides(jobs, orders, parts, crew, retries=retries, scrub=scrub)
+            if not any(part.row["tiles"] for part in done):
                 _withdraw(stage)
-                raise InputError(_why_nothing([entry.row for entry in entries]))
-            table = _write_results(out, archive, entries, patients, slide_labels, folds=folds, seed=seed)
-            rows = [entry.row for entry in entries]
-            summary = {"slides": counts(rows), "tiles": sum(row["tiles"] for row in rows)}
+                raise InputError(_why_nothing([part.row for part in done]))
+            table, rows = combined(jobs, done, people, names)
+            summary = write_results(out, table, rows, jobs, orders, names.told_root(archive.root))
             stage.finish(content=table_fingerprint(table), summary=summary)
-    _keep_root(out, archive.root)
+    _keep_root(out, archive.root, names)
     return TileSet.open(out, root=archive.root)
 
 
-@dataclass(frozen=True)
-class _Entry:
-    """What became of one slide: its tiles, and its row of the ledger."""
-
-    tiles: pa.Table
-    row: dict[str, Any]
-
-
-def _find_slides(slides: Paths, out: Path) -> _Archive:
-    """Search folders for slides, and fingerprint them."""
-    given = [slides] if isinstance(slides, str | os.PathLike) else list(slides)
-    if not given:
-        raise InputError("no slides given: name a slide, a folder of slides, or several")
-    if not any(Path(place).exists() for place in given):
-        raise InputError(f"no such slide: {', '.join(map(str, given))}")
-    places = [Path(os.path.normpath(Path(place).absolute())) for place in given]
-    out = Path(os.path.normpath(out.absolute()))
-    for place in places:
-        if place == out or out in place.parents:
-            raise InputError(f"{place} lies in the output folder {out}; choose another output folder")
-    found = sorted({slide for place in places for slide in _slides_in(place, out)})
-    if not found:
-        raise InputError(
-            f"no slides in {', '.join(map(str, places))}; looked for {' '.join(sorted(SUFFIXES))}, "
-            "but not in what studies and stages made"
-        )
-    root = Path(os.path.commonpath([place if place.is_dir() else place.parent for place in places]))
-    fingerprints = {}
-    for slide in found:
-        try:
-            fingerprints[slide.relative_to(root).as_posix()] = slide_fingerprint(slide)
-        except InputError:  # told by the ledger, when opening it fails as well
-            fingerprints[slide.relative_to(root).as_posix()] = ""
-    return _Archive(root, fingerprints)
+def _orders(
+    out: Path,
+    settings: TileSettings,
+    *,
+    icc: str,
+    inspect: bool,
+    corrupt: str,
+    materialise: str | None,
+    pictures: bool,
+) -> Orders:
+    kind = None if materialise is None else chosen(Materialise, materialise, option="materialise")
+    return Orders(
+        settings,
+        icc=chosen(Icc, icc, option="icc"),
+        inspect=inspect,
+        corrupt=chosen(Corrupt, corrupt, option="corrupt"),
+        materialise=kind,
+        store=None if kind is None else out.absolute() / STORE_NAMES[kind],
+        pictures=out.absolute() / PICTURES if pictures else None,
+    )
 
 
-def _slides_in(place: Path, out: Path) -> Iterator[Path]:
-    """A file itself; of a folder, all slides in it that are not hidden and no output of ours."""
-    if not place.is_dir():
-        yield place
-    for folder, below, names in os.walk(place):
-        here = Path(folder)
-        below[:] = [name for name in below if not name.startswith(".") and not _is_ours(here / name, out)]
-        for name in names:
-            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES and (here / name).is_file():
-                yield here / name
+def _suitable(jobs: Sequence[SlideJob], out: Path) -> int:
+    """How many workers to start on this machine; none for what is done before they would have started."""
+    waiting = [job for job in jobs if not part_path(out / PARTS, job.key).exists()]
+    return 0 if sum(_size(job.path) for job in waiting) < _SMALL else os.cpu_count() or 1
 
 
-def _is_ours(folder: Path, out: Path) -> bool:
-    """Whether a folder is the output, a study (this one from the first call on), a stage, or marked."""
-    return out in (folder, folder / "tiles") or any((folder / mark).exists() for mark in _MARKS_OF_OURS)
+def _size(slide: Path) -> int:
+    """Bytes of a slide, as far as it takes to tell that it is large."""
+    return slide.stat().st_size if slide.is_file() else _SMALL
 
 
-def _parts(archive: _Archive, mpps: Mapping[str, tuple[float, bool]], parts: Path) -> dict[str, Path]:
-    """Where the part of each slide lies, or will lie; by content, so that a slide that changed has another."""
-    return {
-        name: parts / f"{hashlib.sha256(repr((name, fingerprint, mpps.get(name))).encode()).hexdigest()[:32]}.parquet"
-        for name, fingerprint in archive.fingerprints.items()
-    }
-
-
-def _refuse_to_lose(out: Path, archive: _Archive, part_of: Mapping[str, Path]) -> None:
+def _refuse_to_lose(out: Path, archive: Archive, jobs: Sequence[SlideJob]) -> None:
     """Refuse to drop tiles of slides that are missing; one that only has another name now is not."""
-    new = {archive.fingerprints[name] for name, part in part_of.items() if not part.exists()}
-    stale = set((out / _PARTS).glob("[0-9a-f]*.parquet")) - set(part_of.values())
-    rows = [row for row in (_read_part(part).row for part in stale) if row["tiles"] and row["fingerprint"] not in new]
-    missing = sorted(row["slide"] for row in rows if not archive.fingerprints.get(row["slide"]))
+    new = {job.fingerprint for job in jobs if not part_path(out / PARTS, job.key).exists()}
+    keys, readable = {job.key for job in jobs}, {job.public for job in jobs if job.fingerprint}
+    stale = [path for path in (out / PARTS).glob("[0-9a-f]*.parquet") if path.stem not in keys]
+    rows = [row for row in (read_part(path).row for path in stale) if row["tiles"] and row["fingerprint"] not in new]
+    missing = sorted(row["slide"] for row in rows if row["slide"] not in readable)
     if missing:
         raise InputError(
             f"{out} holds tiles of {counted(len(missing), 'slide')} not among those that can be read in "
@@ -230,123 +246,40 @@ def _refuse_to_lose(out: Path, archive: _Archive, part_of: Mapping[str, Path]) -
         )
 
 
-def _tile_slides(
-    archive: _Archive,
-    settings: TileSettings,
-    mpps: Mapping[str, tuple[float, bool]],
-    part_of: Mapping[str, Path],
-    parts: Path,
-) -> list[_Entry]:
-    """Tile the slides that no part of an earlier call covers, and drop the parts that no longer count."""
-    sweep_partials(parts)
-    parts.mkdir(exist_ok=True)
-    for stale in set(parts.iterdir()) - set(part_of.values()):
-        remove(stale)
-    entries = []
-    for name in track(archive.names, "tiling slides"):
-        if part_of[name].exists():
-            entries.append(_read_part(part_of[name]))
-            continue
-        entry = _tile_slide(archive, name, settings, mpps.get(name))
-        if entry.row["status"] != "failed":  # what failed is tried again by the next call
-            _write_part(part_of[name], entry)
-        entries.append(entry)
-    return entries
+def _keep_names(names: PublicNames, people: People, out: Path, root: Path) -> None:
+    """Before anything is called by a hash, write down what the hashes mean."""
+    if names.key is not None:
+        for patient in people.patients.values():
+            names.patient(patient)
+        if people.labels:
+            note(f"labels stay as they are: {', '.join(people.labels)}")
+    names.save(out, root)
 
 
-def _tile_slide(archive: _Archive, name: str, settings: TileSettings, given_mpp: tuple[float, bool] | None) -> _Entry:
-    """Tile one slide; what is wrong with it becomes its row of the ledger."""
-    row: dict[str, Any] = {"slide": name, "fingerprint": archive.fingerprints[name], "tiles": 0}
-    try:
-        with open_slide(archive.root / name) as slide:
-            width, height = slide.dimensions
-            mpp = slide.mpp
-            if given_mpp is not None and (given_mpp[1] or mpp is None):
-                mpp = given_mpp[0]
-            row |= {"width": width, "height": height, "mpp": mpp, "backend": slide.backend}
-            plan = plan_slide(slide, settings, name=name, mpp=mpp)
-    except InputError as error:
-        reason = str(error).replace(f"{archive.root}{os.sep}", "")  # the ledger may travel: no places of this machine
-        return _Entry(COLUMNS.empty_table(), row | {"status": "failed", "reason": reason})
-    count = len(plan.grid)
-    row |= {"status": "empty" if plan.reason else "done", "reason": plan.reason, "tiles": count}
-    row |= {"candidates": plan.candidates, "below_tissue": plan.below_tissue, "over_limit": plan.over_limit}
-    constant = {
-        "slide": name,
-        "fingerprint": row["fingerprint"],
-        "size": settings.size,
-        "level": plan.level,
-        "scale": plan.grid.scale,
-        "mpp": plan.mpp,
-        "patient": None,  # who it is, and the fold, depend on the other slides
-        "fold": None,
-    }
-    columns: dict[str, Any] = {key: [value] * count for key, value in constant.items()}
-    columns |= {"x": plan.grid.x, "y": plan.grid.y, "tissue": plan.tissue}
-    return _Entry(pa.table(columns, schema=COLUMNS), row)
-
-
-def _write_part(path: Path, entry: _Entry) -> None:
-    with replacing(path) as partial:
-        pq.write_table(entry.tiles.replace_schema_metadata({_PART_KEY: json.dumps(entry.row).encode()}), partial)
-
-
-def _read_part(path: Path) -> _Entry:
-    table = pq.read_table(path)
-    return _Entry(table.replace_schema_metadata(None), json.loads(table.schema.metadata[_PART_KEY]))
-
-
-def _write_results(
-    out: Path,
-    archive: _Archive,
-    entries: Sequence[_Entry],
-    patients: Mapping[str, str],
-    labels: LabelsOfSlides,
-    *,
-    folds: int,
-    seed: int,
-) -> pa.Table:
-    """Put the parts together: the manifest, which is returned, and the ledger."""
-    strata = strata_of(labels, archive.names, None)
-    tiles_of: dict[str, dict[Stratum, int]] = {}
-    for entry in entries:
-        if entry.row["tiles"]:
-            slide = entry.row["slide"]
-            of_stratum = tiles_of.setdefault(patients[slide], {})
-            of_stratum[strata[slide]] = of_stratum.get(strata[slide], 0) + entry.row["tiles"]
-    fold_of = assign_folds(tiles_of, folds=folds, seed=seed)
-    table = pa.concat_tables([entry.tiles for entry in entries])
-    names = table["slide"].to_pylist()
-    known = {"patient": [patients[name] for name in names], "fold": [fold_of[patients[name]] for name in names]}
-    for column, values in known.items():
-        index = COLUMNS.get_field_index(column)
-        table = table.set_column(index, COLUMNS.field(column), pa.array(values, COLUMNS.field(column).type))
-    for label, value_of in labels.items():
-        table = table.append_column(label, pa.array([value_of[name] for name in names], pa.string()))
-    rows = [
-        entry.row | {"patient": patients[entry.row["slide"]], "fold": fold_of.get(patients[entry.row["slide"]])}
-        for entry in entries
-    ]
-    write_ledger(out, rows)
-    write_manifest(out / MANIFEST, table, root=archive.root)
-    return table
-
-
-def _keep_root(out: Path, root: Path) -> None:
-    """Let the manifest tell where the slides are now, if they or the study were moved."""
+def _keep_root(out: Path, root: Path, names: PublicNames) -> None:
+    """Let the tile set tell where the slides are now, if they or the study were moved."""
     tiles = TileSet.open(out)
     if tiles.root != root.resolve():
-        write_manifest(tiles.path, tiles.table(), root=root)
+        names.save(out, root)
+        write_manifest(tiles.path, tiles.table(), root=names.told_root(root), icc=tiles.icc)
         note(f"{out}: the slides are now in {root}")
 
 
 def _withdraw(stage: Stage) -> None:
     """Leave nothing of a folder that never became a tile set; one that did keeps its tiles."""
     if not (stage.folder / MANIFEST).exists():
-        remove(stage.folder / _PARTS)
+        for name in _MADE:
+            remove(stage.folder / name)
     stage.withdraw()
 
 
 def _why_nothing(rows: Sequence[Mapping[str, Any]]) -> str:
-    """One line that names the slides and what is wrong with each."""
-    return reasons(rows) if len(rows) == 1 else f"no tile in any of {len(rows)} slides: {reasons(rows)}"
+    """One line that names the slides and what is wrong with each, and what the filters dropped in all."""
+    if len(rows) == 1:
+        return reasons(rows)
+    told = told_dropped(rows)
+    return f"no tile in any of {len(rows)} slides{f' ({told})' if told else ''}: {reasons(rows)}"
+
+
+def _path(place: str | os.PathLike[str] | None) -> Path | None:
+    return None if place is None else Path(place)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 from tiling.slide import open_slide
@@ -22,7 +23,7 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
         width, height = slide.dimensions
         return {
             "slide": slide.path.name,
-            "bytes": slide.path.stat().st_size,
+            "bytes": _size(slide.path),
             "backend": slide.backend,
             "format": slide.properties.get("openslide.vendor") or slide.properties.get("image.format"),
             "width": width,
@@ -33,3 +34,9 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
             "kind": "fluorescence" if slide.dark_background else "bright field",
             "background": list(slide.background),
         }
+
+
+def _size(path: Path) -> int:
+    """Bytes of a slide's file, or of the files of its folder."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())

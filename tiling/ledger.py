@@ -3,44 +3,65 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tiling.damage import DamagedCell
 from tiling.files import replacing
 from tiling.wording import counted, first_few
 
 LEDGER = "ledger.parquet"
 STATUSES = ("done", "empty", "failed")
 
-_COLUMNS = pa.schema(
+DROPPED = {
+    "below_tissue": "below the tissue fraction",
+    "outside_classes": "outside the classes asked for",
+    "over_limit": "over the limit",
+    "damaged": "with pixels that cannot be decoded",
+}
+"""The columns that count what each filter dropped, in words."""
+
+COLUMNS = pa.schema(
     [
         ("slide", pa.string()),
         ("status", pa.string()),
         ("reason", pa.string()),
         ("tiles", pa.int64()),
         ("candidates", pa.int64()),
-        ("below_tissue", pa.int64()),
-        ("over_limit", pa.int64()),
+        *((name, pa.int64()) for name in DROPPED),
+        ("corrupt_cells", pa.list_(pa.struct([(field.name, pa.int64()) for field in fields(DamagedCell)]))),
         ("width", pa.int64()),
         ("height", pa.int64()),
         ("mpp", pa.float64()),
+        ("objective_power", pa.float64()),
         ("backend", pa.string()),
+        ("icc", pa.string()),
+        ("stored", pa.string()),
         ("fingerprint", pa.string()),
         ("patient", pa.string()),
         ("fold", pa.int16()),
+        ("error", pa.string()),
+        ("traceback", pa.string()),
     ]
 )
+"""The ledger's columns; those of labels follow them.
+
+Of cells that cannot be decoded, those are listed that inspected tiles or the thumbnail lack.
+"""
 
 Row = Mapping[str, Any]
 
 
 def write_ledger(folder: Path, rows: Sequence[Row]) -> None:
-    """Write the ledger of a tile folder: a row per slide, its columns by name."""
+    """Write the ledger of a tile folder: a row per slide, its columns by name, and any more columns of text."""
+    more = [name for name in dict.fromkeys(name for row in rows for name in row) if name not in COLUMNS.names]
+    schema = pa.schema([*COLUMNS, *((name, pa.string()) for name in more)])
     with replacing(folder / LEDGER) as partial:
-        pq.write_table(pa.Table.from_pylist([dict(row) for row in rows], schema=_COLUMNS), partial)
+        pq.write_table(pa.Table.from_pylist([dict(row) for row in rows], schema=schema), partial)
 
 
 def read_ledger(folder: Path) -> list[dict[str, Any]]:
@@ -55,6 +76,24 @@ def counts(rows: Iterable[Row]) -> dict[str, int]:
     return {status: statuses.count(status) for status in STATUSES}
 
 
+def dropped(rows: Iterable[Row]) -> dict[str, int]:
+    """How many tiles each filter dropped, those that dropped any."""
+    rows = list(rows)
+    sums = {name: sum(row.get(name) or 0 for row in rows) for name in DROPPED}
+    return {name: count for name, count in sums.items() if count}
+
+
+def told_dropped(rows: Iterable[Row]) -> str:
+    """The same in words; empty where none was dropped."""
+    return ", ".join(f"{count} {DROPPED[name]}" for name, count in dropped(rows).items())
+
+
+def corrupt_cells(rows: Iterable[Row]) -> tuple[int, int]:
+    """How many cells could not be decoded, and of how many slides."""
+    counts = [len(row.get("corrupt_cells") or ()) for row in rows]
+    return sum(counts), sum(count > 0 for count in counts)
+
+
 def without_tiles(folder: Path) -> str | None:
     """One line on the slides of a tile folder that gave no tile: how many, and why the first ones did not."""
     rows = read_ledger(folder)
@@ -63,6 +102,21 @@ def without_tiles(folder: Path) -> str | None:
     told += [f"{counted(number['empty'], 'slide')} gave no tile"] * (number["empty"] > 0)
     lacking = [row for status in ("failed", "empty") for row in rows if row["status"] == status]
     return f"{' and '.join(told)}: {reasons(lacking)} (every slide is in {folder / LEDGER})" if lacking else None
+
+
+def told(folder: Path) -> list[str]:
+    """What a user should know of a tile folder: slides without tiles, dropped tiles, corrupt cells; a line each."""
+    rows = read_ledger(folder)
+    lines = [line for line in [without_tiles(folder)] if line]
+    if words := told_dropped(rows):
+        lines.append(f"of {sum(row['candidates'] or 0 for row in rows)} tiles were dropped: {words}")
+    cells, slides = corrupt_cells(rows)
+    if cells:
+        lines.append(
+            f"{counted(cells, 'cell')} of {counted(slides, 'slide')} cannot be decoded: the ledger tells where, the "
+            "manifest's column `corrupt` which tiles they lie in"
+        )
+    return lines
 
 
 def reasons(rows: Sequence[Row]) -> str:

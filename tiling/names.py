@@ -103,6 +103,10 @@ class PublicNames:
         """:meth:`scrub` for the slides of an archive: (text, slide's name) to text."""
         return lambda text, name: self.scrub(text, name, *places)
 
+    def setting(self, value: Any) -> Any:
+        """A setting as the record of the stage may tell it: patterns of names can hold names."""
+        return value if self.key is None or value is None else self._hash("setting", json.dumps(value, sort_keys=True))
+
     def told_root(self, root: Path) -> Path | None:
         """The archive's place as the manifest may tell it."""
         return root if self.key is None else None

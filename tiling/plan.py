@@ -4,120 +4,81 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from tiling.backends.base import Image
+from tiling.damage import DamagedCell
 from tiling.errors import InputError
-from tiling.grid import Edge, Grid, make_grid, parse_edge
+from tiling.grid import Grid, make_grid
+from tiling.masks import Mask, SlideMask
+from tiling.quality import find_pen
+from tiling.regions import Region, known_names, touching
+from tiling.settings import TileSettings
 from tiling.slide import Slide
-from tiling.tissue import TissueMask
+from tiling.tissue import find_tissue
 from tiling.wording import counted
 
-_SAME_MPP = 0.01  # a level within 1 % of the resolution asked for is taken as it is: resampling would only blur it
+_SAME_SCALE = 0.01  # a level within 1 % of the resolution asked for is taken as it is: resampling would only blur it
 _MASK_PX_PER_TILE = 8
 _MASK_SIZES = 1024, 4096
-
-
-def default_tissue(size: int) -> float:
-    """The least tissue fraction of a tile that suits its size.
-
-    A threshold made for small tiles loses the tissue of large ones: a needle core is 0.5 to 1 mm wide, and fills a
-    quarter to a half of a 4096 px tile of 0.5 micrometres per pixel (2 mm) where it lies well. So: a quarter of a
-    tile up to 1024 px, less in proportion to the edge above that, and a tenth from 2560 px on.
-
-    Examples
-    --------
-    >>> [default_tissue(size) for size in (256, 2048, 4096)]
-    [0.25, 0.125, 0.1]
-    """
-    return min(0.25, max(0.1, 0.25 * 1024 / size))
-
-
-@dataclass(frozen=True)
-class TileSettings:
-    """What tiles are wanted of every slide.
-
-    Attributes
-    ----------
-    size
-        Edge, px.
-    mpp
-        Micrometres per px; None takes `level` as it is.
-    level
-        Level to read, if no `mpp` is asked for.
-    overlap
-        Of neighbouring tiles, px.
-    edge
-        What happens at the right and lower edge, see :class:`tiling.grid.Edge`.
-    tissue
-        Least fraction of a tile that is tissue, 0 to 1; None takes :func:`default_tissue`.
-    limit
-        Most tiles of one slide, drawn at random; None takes all.
-    seed
-        Of that draw.
-    """
-
-    size: int = 4096
-    mpp: float | None = None
-    level: int = 0
-    overlap: int = 0
-    edge: Edge | str = Edge.WITHIN
-    tissue: float | None = None
-    limit: int | None = None
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        make_grid(0, 0, size=self.size, overlap=self.overlap, edge=self.edge)  # raises for what no grid can have
-        object.__setattr__(self, "edge", parse_edge(self.edge))
-        if self.tissue is None:
-            object.__setattr__(self, "tissue", default_tissue(self.size))
-        if not 0 <= self.least_tissue <= 1:
-            raise InputError(f"tissue is a fraction from 0 to 1, not {self.tissue}")
-        if self.mpp is not None and not (self.mpp > 0 and math.isfinite(self.mpp)):
-            raise InputError(f"mpp is a positive number of micrometres per pixel, not {self.mpp}")
-        if self.mpp is not None and self.level != 0:
-            raise InputError(f"give mpp or level, not both (mpp {self.mpp}, level {self.level})")
-        if self.level < 0:
-            raise InputError(f"level counts from 0, not {self.level}")
-        if self.seed < 0:
-            raise InputError(f"seed is 0 or more, not {self.seed}")
-        if self.limit is not None and self.limit < 1:
-            raise InputError(f"limit is at least 1 tile per slide, not {self.limit}")
-
-    @property
-    def least_tissue(self) -> float:
-        """The tissue fraction below which a tile is dropped."""
-        assert self.tissue is not None
-        return self.tissue
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-able settings."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)
 class SlidePlan:
     """The tiles of one slide, and what became of the others.
 
-    `grid` and `tissue` (n,) are those kept, read at `level` and of `mpp` micrometres per px. `candidates` is how
-    many there were before the filters dropped those `below_tissue` and those `over_limit`. `reason` says why there
-    are none, and is empty if there are some.
+    Attributes
+    ----------
+    grid
+        The tiles that are kept.
+    tissue, pen
+        (n,) float64: the part of each tile that is tissue, and that is covered by pen marks.
+    level
+        Read from it.
+    mpp
+        Micrometres per tile px, if known.
+    candidates
+        How many tiles the grid had.
+    dropped
+        How many of them each filter dropped: `below_tissue`, `outside_classes`, `over_limit`.
+    reason
+        Why none is left; empty if there are some.
+    thumbnail
+        (h, w, 3) uint8: the picture on which tissue and pen were looked for.
+    tissue_mask, pen_mask
+        What was found on it.
+    lost
+        Cells that the thumbnail lacks, since no level of the slide has them: whether they hold tissue nobody knows.
     """
 
     grid: Grid
     tissue: npt.NDArray[np.float64]
+    pen: npt.NDArray[np.float64]
     level: int
     mpp: float | None
     candidates: int
-    below_tissue: int
-    over_limit: int
+    dropped: Mapping[str, int]
     reason: str
+    thumbnail: Image
+    tissue_mask: Mask
+    pen_mask: Mask
+    lost: tuple[DamagedCell, ...]
 
 
-def plan_slide(slide: Slide, settings: TileSettings, *, name: str, mpp: float | None = None) -> SlidePlan:
+def plan_slide(
+    slide: Slide,
+    settings: TileSettings,
+    *,
+    name: str,
+    key: str = "",
+    mpp: float | None = None,
+    tissue: SlideMask | None = None,
+    annotations: Sequence[Region] = (),
+) -> SlidePlan:
     """Lay a grid over a slide and keep the tiles with tissue.
 
     Parameters
@@ -127,73 +88,145 @@ def plan_slide(slide: Slide, settings: TileSettings, *, name: str, mpp: float | 
     settings
         What tiles are wanted.
     name
-        Names the slide in messages; also keys its random draw, so that it does not depend on other slides.
+        Names the slide in messages.
+    key
+        Of the draw for `settings.limit`, so that it depends on the slide and not on others: its fingerprint.
     mpp
-        The slide's resolution, where the user knows better than the file.
+        Micrometres per level-0 px, if another than the slide says.
+    tissue
+        Where the tissue is, if somebody said so; else it is looked for.
+    annotations
+        Regions on the slide, for `settings.keep_classes`.
+
+    Returns
+    -------
+    SlidePlan
+        With no tiles where the slide gives none; its `reason` says which filter dropped what.
 
     Raises
     ------
     InputError
-        If the slide cannot give such tiles: it does not have the level, says no mpp, or is coarser than asked for.
+        If the slide cannot give tiles of the resolution that is asked for.
     """
     level, scale, tile_mpp = _resolution(slide, settings, name, slide.mpp if mpp is None else mpp)
     width, height, downsample = slide.levels[level]
     if scale != downsample:
         width, height = (math.floor(length / scale + 1e-6) for length in slide.dimensions)
     grid = make_grid(width, height, size=settings.size, scale=scale, overlap=settings.overlap, edge=settings.edge)
-    smallest, largest = _MASK_SIZES
-    mask_size = math.ceil(_MASK_PX_PER_TILE * max(slide.dimensions) / grid.extent)
-    tissue = TissueMask.of(slide, max_size=min(largest, max(smallest, mask_size))).fraction(grid)
-    with_tissue = np.flatnonzero(tissue >= settings.least_tissue)
-    kept = _drawn(with_tissue, settings, name)
-    reason = ""
-    if len(grid) == 0:
-        reason = f"image smaller than a tile: {width} x {height} px, and tiles of {settings.size} px; "
-        reason += "choose a smaller size, or edge pad"
-    elif len(kept) == 0:
-        reason = f"no tissue found: of {counted(len(grid), 'tile')} none reaches tissue fraction "
-        reason += f"{settings.least_tissue:g} (highest {tissue.max():.3g}); lower tissue to keep them"
+    thumbnail, lost = slide.salvage_thumbnail(_mask_size(slide, grid))
+    if tissue is None:
+        tissue = SlideMask(find_tissue(thumbnail, dark=slide.dark_background), *slide.dimensions)
+    pen_mask = np.zeros(thumbnail.shape[:2], bool) if slide.dark_background else find_pen(thumbnail)
+    fraction = tissue.fraction(grid)
+    enough = fraction >= settings.least_tissue
+    wanted = enough.copy()
+    if settings.keep_classes:
+        wanted[enough] = touching(_part(grid, enough), annotations, settings.keep_classes)
+    kept = _drawn(np.flatnonzero(wanted), settings, key)
+    dropped = {
+        "below_tissue": int(len(grid) - enough.sum()),
+        "outside_classes": int(enough.sum() - wanted.sum()),
+        "over_limit": int(wanted.sum() - len(kept)),
+    }
+    tiles = _part(grid, kept)
     return SlidePlan(
-        grid=Grid(grid.x[kept], grid.y[kept], grid.size, grid.scale),
-        tissue=tissue[kept],
+        grid=tiles,
+        tissue=fraction[kept],
+        pen=SlideMask(pen_mask, *slide.dimensions).fraction(tiles),
         level=level,
         mpp=tile_mpp,
         candidates=len(grid),
-        below_tissue=len(grid) - len(with_tissue),
-        over_limit=len(with_tissue) - len(kept),
-        reason=reason,
+        dropped=dropped,
+        reason="" if len(kept) else _why_none(width, height, fraction, dropped, settings, annotations),
+        thumbnail=thumbnail,
+        tissue_mask=tissue.mask,
+        pen_mask=pen_mask,
+        lost=lost,
+    )
+
+
+def _mask_size(slide: Slide, grid: Grid) -> int:
+    smallest, largest = _MASK_SIZES
+    return min(largest, max(smallest, math.ceil(_MASK_PX_PER_TILE * max(slide.dimensions) / grid.extent)))
+
+
+def _part(grid: Grid, which: npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> Grid:
+    return Grid(grid.x[which], grid.y[which], grid.size, grid.scale)
+
+
+def _why_none(
+    width: int,
+    height: int,
+    fraction: npt.NDArray[np.float64],
+    dropped: Mapping[str, int],
+    settings: TileSettings,
+    annotations: Sequence[Region],
+) -> str:
+    """What each filter dropped, on one line, and what to do."""
+    if not len(fraction):
+        reason = f"image smaller than a tile: {width} x {height} px, and tiles of {settings.size} px; "
+        return reason + "choose a smaller size, or edge pad"
+    of, least = counted(len(fraction), "tile"), f"{settings.least_tissue:g}"
+    if dropped["below_tissue"] == len(fraction):
+        reason = f"no tissue found: of {of} none reaches tissue fraction {least} (highest {fraction.max():.3g}); "
+        return reason + "lower tissue to keep them"
+    present = known_names(annotations)
+    there = f"its annotations have {', '.join(present)}" if present else "it has no annotations"
+    return (
+        f"no tile of the classes asked for: of {of} {dropped['below_tissue']} are below tissue fraction {least} and "
+        f"{dropped['outside_classes']} touch no {' or '.join(settings.keep_classes)}; {there}"
     )
 
 
 def _resolution(slide: Slide, settings: TileSettings, name: str, mpp: float | None) -> tuple[int, float, float | None]:
     """The level to read, level-0 px per tile px, and the micrometres per tile px."""
     levels = slide.levels
-    if settings.mpp is None:
+    if settings.mpp is None and settings.power is None:
         if settings.level >= len(levels):
             raise InputError(f"{name} has levels 0 to {len(levels) - 1}, not {settings.level}")
         downsample = levels[settings.level].downsample
         return settings.level, downsample, None if mpp is None else mpp * downsample
+    scale = _scale_by_power(slide, settings.power, name) if settings.power else _scale_by_mpp(settings.mpp, name, mpp)
+    level = max(i for i, candidate in enumerate(levels) if candidate.downsample <= scale * (1 + _SAME_SCALE))
+    downsample = levels[level].downsample
+    if abs(downsample / scale - 1) <= _SAME_SCALE:
+        scale = downsample
+    return level, scale, settings.mpp if scale != downsample and settings.mpp else None if mpp is None else mpp * scale
+
+
+def _scale_by_mpp(wanted: float | None, name: str, mpp: float | None) -> float:
+    assert wanted is not None
     if mpp is None:
         raise InputError(
-            f"{name} does not say its resolution, and tiles of {settings.mpp:g} micrometres per pixel are asked for; "
+            f"{name} does not say its resolution, and tiles of {wanted:g} micrometres per pixel are asked for; "
             "give the slide's own with mpp_of (--mpp-of), or ask for a level instead"
         )
-    scale = settings.mpp / mpp
-    if scale < 1 - _SAME_MPP:
+    if wanted / mpp < 1 - _SAME_SCALE:
         raise InputError(
-            f"{name} has {mpp:g} micrometres per pixel and cannot give finer tiles of {settings.mpp:g}; "
+            f"{name} has {mpp:g} micrometres per pixel and cannot give finer tiles of {wanted:g}; "
             f"ask for mpp {mpp:g} or more"
         )
-    level = max(i for i, candidate in enumerate(levels) if candidate.downsample <= scale * (1 + _SAME_MPP))
-    downsample = levels[level].downsample
-    if abs(downsample / scale - 1) <= _SAME_MPP:
-        return level, downsample, mpp * downsample
-    return level, scale, settings.mpp
+    return wanted / mpp
 
 
-def _drawn(candidates: npt.NDArray[np.int64], settings: TileSettings, name: str) -> npt.NDArray[np.int64]:
+def _scale_by_power(slide: Slide, wanted: float, name: str) -> float:
+    power = slide.objective_power
+    if power is None:
+        raise InputError(
+            f"{name} does not say its objective power, and tiles as of power {wanted:g} are asked for; "
+            "ask for mpp instead, with mpp_of (--mpp-of) where the slide does not say that either, or for a level"
+        )
+    if power / wanted < 1 - _SAME_SCALE:
+        raise InputError(
+            f"{name} was scanned with an objective of {power:g} and cannot give tiles as of {wanted:g}; "
+            f"ask for power {power:g} or less"
+        )
+    return power / wanted
+
+
+def _drawn(candidates: npt.NDArray[np.int64], settings: TileSettings, key: str) -> npt.NDArray[np.int64]:
     """At most `limit` of the candidates, in their order."""
     if settings.limit is None or len(candidates) <= settings.limit:
         return candidates
-    key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8])
-    return np.sort(np.random.default_rng([settings.seed, key]).choice(candidates, settings.limit, replace=False))
+    number = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8])
+    return np.sort(np.random.default_rng([settings.seed, number]).choice(candidates, settings.limit, replace=False))

@@ -57,6 +57,11 @@ def area_resample(read_rows: Callable[[int, int], Image], extent: tuple[float, f
     return result
 
 
+def rows_of(picture: Image) -> Callable[[int, int], Image]:
+    """The `read_rows` of :func:`area_resample` for a picture that is held in memory."""
+    return lambda start, stop: picture[start:stop]
+
+
 def _coverage(extent: float, size: int) -> scipy.sparse.csr_array:
     """(size, ceil(extent)) float32: how much of each source pixel lies under each output pixel, along one axis."""
     edges = np.linspace(0.0, extent, size + 1)

@@ -3,35 +3,43 @@
 from __future__ import annotations
 
 import functools
-import hashlib
+import math
 import operator
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 
 from tiling.backends import BACKENDS
-from tiling.backends.base import Backend, BackendError, Colour, DeclinedError, Image, Level
+from tiling.backends.base import Backend, BackendError, Colour, DeclinedError, Image, Level, RefusedError
+from tiling.backends.tiff import TiffBackend
+from tiling.cells import SourceCells
+from tiling.choices import Icc, chosen
+from tiling.colour import ToSrgb
+from tiling.damage import DamagedCell, salvaged
 from tiling.errors import InputError
-from tiling.resample import area_resample
+from tiling.ngff import is_zarr
+from tiling.resample import area_resample, rows_of
 from tiling.tissue import has_dark_background
 
 # What is looked at to tell bright field from fluorescence: the coarsest level, or patches of it if that is large.
 _WHOLE, _PATCHES, _PATCH = 1 << 20, 8, 64
-_END = 1 << 16  # bytes of either end of a file that its fingerprint covers
 _WHITE, _BLACK = (255, 255, 255), (0, 0, 0)
 
 
-def open_slide(path: str | os.PathLike[str]) -> Slide:
+def open_slide(path: str | os.PathLike[str], *, icc: str = "none") -> Slide:
     """Open a slide of any format that a backend knows (see :mod:`tiling.backends`).
 
     Parameters
     ----------
     path
-        A scanner's file, or a PNG, JPEG or TIFF picture.
+        A scanner's file, an OME-TIFF, a PNG, JPEG or TIFF picture, or the folder of an OME-Zarr.
+    icc
+        "srgb" to convert its pixels from its colour profile to sRGB; "none" to read them as they are, as where it
+        has no profile (see :class:`tiling.choices.Icc`).
 
     Returns
     -------
@@ -41,55 +49,59 @@ def open_slide(path: str | os.PathLike[str]) -> Slide:
     Raises
     ------
     InputError
-        If there is no such file, or no backend can open it; the message holds each backend's reason.
+        If there is no such file, or no backend can open it; the message holds each backend's reason. Also if its
+        colour profile is asked for and cannot be used.
     """
-    path = Path(path)
+    path, treatment = Path(path), chosen(Icc, icc, option="icc")
     if not path.exists():
         raise InputError(f"no such slide: {path}")
-    if path.is_dir():
+    if path.is_dir() and not is_zarr(path):
         raise InputError(f"{path} is a folder; name one slide in it")
     refused_by: dict[str, list[str]] = {}
     for backend in BACKENDS:
         try:
-            return Slide(path, backend.open(path))
+            opened = backend.open(path)
         except DeclinedError:
             continue
         except BackendError as error:
             refused_by.setdefault(str(error), []).append(backend.name)
+            if isinstance(error, RefusedError):
+                break
+        else:
+            return Slide(path, opened, icc=treatment)
     reasons = "; ".join(f"{reason} ({', '.join(names)})" for reason, names in refused_by.items())
     raise InputError(f"cannot open {path} as a slide: {reasons}")
-
-
-def slide_fingerprint(path: Path) -> str:
-    """Tell whether a slide's file is still the same, at the price of reading 128 KiB of it: 32 hex digits.
-
-    SHA-256 of the size and of both ends, where formats keep their directories; the pixels of an archive are too
-    many to hash. An :class:`InputError` if the file cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            head = file.read(_END)
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - _END))
-            return hashlib.sha256(b"%d:" % size + head + file.read(_END)).hexdigest()[:32]
-    except FileNotFoundError as error:
-        raise InputError(f"no such slide: {path}") from error
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from error
 
 
 class Slide:
     """An open slide; made by :func:`open_slide`. Its label and macro images are never read."""
 
-    def __init__(self, path: Path, backend: Backend) -> None:
+    def __init__(self, path: Path, backend: Backend, *, icc: Icc = Icc.NONE) -> None:
         self.path = path
+        self.icc = icc
         self._backend = backend
         self._closed = False
+        self._to_srgb: ToSrgb | None = None
+        if icc is Icc.SRGB and (profile := backend.icc_profile) is not None:
+            try:
+                self._to_srgb = ToSrgb(profile)
+            except InputError as error:
+                backend.close()
+                raise InputError(f"{path} has a colour profile that cannot be used ({error}); use icc none") from error
+
+    @property
+    def icc_applied(self) -> bool:
+        """Whether pixels are converted to sRGB: this was asked for, and the slide has a colour profile."""
+        return self._to_srgb is not None
 
     @property
     def backend(self) -> str:
         """Name of the backend that reads it."""
         return self._backend.name
+
+    def cells(self, level: int) -> SourceCells | None:
+        """The compressed cells of a level; None where the slide is not read cell by cell."""
+        return self._backend.source_cells(level) if isinstance(self._backend, TiffBackend) else None
 
     @property
     def dimensions(self) -> tuple[int, int]:
@@ -122,9 +134,9 @@ class Slide:
         level = len(self.levels) - 1
         width, height, downsample = self.levels[level]
         if width * height <= _WHOLE:
-            return has_dark_background(_opaque(self._region(0, 0, width, height, level)))
+            return has_dark_background(_opaque(self._salvaged(0, 0, width, height, level)[0]))
         patches = [
-            _opaque(self._region(int(x * downsample), int(y * downsample), _PATCH, _PATCH, level))
+            _opaque(self._salvaged(int(x * downsample), int(y * downsample), _PATCH, _PATCH, level)[0])
             for y in np.linspace(0, max(0, height - _PATCH), _PATCHES, dtype=int)
             for x in np.linspace(0, max(0, width - _PATCH), _PATCHES, dtype=int)
         ]
@@ -162,23 +174,52 @@ class Slide:
         ValueError
             If the slide is closed.
         """
-        if not 0 <= level < len(self._backend.levels):
-            raise InputError(f"{self.path} has levels 0 to {len(self._backend.levels) - 1}, not {level}")
-        if width < 1 or height < 1:
-            raise InputError(f"a region has at least 1 x 1 px, not {width} x {height}")
-        x, y, width, height, level = map(operator.index, (x, y, width, height, level))
-        region = self._region(x, y, width, height, level)
-        if region.shape[2] == 3:
-            return region
-        if (region[..., 3] == 255).all():
-            return np.ascontiguousarray(region[..., :3])
-        return _composited(region, self.background)
+        place = self._place(x, y, width, height, level)
+        try:
+            region = self._backend.read(**place._asdict())
+        except BackendError as error:
+            raise InputError(f"cannot read {place} from {self.path}: {error}") from error
+        return self._finished(region)
+
+    def salvage(
+        self, *, x: int, y: int, width: int, height: int, level: int = 0
+    ) -> tuple[Image, tuple[DamagedCell, ...]]:
+        """Read what can be decoded of a region.
+
+        Parameters
+        ----------
+        x, y, width, height, level
+            As for :meth:`read`.
+
+        Returns
+        -------
+        region
+            (height, width, 3) uint8. As :meth:`read` gives it; damaged cells have the colour :attr:`background`.
+        damage
+            The cells that cannot be decoded, in reading order: of the file's own grid where its format has one,
+            else blocks of 256 px.
+
+        Raises
+        ------
+        InputError
+            If the level does not exist, the size is not positive, or the file itself is no longer there.
+        ValueError
+            If the slide is closed.
+        """
+        region, damage = self._salvaged(*self._place(x, y, width, height, level))
+        return self._finished(region), damage
 
     def thumbnail(self, max_size: int) -> Image:
         """The whole slide at most `max_size` px wide and high, never enlarged: (height, width, 3) uint8.
 
-        Averaged down from the next finer level, in bands, so that memory stays bounded also without a pyramid.
+        Averaged down from the next finer level, in bands, so that memory stays bounded also without a pyramid. What
+        is damaged in that level is taken from finer ones; the colour :attr:`background` stands for what is in none.
+        An :class:`InputError` if that is the whole slide.
         """
+        return self.salvage_thumbnail(max_size)[0]
+
+    def salvage_thumbnail(self, max_size: int) -> tuple[Image, tuple[DamagedCell, ...]]:
+        """As :meth:`thumbnail`; and the cells, all of level 0, that are background in it since no level has them."""
         if max_size < 1:
             raise InputError(f"a thumbnail has at least 1 px, not {max_size}")
         width, height = self.dimensions
@@ -186,12 +227,19 @@ class Slide:
         size = max(1, round(height / scale)), max(1, round(width / scale))
         fitting = [i for i, level in enumerate(self.levels) if level.height >= size[0] and level.width >= size[1]]
         source = self.levels[fitting[-1]]
+        lost: set[DamagedCell] = set()
 
         def read_rows(start: int, stop: int) -> Image:
             y = round(start * source.downsample)
-            return self.read(x=0, y=y, width=source.width, height=stop - start, level=fitting[-1])
+            band, damage = self._mended(x=0, y=y, width=source.width, height=stop - start, level=fitting[-1])
+            lost.update(damage)
+            return band
 
-        return area_resample(read_rows, (source.height, source.width), size)
+        thumbnail = area_resample(read_rows, (source.height, source.width), size)
+        if sum(cell.width * cell.height for cell in lost) >= width * height:
+            first = min(lost)
+            self.read(x=first.x, y=first.y, width=first.width, height=first.height)  # raises with the reason
+        return thumbnail, tuple(sorted(lost))
 
     def close(self) -> None:
         """Close the slide; reading from it afterwards is an error, closing again is not."""
@@ -211,15 +259,72 @@ class Slide:
         state = ", closed" if self._closed else ""
         return f"Slide({str(self.path)!r}, {width} x {height}, {self.backend}{state})"
 
-    def _region(self, x: int, y: int, width: int, height: int, level: int) -> Image:
-        """A region as the backend gives it, RGB or RGBA."""
+    def _place(self, x: int, y: int, width: int, height: int, level: int) -> _Place:
+        """A region that can be asked for; an error if it cannot."""
         if self._closed:
             raise ValueError(f"{self.path} is closed; read it inside its `with open_slide(...)` block")
+        if not 0 <= level < len(self._backend.levels):
+            raise InputError(f"{self.path} has levels 0 to {len(self._backend.levels) - 1}, not {level}")
+        if width < 1 or height < 1:
+            raise InputError(f"a region has at least 1 x 1 px, not {width} x {height}")
+        return _Place(*map(operator.index, (x, y, width, height, level)))
+
+    def _salvaged(self, x: int, y: int, width: int, height: int, level: int) -> tuple[Image, tuple[DamagedCell, ...]]:
+        """What can be decoded of a region as the backend gives it, RGB or RGBA; and the cells that cannot."""
+        place = self._place(x, y, width, height, level)
         try:
-            return self._backend.read(x=x, y=y, width=width, height=height, level=level)
+            return salvaged(self._backend, **place._asdict())
         except BackendError as error:
-            where = f"{width} x {height} px at x={x}, y={y} of level {level}"
-            raise InputError(f"cannot read {where} from {self.path}: {error}") from error
+            raise InputError(f"cannot read {place} from {self.path}: {error}") from error
+
+    def _mended(self, *, x: int, y: int, width: int, height: int, level: int) -> tuple[Image, tuple[DamagedCell, ...]]:
+        """A region whose damaged cells are averaged down from the next finer level that has them.
+
+        And the damaged cells of level 0, for want of which it has background.
+        """
+        region, damage = self.salvage(x=x, y=y, width=width, height=height, level=level)
+        if level == 0:
+            return region, damage
+        lost: list[DamagedCell] = []
+        downsample, finer = self.levels[level].downsample, self.levels[level - 1].downsample
+        for cell in damage:
+            x0, y0 = max(0, round((cell.x - x) / downsample)), max(0, round((cell.y - y) / downsample))
+            x1 = min(width, round((cell.x + cell.width - x) / downsample))
+            y1 = min(height, round((cell.y + cell.height - y) / downsample))
+            if x0 >= x1 or y0 >= y1:
+                continue
+            extent = (y1 - y0) * downsample / finer, (x1 - x0) * downsample / finer
+            source, missing = self._mended(
+                x=x + round(x0 * downsample),
+                y=y + round(y0 * downsample),
+                width=math.ceil(extent[1]),
+                height=math.ceil(extent[0]),
+                level=level - 1,
+            )
+            region[y0:y1, x0:x1] = area_resample(rows_of(source), extent, (y1 - y0, x1 - x0))
+            lost.extend(missing)
+        return region, tuple(lost)
+
+    def _finished(self, region: Image) -> Image:
+        """A backend's region in the colours asked for, laid over the background where it has no pixels."""
+        if self._to_srgb is not None:
+            region = self._to_srgb(region)
+        if region.shape[2] == 3:
+            return region
+        if (region[..., 3] == 255).all():
+            return np.ascontiguousarray(region[..., :3])
+        return _composited(region, self.background)
+
+
+class _Place(NamedTuple):
+    x: int
+    y: int
+    width: int
+    height: int
+    level: int
+
+    def __str__(self) -> str:
+        return f"{self.width} x {self.height} px at x={self.x}, y={self.y} of level {self.level}"
 
 
 def _opaque(region: Image) -> Image:

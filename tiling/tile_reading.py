@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 from tiling.backends.base import Image
-from tiling.resample import area_resample
+from tiling.damage import DamagedCell
+from tiling.resample import area_resample, rows_of
 from tiling.slide import Slide
 
 
@@ -37,9 +38,47 @@ def read_tile(slide: Slide, *, x: int, y: int, size: int, level: int, scale: flo
     InputError
         If the slide cannot be decoded there.
     """
+    extent = _extent(slide, size, level, scale)
+    side = math.ceil(extent)
+    return _resampled(slide.read(x=x, y=y, width=side, height=side, level=level), extent, size)
+
+
+def salvage_tile(
+    slide: Slide, *, x: int, y: int, size: int, level: int, scale: float
+) -> tuple[Image, tuple[DamagedCell, ...]]:
+    """Read what can be decoded of a tile.
+
+    Parameters
+    ----------
+    slide, x, y, size, level, scale
+        As for :func:`read_tile`.
+
+    Returns
+    -------
+    tile
+        (size, size, 3) uint8. Damaged cells have the slide's background colour; pixels that a damaged cell covers in
+        part are a mixture with it (:func:`tiling.damage.damaged_pixels` tells which a cell touches).
+    damage
+        The cells that cannot be decoded, in reading order.
+
+    Raises
+    ------
+    InputError
+        If the file itself is no longer there.
+    """
+    extent = _extent(slide, size, level, scale)
+    side = math.ceil(extent)
+    region, damage = slide.salvage(x=x, y=y, width=side, height=side, level=level)
+    return _resampled(region, extent, size), damage
+
+
+def _extent(slide: Slide, size: int, level: int, scale: float) -> float:
+    """Edge of a tile in px of its level: `size` itself where the two differ by less than half a pixel."""
     extent = size * scale / slide.levels[level].downsample
     if abs(extent - size) < 0.5:
-        return slide.read(x=x, y=y, width=size, height=size, level=level)
-    side = math.ceil(extent - 1e-6)
-    source = slide.read(x=x, y=y, width=side, height=side, level=level)
-    return area_resample(lambda start, stop: source[start:stop], (extent, extent), (size, size))
+        return float(size)
+    return float(round(extent)) if abs(extent - round(extent)) < 1e-6 else extent
+
+
+def _resampled(region: Image, extent: float, size: int) -> Image:
+    return region if extent == size else area_resample(rows_of(region), (extent, extent), (size, size))

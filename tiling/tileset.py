@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import operator
@@ -13,16 +14,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tiling.backends.base import Image
 from tiling.backends.image import ImageBackend
+from tiling.choices import Icc
+from tiling.damage import DamagedCell, damaged_pixels
 from tiling.errors import InputError
 from tiling.files import replacing
-from tiling.slide import Slide, open_slide, slide_fingerprint
+from tiling.fingerprint import slide_fingerprint
+from tiling.ledger import read_ledger
+from tiling.names import real_names
+from tiling.slide import Slide, open_slide
 from tiling.stage import RECORD, completed
-from tiling.tile_reading import read_tile
+from tiling.store import StoredTiles
+from tiling.tile_reading import read_tile, salvage_tile
 from tiling.wording import counted, quoted
 
 MANIFEST = "manifest.parquet"
@@ -37,6 +46,9 @@ COLUMNS = pa.schema(
         ("scale", pa.float64()),
         ("mpp", pa.float64()),
         ("tissue", pa.float64()),
+        ("pen", pa.float64()),
+        ("blur", pa.float64()),
+        ("corrupt", pa.float64()),
         ("patient", pa.string()),
         ("fold", pa.int16()),
     ]
@@ -44,7 +56,7 @@ COLUMNS = pa.schema(
 """The manifest's columns; those of labels (text, may be null) follow them."""
 
 _KEY = b"hdgan.tiles"
-_FORMAT = 1
+_FORMAT = 2
 _ROWS = 1 << 16
 _OPEN_SLIDES = 8
 _HELD_PIXELS = 1 << 28  # of plain pictures, which are held decoded: 0.8 GiB
@@ -68,8 +80,13 @@ class Tile:
         Level-0 px per tile px.
     mpp
         Micrometres per tile px, if known.
-    tissue
-        Fraction of its area that is tissue.
+    tissue, pen
+        Fractions of its area that are tissue, and that are covered by pen marks.
+    blur
+        From 0, sharp, to 1, see :func:`tiling.quality.blur_score`; None if tiles were not inspected, or it has nothing
+        to judge by.
+    corrupt
+        Fraction of its pixels that cannot be decoded; None if tiles were not inspected.
     fold
         Cross-validation fold; all tiles of a patient are in one.
     patient
@@ -86,6 +103,9 @@ class Tile:
     scale: float
     mpp: float | None
     tissue: float
+    pen: float
+    blur: float | None
+    corrupt: float | None
     fold: int
     patient: str
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -97,10 +117,12 @@ class TileSet:
     May be handed to other processes and used from several threads: each process opens the slides itself.
     """
 
-    def __init__(self, path: Path, table: pa.Table, root: Path) -> None:
+    def __init__(self, path: Path, table: pa.Table, root: Path | None, about: Mapping[str, Any]) -> None:
         self.path = path
-        self.root = root
+        self._given_root = root
+        self._about = about
         self._table = table
+        self._store = StoredTiles.open(path.parent)
         self._label_names = [name for name in table.column_names if name not in COLUMNS.names]
         self._forget_slides()
 
@@ -137,8 +159,7 @@ class TileSet:
         about = json.loads(about)
         if about["format"] != _FORMAT:
             raise InputError(f"{path} has format {about['format']}, and this version reads {_FORMAT}; make it again")
-        recorded = path.parent / about["root"]  # relative: slides and study may move together
-        return cls(path, table, recorded.resolve() if root is None else Path(root))
+        return cls(path, table, None if root is None else Path(root), about)
 
     def __len__(self) -> int:
         return int(self._table.num_rows)
@@ -156,6 +177,29 @@ class TileSet:
         return f"TileSet({str(self.path)!r}, {counted(len(self), 'tile')} of {counted(len(self.slides), 'slide')})"
 
     @property
+    def root(self) -> Path:
+        """The folder that the paths of slides start from.
+
+        An :class:`InputError` if the set is anonymised and was handed on without its names.
+        """
+        return self._archive[0]
+
+    @property
+    def icc(self) -> Icc:
+        """What is done with the colour profiles of the slides."""
+        return Icc(self._about["icc"])
+
+    @functools.cached_property
+    def _archive(self) -> tuple[Path, Mapping[str, str] | None]:
+        """Where the slides are, and their paths by what the manifest calls them if these differ."""
+        names = None
+        if self._about["anonymised"]:
+            root, names = real_names(self.path.parent)
+        else:
+            root = self.path.parent / self._about["root"]  # relative: slides and study may move together
+        return root.resolve() if self._given_root is None else self._given_root, names
+
+    @property
     def slides(self) -> list[str]:
         """The slides that have tiles, relative to :attr:`root`, in order."""
         return sorted(self._table["slide"].unique().to_pylist())
@@ -165,10 +209,10 @@ class TileSet:
         return self._table
 
     def read(self, index: int) -> Image:
-        """Read a tile's pixels from its slide.
+        """Read a tile's pixels, from its slide or from where they are stored.
 
-        A tile coarser than the level it is read from is averaged down by area. Parts of it outside the slide have
-        the slide's background colour.
+        A tile coarser than the level it is read from is averaged down by area. Parts of it outside the slide, and cells
+        that were found to be corrupt, have the slide's background colour.
 
         Returns
         -------
@@ -180,12 +224,30 @@ class TileSet:
             If the slide is missing, is no longer the file that was tiled, or cannot be decoded there.
         """
         row = self._row(index)
+        if self._store is not None:
+            return self._store.read(row["slide"], **{name: row[name] for name in ("x", "y", "size")})
         slide = self._slide(row["slide"], row["fingerprint"])
         place = {name: row[name] for name in ("x", "y", "size", "level", "scale")}
-        return read_tile(slide, **place)
+        return salvage_tile(slide, **place)[0] if row["corrupt"] else read_tile(slide, **place)
+
+    def valid(self, index: int) -> npt.NDArray[np.bool_]:
+        """Which pixels of a tile could be decoded, (size, size) bool; all where tiles were not inspected.
+
+        Parts outside the slide count as valid: its background is what is there.
+        """
+        row = self._row(index)
+        if not row["corrupt"]:
+            return np.ones((row["size"], row["size"]), np.bool_)
+        place = {name: row[name] for name in ("x", "y", "size", "scale")}
+        return ~damaged_pixels(self._corrupt_cells.get(row["slide"], ()), **place)
+
+    @functools.cached_property
+    def _corrupt_cells(self) -> dict[str, list[DamagedCell]]:
+        rows = read_ledger(self.path.parent)
+        return {row["slide"]: [DamagedCell(**cell) for cell in row["corrupt_cells"] or ()] for row in rows}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return TileSet, (self.path, self._table, self.root)
+        return TileSet, (self.path, self._table, self._given_root, self._about)
 
     def _row(self, index: int) -> dict[str, Any]:
         index = operator.index(index)
@@ -210,15 +272,16 @@ class TileSet:
         return len(self._slides) > _OPEN_SLIDES or sum(width * height for width, height in pictures) > _HELD_PIXELS
 
     def _opened(self, name: str, fingerprint: str) -> Slide:
-        path = self.root / name
+        root, names = self._archive
+        path = root / (name if names is None else names[name])
         if not path.exists():
             raise InputError(
-                f"slide {name} is not in {self.root}; "
+                f"slide {name} is not in {root}; "
                 "if the archive was moved, say where it is: root=..., or --root on the command line"
             )
         if slide_fingerprint(path) != fingerprint:
             raise InputError(f"slide {path} is not the file that was tiled; restore it, or tile the archive again")
-        return open_slide(path)
+        return open_slide(path, icc=self.icc)
 
     def _forget_slides(self) -> None:
         self._slides: OrderedDict[str, Slide] = OrderedDict()
@@ -234,8 +297,21 @@ def table_fingerprint(table: pa.Table) -> str:
     return digest.hexdigest()
 
 
-def write_manifest(path: Path, table: pa.Table, *, root: Path) -> None:
-    """Write a manifest: a table with :data:`COLUMNS` and columns of labels, its slides relative to `root`."""
-    about = {"format": _FORMAT, "root": os.path.relpath(root.resolve(), path.parent.resolve())}
+def write_manifest(path: Path, table: pa.Table, *, root: Path | None, icc: str) -> None:
+    """Write a manifest.
+
+    Parameters
+    ----------
+    path
+        The file.
+    table
+        :data:`COLUMNS`, and columns of labels.
+    root
+        What its slides are relative to; None for slides that are called by hashes.
+    icc
+        What is done with their colour profiles.
+    """
+    place = None if root is None else os.path.relpath(root.resolve(), path.parent.resolve())
+    about = {"format": _FORMAT, "root": place, "icc": str(icc), "anonymised": root is None}
     with replacing(path) as partial:
         pq.write_table(table.replace_schema_metadata({_KEY: json.dumps(about).encode()}), partial)

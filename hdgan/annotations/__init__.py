@@ -3,6 +3,8 @@
 No torch here: annotating needs a light installation only.
 """
 
+from hdgan.annotations.conversion import convert_annotations
+from hdgan.annotations.drawn import label_map, read_object_masks
 from hdgan.annotations.exchange import (
     check_classes,
     check_samples,
@@ -25,9 +27,11 @@ __all__ = [
     "AnnotationFormat",
     "check_classes",
     "check_samples",
+    "convert_annotations",
     "encode_indexed_png",
     "export_images",
     "import_masks",
+    "label_map",
     "load_masks",
     "mask_indices",
     "pick",
@@ -36,6 +40,7 @@ __all__ = [
     "read_geojson",
     "read_indexed_png",
     "read_mask",
+    "read_object_masks",
     "set_classes",
     "stored_masks",
     "to_geojson",

@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
+from hdgan.annotations.drawn import read_object_masks
 from hdgan.annotations.indexed_png import encode_indexed_png, read_indexed_png
 from hdgan.annotations.registry import FORMATS, format_of, read_mask, required_format
 from hdgan.labels import ClassList, Image, LabelMap
@@ -13,12 +14,13 @@ from hdgan.pictures import png_bytes
 from tiling.errors import InputError
 from tiling.files import read_json, remove, sweep_partials, write_bytes, write_json
 from tiling.progress import note, track
+from tiling.regions import ObjectMaskName
 from tiling.stage import NOT_SLIDES, RECORD
 from tiling.wording import counted, first_few
 
 CLASSES, SAMPLES, EXPORTED = "classes.json", "samples.json", "export.json"
 _EXPORTED_NAME = re.compile(r"image_\d{4,}\.png")
-_FILE_NAME = re.compile(r"(?:image|label)_(\d+)(?:\.png)?\.\w+", re.IGNORECASE)  # QuPath may keep the image's suffix
+_IMAGE_NAME = re.compile(r"(?:image|label)_(\d+)(?:\.png)?", re.IGNORECASE)  # QuPath may keep the image's suffix
 
 _README = """\
 How to annotate these images in QuPath
@@ -147,8 +149,8 @@ def import_masks(
     ----------
     source
         A folder of annotation files named after their images, `image_7.geojson` or `image_0007.png`, or one
-        such file. Hidden files, a README and the files that an export or import writes beside the images are passed
-        over silently, files of other kinds with a note.
+        such file; QuPath's masks of objects are several for an image. Hidden files, a README and the files that an
+        export or import writes beside the images are passed over silently, files of other kinds with a note.
     out
         The annotations folder.
     shape
@@ -179,7 +181,7 @@ def import_masks(
     files = _by_index(candidates, known)
     # Encoded, a mask takes a hundredth of its memory: all can be validated before the first is written.
     encoded = {
-        index: encode_indexed_png(read_mask(files[index], shape=shape, classes=classes), classes)
+        index: encode_indexed_png(_read(files[index], shape=shape, classes=classes), classes)
         for index in track(sorted(files), "reading masks")
     }
     _save_classes(out, classes)
@@ -246,10 +248,12 @@ def _of_other_kinds(names: Sequence[str]) -> str:
     return counted(len(names), "file of another kind", "files of other kinds")
 
 
-def _by_index(candidates: Sequence[Path], known: Collection[int]) -> dict[int, Path]:
-    files: dict[int, Path] = {}
+def _by_index(candidates: Sequence[Path], known: Collection[int]) -> dict[int, list[Path]]:
+    """The file of each image, or the masks of all its objects."""
+    files: dict[int, list[Path]] = {}
     for path in candidates:
-        match = _FILE_NAME.fullmatch(path.name)
+        mask = ObjectMaskName.parse(path.name)
+        match = _IMAGE_NAME.fullmatch(mask.image if mask else path.stem)
         if match is None:
             raise InputError(
                 f"{path} does not say which image it labels; name it after it, like image_0007{path.suffix}"
@@ -257,10 +261,17 @@ def _by_index(candidates: Sequence[Path], known: Collection[int]) -> dict[int, P
         index = int(match[1])
         if index not in known:
             raise InputError(f"{path} labels image {index}, which does not exist; there {_summary(known)}")
-        if index in files:
-            raise InputError(f"{files[index]} and {path} both label image {index}; keep one of them")
-        files[index] = path
+        others = files.setdefault(index, [])
+        if others and not (mask and ObjectMaskName.parse(others[0].name)):
+            raise InputError(f"{others[0]} and {path} both label image {index}; keep one of them")
+        others.append(path)
     return files
+
+
+def _read(files: Sequence[Path], *, shape: tuple[int, int], classes: ClassList) -> LabelMap:
+    if ObjectMaskName.parse(files[0].name):
+        return read_object_masks(files, shape=shape, classes=classes)
+    return read_mask(files[0], shape=shape, classes=classes)
 
 
 def _summary(known: Collection[int]) -> str:

@@ -10,8 +10,9 @@ from PIL import Image as PillowImage
 from PIL.PngImagePlugin import PngImageFile
 
 from hdgan.labels import UNLABELLED, ClassList, LabelMap
-from hdgan.pictures import open_png, png_bytes
+from hdgan.pictures import png_bytes
 from tiling.errors import InputError
+from tiling.png import open_png
 from tiling.wording import first_few
 
 _IHDR_BIT_DEPTH = 24  # offset of the bit depth in a PNG file

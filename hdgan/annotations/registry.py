@@ -1,16 +1,20 @@
-"""The annotation formats that can be read: to add one, write its reader in its own file and add a line here."""
+"""The annotation formats that can be read: the formats of regions, and label maps as they are.
+
+To add a format of regions, add it to `tiling.regions`; for another one, write its reader in its own file and add a line
+here.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from hdgan.annotations.geojson import read_geojson
-from hdgan.annotations.imagescope import read_imagescope
+from hdgan.annotations.drawn import read_drawn
 from hdgan.annotations.indexed_png import read_indexed_png
-from hdgan.annotations.labelme import read_labelme
 from hdgan.labels import ClassList, LabelMap
+from tiling import regions
 from tiling.errors import InputError
 
 
@@ -23,24 +27,27 @@ class Reader(Protocol):
 
 @dataclass(frozen=True)
 class AnnotationFormat:
-    """A format of annotation files, known by their suffix."""
+    """A format of annotation files, known by what their names end in."""
 
     name: str
     suffix: str
     read: Reader
+    matches: Callable[[Path], bool]
+
+
+def _is_png(path: Path) -> bool:
+    return path.suffix.lower() == ".png"
 
 
 FORMATS: tuple[AnnotationFormat, ...] = (
-    AnnotationFormat("indexed or class-coloured PNG", ".png", read_indexed_png),
-    AnnotationFormat("QuPath GeoJSON", ".geojson", read_geojson),
-    AnnotationFormat("labelme JSON", ".json", read_labelme),
-    AnnotationFormat("ImageScope XML", ".xml", read_imagescope),
+    AnnotationFormat("indexed or class-coloured PNG", ".png", read_indexed_png, _is_png),
+    *(AnnotationFormat(each.name, each.suffix, read_drawn, each.matches) for each in regions.FORMATS),
 )
 
 
 def format_of(path: Path) -> AnnotationFormat | None:
-    """The format that a file's suffix, in any case, stands for; None when it is no annotation format."""
-    return next((known for known in FORMATS if known.suffix == path.suffix.lower()), None)
+    """The format that a file's name, in any case, stands for; None when it is no annotation format."""
+    return next((known for known in reversed(FORMATS) if known.matches(path)), None)  # an object's mask is a PNG, too
 
 
 def required_format(path: Path) -> AnnotationFormat:
@@ -58,7 +65,7 @@ def read_mask(path: Path, *, shape: tuple[int, int], classes: ClassList) -> Labe
     Parameters
     ----------
     path
-        The file; its suffix tells the format. Coordinates in it are px of the annotated image, (0, 0) at its upper left
+        The file; its name tells the format. Coordinates in it are px of the annotated image, (0, 0) at its upper left
         corner.
     shape
         (height, width) of the annotated image, px. A mask has this size; what polygons reach past it is cut off.

@@ -1,4 +1,4 @@
-"""`hdgan annotate pick | export | import`."""
+"""`hdgan annotate pick | export | import | convert`."""
 
 from __future__ import annotations
 
@@ -82,7 +82,8 @@ def export(
 @app.command("import")
 def import_(
     source: Annotated[
-        Path, typer.Argument(help="Folder of masks (or one): indexed PNG, QuPath GeoJSON, labelme, ImageScope.")
+        Path,
+        typer.Argument(help="Folder of masks (or one): PNG, QuPath's GeoJSON or object masks, labelme, ImageScope."),
     ],
     study: StudyOption = DEFAULT_STUDY,
     classes: Annotated[
@@ -95,9 +96,9 @@ def import_(
     Example: hdgan annotate import from-the-expert --study kidney
     """
     from hdgan.annotations import import_masks
-    from hdgan.pictures import open_png
     from hdgan.samples import image_path
     from hdgan.state import again, outdated
+    from tiling.png import open_png
 
     place = Study(study)
     with open_png(image_path(place.require_samples(), 0)) as first:
@@ -120,6 +121,29 @@ def import_(
         f"Next: {again(place, 'features')}{then}",
         quiet,
     )
+
+
+@app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(help="Annotations of a slide: GeoJSON, ImageScope, labelme, or a PNG.")],
+    out: Annotated[Path, typer.Option(help="File to write: .geojson, or .png for a mask.")],
+    slide: Annotated[Path | None, typer.Option(help="The slide that a mask is to cover.")] = None,
+    level: Annotated[int, typer.Option(help="Level of the slide that a mask is drawn at.", min=0)] = 0,
+    study: StudyOption = DEFAULT_STUDY,
+    classes: Annotated[
+        Path | None, typer.Option(help="classes.json; default: the study's, else the kidney's five.")
+    ] = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Rewrite annotations of a slide: as GeoJSON for QuPath, or as a mask at any of the slide's levels.
+
+    Example: hdgan annotate convert biopsy.xml --out mask.png --slide biopsy.svs --level 2
+    """
+    from hdgan.annotations import convert_annotations
+
+    listed = ClassList.load(classes) if classes else Study(study).classes()
+    convert_annotations(source, out, classes=listed, slide=slide, level=level)
+    say(str(out), quiet)
 
 
 def _mask_files(place: Study) -> dict[str, str]:

@@ -26,10 +26,11 @@ def info(
     """
     from hdgan.state import study_state
     from tiling.info import describe
+    from tiling.ngff import is_zarr
 
     if not path.exists():
         raise InputError(f"no such slide or study: {path}")
-    facts = study_state(Study(path)) if path.is_dir() else describe(path)
+    facts = study_state(Study(path)) if path.is_dir() and not is_zarr(path) else describe(path)
     if as_json:
         typer.echo(json.dumps(facts, indent=2))
     elif not quiet:

@@ -17,7 +17,9 @@ from tiling.files import read_json, write_json
 MEMORY = "options.json"
 _EITHER = ("mpp", "level", "power")  # ways to say the resolution of tiles: one that is given displaces the others
 _GIVEN = "hdgan.options.given"
-_OF_ONE_CALL = frozenset({"study", "redo", "quiet", "device", "root", "out", "checkpoint_seconds"})
+_OF_ONE_CALL = frozenset(
+    {"study", "redo", "quiet", "device", "root", "out", "checkpoint_seconds", "scheduler", "workers", "memory"}
+)
 
 
 def remembered(root: Path, verb: Sequence[str], context: typer.Context) -> dict[str, Any]:

@@ -14,10 +14,11 @@ import zarr
 from PIL import Image as PillowImage
 
 from hdgan.labels import ClassList, Image, LabelMap
-from hdgan.pictures import open_png, png_bytes
+from hdgan.pictures import png_bytes
 from hdgan.provenance import digest
 from tiling.errors import InputError
 from tiling.files import replacing, sweep_partials, write_bytes
+from tiling.png import open_png
 
 HalfMap = npt.NDArray[np.float16]
 _TILE = 1024  # px: larger images are kept in tiles

@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 
 from tiling import InputError, open_slide
-from tiling.plan import TileSettings, default_tissue, plan_slide
+from tiling.masks import SlideMask
+from tiling.plan import plan_slide
+from tiling.regions import Region
+from tiling.settings import TileSettings, default_tissue
 
 
 def planned(path, **settings):
@@ -41,8 +44,8 @@ def test_filters_count_what_they_drop(pyramid):
     plan = planned(pyramid[0], size=64, tissue=0.5, limit=10)
     assert plan.candidates == len(everything.grid) == 192
     assert len(plan.grid) == 10
-    assert plan.candidates == 10 + plan.below_tissue + plan.over_limit
-    assert plan.below_tissue == (everything.tissue < 0.5).sum()
+    assert plan.candidates == 10 + sum(plan.dropped.values())
+    assert plan.dropped["below_tissue"] == (everything.tissue < 0.5).sum()
     assert (plan.tissue >= 0.5).all()
     assert plan.reason == ""
 
@@ -71,7 +74,9 @@ def test_a_slide_that_cannot_give_such_tiles_is_refused_by_name(pyramid, data):
         ({"tissue": 1.5}, "tissue is a fraction from 0 to 1, not 1.5"),
         ({"mpp": 0.0}, "mpp is a positive number"),
         ({"mpp": float("nan")}, "mpp is a positive number"),
-        ({"mpp": 0.5, "level": 1}, "give mpp or level, not both"),
+        ({"mpp": 0.5, "level": 1}, r"give mpp or level, not both \(mpp 0.5, level 1\)"),
+        ({"mpp": 0.5, "power": 20, "level": 1}, "give mpp or power or level, not all"),
+        ({"power": -20}, "power is the magnification of an objective, 20 or 40, say, not -20"),
         ({"level": -1}, "level counts from 0"),
         ({"limit": 0}, "limit is at least 1"),
         ({"seed": -1}, "seed is 0 or more"),
@@ -80,3 +85,47 @@ def test_a_slide_that_cannot_give_such_tiles_is_refused_by_name(pyramid, data):
 def test_wrong_settings_are_refused_with_the_value(settings, message):
     with pytest.raises(InputError, match=message):
         TileSettings(**settings)
+
+
+def test_a_magnification_is_a_resolution_where_the_slide_tells_its_objective(data):
+    aperio = planned(data / "slides" / "cmu-1-small-region.svs", size=128, power=10, tissue=0)
+    assert (aperio.level, aperio.grid.scale) == (0, 2.0)
+    hamamatsu = planned(data / "slides" / "fluorescence-dapi.ndpi", size=128, power=10, tissue=0)
+    assert (hamamatsu.level, hamamatsu.grid.scale) == (2, 4.0)
+    with pytest.raises(InputError, match=r"was scanned with an objective of 20 and cannot give tiles as of 40"):
+        planned(data / "slides" / "cmu-1-small-region.svs", size=128, power=40)
+    with pytest.raises(InputError, match=r"tcga-.* does not say its objective power, .* ask for mpp instead"):
+        planned(data / "slides" / "tcga-cr-7395-01a-01-ts1.svs", size=128, power=10)
+
+
+def _square(name, x, y, size):
+    ring = np.array([[x, y], [x + size, y], [x + size, y + size], [x, y + size]], float)
+    return Region((name,), [[ring]], where="here")
+
+
+def test_tiles_are_kept_that_touch_regions_of_the_classes_asked_for(pyramid):
+    regions = [_square("Glomerulus", 500, 380, 20), _square("artery", 300, 300, 10)]
+    with open_slide(pyramid[0]) as slide:
+        settings = TileSettings(size=64, keep_classes=("glomerulus",))
+        plan = plan_slide(slide, settings, name="a", annotations=regions)
+        none = plan_slide(slide, TileSettings(size=64, keep_classes=("vein",)), name="a", annotations=regions)
+        unannotated = plan_slide(slide, settings, name="a")
+    assert sorted(zip(plan.grid.x.tolist(), plan.grid.y.tolist(), strict=True)) == [
+        (448, 320),
+        (448, 384),
+        (512, 320),
+        (512, 384),
+    ]
+    assert plan.candidates == 4 + plan.dropped["below_tissue"] + plan.dropped["outside_classes"]
+    assert none.reason.startswith("no tile of the classes asked for: of 192 tiles ")
+    assert none.reason.endswith(" touch no vein; its annotations have artery, Glomerulus")
+    assert unannotated.reason.endswith("touch no glomerulus; it has no annotations")
+
+
+def test_tissue_that_somebody_drew_goes_before_what_is_found(pyramid):
+    mask = np.zeros((768 // 8, 1024 // 8), bool)
+    mask[:8, :16] = True
+    with open_slide(pyramid[0]) as slide:
+        plan = plan_slide(slide, TileSettings(size=64), name="a", tissue=SlideMask(mask, *slide.dimensions))
+    assert (plan.grid.x.tolist(), plan.grid.y.tolist()) == ([0, 64], [0, 0])
+    assert plan.tissue.tolist() == [1, 1]

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from tiling import open_slide
-from tiling.grid import Grid, make_grid
-from tiling.tissue import TissueMask, find_tissue, has_dark_background
+from tiling.tissue import find_tissue, has_dark_background
 
 
 def test_tissue_is_found_where_it_is_and_nowhere_else(stained):
@@ -40,14 +39,14 @@ def test_grey_silver_stain_counts_as_tissue():
 def test_real_slides_have_the_tissue_that_one_sees(data, name, dark, least, most):
     with open_slide(data / "slides" / name) as slide:
         assert slide.dark_background is dark
-        assert least < TissueMask.of(slide).mask.mean() < most
+        assert least < find_tissue(slide.thumbnail(1024), dark=dark).mean() < most
 
 
 def test_biopsy_photographs_of_every_stain_are_mostly_tissue(data):
     for path in sorted((data / "glomeruli").glob("*.jpg"))[::15]:
         with open_slide(path) as slide:
             assert not slide.dark_background
-            assert TissueMask.of(slide, max_size=512).mask.mean() > 0.45, path.name
+            assert find_tissue(slide.thumbnail(512), dark=False).mean() > 0.45, path.name
 
 
 def test_dense_dark_nuclei_are_not_taken_for_fluorescence(data):
@@ -56,19 +55,21 @@ def test_dense_dark_nuclei_are_not_taken_for_fluorescence(data):
     assert not has_dark_background(np.empty((0, 3), np.uint8))
 
 
-def test_fractions_are_the_mean_of_the_mask_under_each_tile():
-    mask = np.random.default_rng(0).random((30, 40)) > 0.5
-    tissue = TissueMask(mask, width=400, height=300)
-    assert tissue.downsample == 10
-    grid = make_grid(400, 300, size=50)
-    expected = [mask[y // 10 : y // 10 + 5, x // 10 : x // 10 + 5].mean() for x, y in zip(grid.x, grid.y, strict=True)]
-    np.testing.assert_allclose(tissue.fraction(grid), expected, atol=1e-12)
+@pytest.mark.parametrize(
+    ("name", "glass", "tissue"),
+    [
+        ("20180029-PAS.jpg", (slice(320, 420), slice(300, 480)), (slice(0, 60), slice(150, 190))),
+        ("20180024-Masson.jpg", (slice(20, 100), slice(280, 480)), (slice(140, 200), slice(190, 300))),
+    ],
+)
+def test_the_tint_of_the_lamp_is_not_taken_for_tissue(data, name, glass, tissue):
+    with open_slide(data / "glomeruli" / name) as slide:
+        found = find_tissue(slide.thumbnail(512), dark=False)
+    assert found[glass].mean() < 0.05
+    assert found[tissue].mean() > 0.8
 
 
-def test_fractions_are_exact_for_tiles_between_mask_pixels_and_beyond_the_edge():
-    mask = np.random.default_rng(1).random((30, 40)) > 0.5
-    fine = mask.repeat(10, axis=0).repeat(10, axis=1)
-    grid = Grid(np.array([3, 117, 377]), np.array([7, 255, -11]), size=37)
-    padded = np.pad(fine, 50)
-    expected = [padded[y + 50 : y + 87, x + 50 : x + 87].mean() for x, y in zip(grid.x, grid.y, strict=True)]
-    np.testing.assert_allclose(TissueMask(mask, 400, 300).fraction(grid), expected, atol=1e-12)
+def test_tinted_glass_alone_is_empty_and_pale_pink_tissue_alone_is_full():
+    noise = np.random.default_rng(0).integers(-2, 3, (200, 200, 3))
+    assert not find_tissue((np.array([215, 225, 240]) + noise).astype(np.uint8)).any()
+    assert find_tissue((np.array([235, 195, 215]) + noise).astype(np.uint8)).all()

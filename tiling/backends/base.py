@@ -14,6 +14,7 @@ import numpy.typing as npt
 Image = npt.NDArray[np.uint8]
 Colour = tuple[int, int, int]
 
+LARGEST = 1 << 30  # bytes that may have to be decoded at once
 _FINEST_MPP, _COARSEST_MPP = 0.01, 20.0
 _MOST_ANISOTROPIC = 1.02
 
@@ -40,6 +41,14 @@ class BackendError(Exception):
 
 class DeclinedError(BackendError):
     """A file that is left to the next backend, whose verdict counts."""
+
+
+class RefusedError(BackendError):
+    """A file of a backend's own format that it cannot open, and that no other is to open as something else."""
+
+
+class LostFileError(BackendError):
+    """A file that was open and cannot be opened again: no fault of the region that was asked for."""
 
 
 class Level(NamedTuple):
@@ -78,6 +87,10 @@ class Backend(Protocol):
     @property
     def properties(self) -> Mapping[str, str]:
         """What the file says about itself."""
+
+    @property
+    def icc_profile(self) -> bytes | None:
+        """The colour profile of the pixels, as it stands in the file."""
 
     def read(self, *, x: int, y: int, width: int, height: int, level: int) -> Image:
         """Read a region: (height, width, 3) uint8 RGB, or (height, width, 4) with straight alpha.

@@ -10,7 +10,19 @@ import numpy as np
 import openslide
 import tifffile
 
-from tiling.backends.base import DAMAGED, BackendError, Colour, Image, Level, credible_mpp, refuse_deep_pixels
+from tiling.backends.base import (
+    DAMAGED,
+    BackendError,
+    Colour,
+    Image,
+    Level,
+    LostFileError,
+    credible_mpp,
+    refuse_deep_pixels,
+)
+from tiling.backends.scanners import refuse_where_a_label_comes_first
+
+_ICC_SIZE = "openslide.icc-size"
 
 
 class OpenSlideBackend:
@@ -26,13 +38,17 @@ class OpenSlideBackend:
             Level(width, height, downsample)
             for (width, height), downsample in zip(handle.level_dimensions, handle.level_downsamples, strict=True)
         )
+        self.icc_profile: bytes | None = None
+        if _ICC_SIZE in self.properties:
+            outside = handle.read_region((-1, -1), 0, (1, 1))  # decodes nothing
+            self.icc_profile = outside.info.get("icc_profile")
 
     @classmethod
     def open(cls, path: Path) -> Self:
         """Open a slide with OpenSlide."""
         backend = cls(path, _opened(path))
         if backend.properties.get(openslide.PROPERTY_NAME_VENDOR) == "generic-tiff":
-            _refuse_deep_tiff(path)
+            _refuse_what_openslide_misreads(path)
         return backend
 
     @property
@@ -60,15 +76,21 @@ class OpenSlideBackend:
         try:
             return np.asarray(self._handle.read_region(*region))
         except openslide.OpenSlideError:
-            # After one unreadable cell a handle fails on every further region. Another thread may have met that cell,
-            # so a new handle tells whether this region is to blame. The old one is not closed, since others may be
-            # reading by it: its last user frees it.
-            self._handle = _opened(self._path)
+            pass
+        # After one unreadable cell a handle fails on every further region. Another region may have met that cell, in
+        # this or another thread, so a new handle tells whether this one is to blame. The old handle is not closed,
+        # since others may be reading by it: its last user frees it.
         try:
             fresh = _opened(self._path)
-            return np.asarray(fresh.read_region(*region))
+        except BackendError as error:
+            raise LostFileError(str(error)) from error
+        try:
+            pixels = np.asarray(fresh.read_region(*region))
         except openslide.OpenSlideError as error:
+            fresh.close()
             raise BackendError(str(error)) from error
+        self._handle = fresh
+        return pixels
 
     def close(self) -> None:
         """Release the file."""
@@ -88,11 +110,12 @@ def _opened(path: Path) -> openslide.OpenSlide:
         raise BackendError(str(error)) from error
 
 
-def _refuse_deep_tiff(path: Path) -> None:
-    """Refuse TIFFs of 16-bit pixels, which OpenSlide reads by dropping the lower 8 bits."""
+def _refuse_what_openslide_misreads(path: Path) -> None:
+    """Refuse TIFFs of 16-bit pixels, of which OpenSlide drops the lower 8 bits, and those it may read a label of."""
     try:
         with tifffile.TiffFile(path) as file:
             dtype = np.dtype(file.pages[0].dtype)
+            refuse_where_a_label_comes_first(file.pages[0])
     except DAMAGED as error:
         raise BackendError(" ".join(str(error).split()) or type(error).__name__) from error
     refuse_deep_pixels(dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import weakref
 from collections.abc import Mapping
@@ -11,9 +12,10 @@ from typing import ClassVar, Self
 import numpy as np
 import tifffile
 
+# Modules and not their names: whichever of them is imported first imports the registry of backends, and so this one.
+from tiling import cells, damage
 from tiling.backends.base import DAMAGED, BackendError, Colour, DeclinedError, Image, Level
 from tiling.backends.openslide import OpenSlideBackend
-from tiling.cells import CellGrid
 
 _SAMPLE = 64  # px
 _PARTS = (0.0, 0.37, 0.5, 0.71, 1.0)  # along the diagonal of a level
@@ -25,18 +27,17 @@ class TiffBackend:
     """The pixels that OpenSlide gives, in a fraction of its time.
 
     What the file is (levels, resolution, background) is OpenSlide's word. A file is served only if every level is a
-    whole grid of cells and a sample of regions of each level equals OpenSlide's pixels; regions that reach outside a
-    level, or begin between its pixels, where OpenSlide interpolates, are read by OpenSlide.
+    whole grid of cells and a sample of regions of each level equals OpenSlide's pixels; regions that begin between
+    the pixels of their level, where OpenSlide interpolates, are read by OpenSlide.
     """
 
     name: ClassVar[str] = "tiff"
 
-    def __init__(self, openslide: OpenSlideBackend, file: int, grids: tuple[CellGrid, ...]) -> None:
+    def __init__(self, openslide: OpenSlideBackend, file: int, grids: tuple[cells.CellGrid, ...]) -> None:
         self._openslide = openslide
         self._file = file
         self._release = weakref.finalize(self, os.close, file)  # also where nobody closes: many slides, few handles
         self.grids = grids
-        self.threads = os.cpu_count() or 1
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -90,53 +91,109 @@ class TiffBackend:
         """What the file says about itself."""
         return self._openslide.properties
 
+    @property
+    def icc_profile(self) -> bytes | None:
+        """The colour profile."""
+        return self._openslide.icc_profile
+
     def read(self, *, x: int, y: int, width: int, height: int, level: int) -> Image:
-        """Read a region as RGB, or as RGBA where OpenSlide has to."""
-        grid, downsample = self.grids[level], self.levels[level].downsample
-        left, top = round(x / downsample), round(y / downsample)
-        aligned = max(abs(x / downsample - left), abs(y / downsample - top)) < _ALIGNED
-        inside = left >= 0 and top >= 0 and left + width <= grid.width and top + height <= grid.height
-        if aligned and inside:
-            return grid.read(self._file, x=left, y=top, width=width, height=height, threads=self.threads)
-        return self._openslide.read(x=x, y=y, width=width, height=height, level=level)
+        """Read a region as RGB, or as RGBA where part of it is outside the slide or OpenSlide has to read it."""
+        corner = self._aligned(x, y, level)
+        if corner is None:
+            return self._openslide.read(x=x, y=y, width=width, height=height, level=level)
+        region, corrupt = self._decoded(*corner, width, height, level)
+        if corrupt:
+            raise cells.CorruptCellsError(sorted(corrupt), corrupt[min(corrupt)])
+        return region
+
+    def salvage(
+        self, *, x: int, y: int, width: int, height: int, level: int
+    ) -> tuple[Image, tuple[damage.DamagedCell, ...]]:
+        """As :meth:`read`, with alpha 0 where a cell is corrupt; and these cells."""
+        corner = self._aligned(x, y, level)
+        if corner is None:
+            return damage.salvaged(self._openslide, x=x, y=y, width=width, height=height, level=level)
+        region, corrupt = self._decoded(*corner, width, height, level)
+        if not corrupt:
+            return region, ()
+        grid = self.grids[level]
+        if region.shape[2] == 3:
+            region = np.concatenate([region, np.full((height, width, 1), 255, np.uint8)], axis=2)
+        for cell in corrupt:
+            region[grid.area(cell, x=corner[0], y=corner[1], width=width, height=height)] = 0
+        size = grid.cell_width, grid.cell_height
+        at = functools.partial(damage.DamagedCell.at, number=level, level=self.levels[level], cell=size)
+        return region, tuple(at(*cell) for cell in sorted(corrupt))
+
+    def source_cells(self, level: int) -> cells.SourceCells:
+        """The compressed cells of a level, as they stand in the file."""
+        return cells.SourceCells(self.grids[level], self._file)
 
     def close(self) -> None:
         """Release the file; closing twice is fine."""
         self._release()
         self._openslide.close()
 
+    def _aligned(self, x: int, y: int, level: int) -> tuple[int, int] | None:
+        """A level-0 corner in px of a level; None if it is between two of them."""
+        downsample = self.levels[level].downsample
+        left, top = round(x / downsample), round(y / downsample)
+        aligned = max(abs(x / downsample - left), abs(y / downsample - top)) < _ALIGNED
+        return (left, top) if aligned else None
+
+    def _decoded(
+        self, left: int, top: int, width: int, height: int, level: int
+    ) -> tuple[Image, dict[cells.CellPlace, str]]:
+        """A region in px of a level, RGB or with alpha 0 outside the level; and corrupt cells with the reasons."""
+        grid = self.grids[level]
+        x0, x1 = (min(max(edge, 0), grid.width) for edge in (left, left + width))
+        y0, y1 = (min(max(edge, 0), grid.height) for edge in (top, top + height))
+        if (x1 - x0, y1 - y0) == (width, height):
+            return grid.salvage(self._file, x=left, y=top, width=width, height=height)
+        region = np.zeros((height, width, 4), np.uint8)
+        if x0 == x1 or y0 == y1:
+            return region, {}
+        pixels, corrupt = grid.salvage(self._file, x=x0, y=y0, width=x1 - x0, height=y1 - y0)
+        there = region[y0 - top : y1 - top, x0 - left : x1 - left]
+        there[..., :3], there[..., 3] = pixels, 255
+        return region, corrupt
+
     def _compare(self) -> None:
-        """Refuse a file whose pixels, decoded here, are not OpenSlide's."""
-        compared = 0
+        """Refuse a file whose pixels, decoded here, are not OpenSlide's.
+
+        A region that either cannot decode tells nothing; a corrupt cell is no reason to read all others the slow way.
+        A level whose sampled regions are all like that must be of the same make as one that could be compared.
+        """
+        compared = set()
         for number, (grid, level) in enumerate(zip(self.grids, self.levels, strict=True)):
             size = {"width": min(_SAMPLE, grid.width), "height": min(_SAMPLE, grid.height)}
             for x, y in _places(grid, level):
                 try:
+                    given = self.read(x=x, y=y, **size, level=number)
                     expected = self._openslide.read(x=x, y=y, **size, level=number)
                 except BackendError:
-                    continue  # a corrupt cell is no reason to read the others the slow way
-                given = self.read(x=x, y=y, **size, level=number)
+                    continue
                 if (expected[..., 3] != 255).any() or not np.array_equal(expected[..., :3], given[..., :3]):
                     raise DeclinedError(f"has pixels that OpenSlide sees otherwise, at x={x}, y={y} of level {number}")
-                compared += 1
-        if not compared:
-            raise DeclinedError("has no region that OpenSlide can read")
+                compared.add(grid.make)
+        if any(grid.make not in compared for grid in self.grids):
+            raise DeclinedError("has a level of which no region can be compared with OpenSlide's pixels")
 
 
-def _grids(path: Path) -> dict[tuple[int, int], CellGrid]:
+def _grids(path: Path) -> dict[tuple[int, int], cells.CellGrid]:
     """The cell grids of a file by their width and height; the first where several pages have the same size."""
-    grids: dict[tuple[int, int], CellGrid] = {}
+    grids: dict[tuple[int, int], cells.CellGrid] = {}
     try:
         with tifffile.TiffFile(path) as file:
             for page in file.pages:
                 if page.is_tiled:
-                    grids.setdefault((page.imagewidth, page.imagelength), CellGrid.of_page(page))
+                    grids.setdefault((page.imagewidth, page.imagelength), cells.CellGrid.of_page(page))
     except DAMAGED as error:
         raise DeclinedError(" ".join(str(error).split()) or type(error).__name__) from error
     return grids
 
 
-def _places(grid: CellGrid, level: Level) -> list[tuple[int, int]]:
+def _places(grid: cells.CellGrid, level: Level) -> list[tuple[int, int]]:
     """Level-0 corners of the sampled regions, each on a pixel of the level."""
     steps = (n for n in range(1, _LONGEST_STEP + 1) if abs(n * level.downsample % 1) < _ALIGNED)
     step = next(steps, 0)  # 0: only the origin is on a pixel of both

@@ -36,8 +36,9 @@ def test_slides_that_failed_or_are_empty_are_told_with_reasons_and_the_ledger(dr
     arguments = ("tile", archive, "--size", 64, "--study", tmp_path / "study")
     ended = hdgan(*arguments)
     told = ended.stderr.splitlines()
-    assert len(told) == 2
-    assert told[1].startswith("16 tiles are few to learn a tissue from; more slides, an --overlap, a smaller --size")
+    assert len(told) == 3
+    assert told[1] == "of 32 tiles were dropped: 16 below the tissue fraction"
+    assert told[2].startswith("16 tiles are few to learn a tissue from; more slides, an --overlap, a smaller --size")
     assert told[0].startswith("1 slide failed and 1 slide gave no tile: cannot open broken.svs as a slide: ")
     assert " | blank.png: no tissue found: " in told[0]
     assert told[0].endswith(f"(every slide is in {tmp_path / 'study' / 'tiles' / 'ledger.parquet'})")

@@ -7,35 +7,35 @@ import math
 from pathlib import Path
 from typing import Any
 
-from hdgan.annotations.polygons import Ring
-from hdgan.annotations.shapes import Drawn, class_of, ellipse, painted, parsed, rectangle, ring_of
-from hdgan.labels import ClassList, LabelMap
 from tiling.errors import InputError
+from tiling.regions.polygons import Ring
+from tiling.regions.region import Region
+from tiling.regions.shapes import ellipse, parsed, rectangle, ring_of
 
 _CORNERS = 2  # points of a rectangle or a circle
 
 
-def read_labelme(path: Path, /, *, shape: tuple[int, int], classes: ClassList) -> LabelMap:
-    """Rasterise a file's polygons, rectangles and circles; called like :func:`hdgan.annotations.read_mask`.
+def read_labelme(path: Path, /, *, shape: tuple[int, int] | None = None) -> list[Region]:
+    """Read a file's polygons, rectangles and circles; called like :func:`tiling.regions.read_regions`.
 
-    Other shapes are refused, and so is a file that was drawn on an image of another size.
+    Other shapes are refused, and so is a file that was drawn on an image of another size, where `shape` tells the size.
     """
     content = parsed(path, json.loads, kind="JSON", tool="labelme")
     shapes = content.get("shapes") if isinstance(content, dict) else None
     if not isinstance(shapes, list) or not all(isinstance(one, dict) for one in shapes):
         raise InputError(f"{path} has no list of shapes, as labelme's files have; for QuPath's GeoJSON use .geojson")
     size = content.get("imageHeight"), content.get("imageWidth")
-    if size not in (shape, (None, None)):
+    if shape is not None and size not in (shape, (None, None)):
         raise InputError(
             f"{path} is of an image of {size[1]} x {size[0]} px, and this one has {shape[1]} x {shape[0]}; "
             "annotate the image as it was exported"
         )
-    numbered = enumerate(shapes, start=1)
-    return painted([_drawn(one, f"{path}, shape {number}", classes) for number, one in numbered], shape)
+    return [_region(one, f"{path}, shape {number}") for number, one in enumerate(shapes, start=1)]
 
 
-def _drawn(shape: dict[str, Any], where: str, classes: ClassList) -> Drawn:
-    return Drawn(where, class_of([str(shape.get("label"))], classes, where), [[_ring(shape, where)]])
+def _region(shape: dict[str, Any], where: str) -> Region:
+    label = shape.get("label")
+    return Region(() if label in (None, "") else (str(label),), [[_ring(shape, where)]], where)
 
 
 def _ring(shape: dict[str, Any], where: str) -> Ring:

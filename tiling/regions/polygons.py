@@ -16,9 +16,25 @@ from skimage.measure import label as connected_components
 
 Ring = npt.NDArray[np.float64]
 Polygon = list[Ring]
+Pair = tuple[float, float]  # x, y
+
+_BAND = 1 << 22  # px that are decided on at once, at 17 bytes each
 
 
-def paint(labels: npt.NDArray[np.uint8], rings: Sequence[Ring], value: int) -> None:
+def bounds(rings: Sequence[Ring]) -> tuple[Ring, Ring]:
+    """The least and the greatest x, y of some rings, (2,) float64 each."""
+    points = np.concatenate(rings)
+    return points.min(axis=0), points.max(axis=0)
+
+
+def paint(
+    labels: npt.NDArray[np.uint8],
+    rings: Sequence[Ring],
+    value: int,
+    *,
+    origin: Pair = (0.0, 0.0),
+    downsample: Pair = (1.0, 1.0),
+) -> None:
     """Set the pixels inside a polygon, in place.
 
     Parameters
@@ -31,31 +47,48 @@ def paint(labels: npt.NDArray[np.uint8], rings: Sequence[Ring], value: int) -> N
         pixel and leave none out.
     value
         What the pixels become.
+    origin
+        Where the array's upper left corner is: x, y, in the unit of the rings.
+    downsample
+        Width and height of a pixel in that unit.
     """
-    points = np.concatenate(rings)
-    left, top = np.clip(np.floor(points.min(axis=0)), 0, labels.shape[::-1]).astype(int)
-    right, bottom = np.clip(np.ceil(points.max(axis=0)), 0, labels.shape[::-1]).astype(int)
-    box = labels[top:bottom, left:right]
-    if box.size:
-        box[_inside([ring - (left, top) for ring in rings], (bottom - top, right - left))] = value
-
-
-def _inside(rings: Sequence[Ring], shape: tuple[int, int]) -> npt.NDArray[np.bool_]:
-    """(height, width) bool: the pixels whose centre the rings enclose."""
-    height, width = shape
+    least, most = ((corner - origin) / downsample for corner in bounds(rings))
+    left, top = np.clip(np.floor(least), 0, labels.shape[::-1]).astype(int)
+    right, bottom = np.clip(np.ceil(most), 0, labels.shape[::-1]).astype(int)
+    if left >= right or top >= bottom:
+        return
     start = np.concatenate(rings)
     end = np.concatenate([np.roll(ring, -1, axis=0) for ring in rings])
+    rows = max(1, _BAND // (right - left))  # at a time, so that memory stays bounded
+    for first in range(top, bottom, rows):
+        band = slice(first, min(first + rows, bottom)), slice(left, right)
+        labels[band][_inside(start, end, band, origin, downsample)] = value
+
+
+def _inside(start: Ring, end: Ring, box: tuple[slice, slice], origin: Pair, downsample: Pair) -> npt.NDArray[np.bool_]:
+    """(height, width) bool: the pixels in a box (rows, columns) whose centre the edges from `start` to `end` enclose.
+
+    All is compared in the unit of the edges, and a product of whole numbers is divided last: where an edge goes
+    through the centre of a pixel, nothing is rounded to either side of it.
+    """
+    rows, columns = box
+    height, width = rows.stop - rows.start, columns.stop - columns.start
     upper = np.where(start[:, 1:] <= end[:, 1:], start, end)
     lower = np.where(start[:, 1:] <= end[:, 1:], end, start)
     # An edge crosses the rows whose centre lies in [upper y, lower y): half-open, so that a vertex counts once.
-    first = np.clip(np.ceil(upper[:, 1] - 0.5), 0, height).astype(np.int64)
-    count = np.clip(np.ceil(lower[:, 1] - 0.5), 0, height).astype(np.int64) - first
+    first, last = (
+        np.clip(np.ceil((point[:, 1] - origin[1]) / downsample[1] - 0.5), rows.start, rows.stop).astype(np.int64)
+        for point in (upper, lower)
+    )
+    count = last - first
     edge = np.repeat(np.arange(len(count)), count)
     row = np.arange(len(edge)) - np.repeat(np.cumsum(count) - count, count) + first[edge]
-    down = (row + 0.5 - upper[edge, 1]) / (lower[edge, 1] - upper[edge, 1])
-    x = upper[edge, 0] + down * (lower[edge, 0] - upper[edge, 0])
-    column = np.clip(np.ceil(x - 0.5), 0, width).astype(np.int64)
-    crossings = np.bincount(row * (width + 1) + column, minlength=height * (width + 1))
+    y = origin[1] + (row + 0.5) * downsample[1]
+    (x0, y0), (x1, y1) = upper[edge].T, lower[edge].T
+    x = (x0 * (y1 - y) + x1 * (y - y0)) / (y1 - y0)
+    column = np.clip(np.ceil((x - origin[0]) / downsample[0] - 0.5), columns.start, columns.stop).astype(np.int64)
+    place = (row - rows.start) * (width + 1) + column - columns.start
+    crossings = np.bincount(place, minlength=height * (width + 1))
     parity: npt.NDArray[np.bool_] = np.cumsum(crossings.reshape(height, width + 1), axis=1)[:, :width] % 2 == 1
     return parity
 

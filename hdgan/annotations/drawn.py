@@ -1,0 +1,119 @@
+"""Label maps of what was drawn: regions, painted in the order of the classes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from hdgan.labels import UNLABELLED, ClassList, LabelMap
+from tiling.errors import InputError
+from tiling.regions import Region, bounds, paint_region, read_object_mask, read_regions
+
+
+def label_map(
+    path_or_regions: Path | Sequence[Region],
+    *,
+    shape: tuple[int, int],
+    classes: ClassList,
+    x: float = 0.0,
+    y: float = 0.0,
+    downsample: float = 1.0,
+) -> LabelMap:
+    """Rasterise annotations in a window of a slide, at any of its levels.
+
+    Parameters
+    ----------
+    path_or_regions
+        A file of annotations in any format of regions (see :func:`tiling.regions.read_regions`), or what was read from
+        some. Coordinates are level-0 px of the slide. Regions that lie outside the window are fine.
+    shape
+        (height, width) of the window, in px of its own resolution.
+    classes
+        Overlaps are painted in their order: a later class covers an earlier one.
+    x, y
+        Upper left corner of the window, level-0 px.
+    downsample
+        Level-0 px per px of the window.
+
+    Returns
+    -------
+    LabelMap
+        (height, width) uint8 class indices: of what a pixel's centre lies in, 255 where nothing is annotated.
+
+    Raises
+    ------
+    InputError
+        When the file is refused, or a region is of no class.
+
+    Examples
+    --------
+    >>> from hdgan.labels import KIDNEY
+    >>> square = np.array([[100.0, 100.0], [120.0, 100.0], [120.0, 140.0], [100.0, 140.0]])
+    >>> drawn = [Region(("Glomerulus",), [[square]], "drawn")]
+    >>> label_map(drawn, shape=(2, 3), classes=KIDNEY, x=90, y=90, downsample=10)
+    array([[255, 255, 255],
+           [255,   2,   2]], dtype=uint8)
+    """
+    regions = read_regions(path_or_regions) if isinstance(path_or_regions, Path) else path_or_regions
+    labels = np.full(shape, UNLABELLED, np.uint8)
+    valued = [(_class_index(region, classes), region) for region in regions]
+    for value, region in sorted(valued, key=lambda pair: pair[0]):
+        paint_region(labels, region, value, x=x, y=y, downsample=downsample)
+    return labels
+
+
+def read_drawn(path: Path, /, *, shape: tuple[int, int], classes: ClassList) -> LabelMap:
+    """Read a file in any format of regions; called like :func:`hdgan.annotations.read_mask`."""
+    return of_image(read_regions(path, shape=shape), shape=shape, classes=classes)
+
+
+def read_object_masks(files: Iterable[Path], *, shape: tuple[int, int], classes: ClassList) -> LabelMap:
+    """Read QuPath's masks of single objects, all those of an image, to one label map.
+
+    Parameters
+    ----------
+    files
+        PNGs named like `image_7.png_Glomerulus_(1.00,8,16,300,260)-mask.png`: downsample, x, y, width and height of
+        the mask, in px of the image. A mask may begin and end outside the image.
+    shape, classes
+        As for :func:`hdgan.annotations.read_mask`, and so are the result and the errors.
+    """
+    regions = [region for path in files for region in read_object_mask(path)]
+    return of_image(regions, shape=shape, classes=classes)
+
+
+def of_image(regions: Sequence[Region], *, shape: tuple[int, int], classes: ClassList) -> LabelMap:
+    """The label map of a whole image (height, width): an :class:`InputError` for a region wholly outside it."""
+    for region in regions:
+        _refuse_outside(region, shape)
+    return label_map(regions, shape=shape, classes=classes)
+
+
+def _class_index(region: Region, classes: ClassList) -> int:
+    """Index of the class of a region, by the first of its names that is one, in any case."""
+    by_name = {name.casefold(): index for index, name in enumerate(classes.names)}
+    for name in region.names:
+        if name.casefold() in by_name:
+            return by_name[name.casefold()]
+    known = ", ".join(classes.names)
+    where = region.layer or region.where
+    if region.names:
+        raise InputError(f"{where} has the unknown class {region.names[0]!r}; this study's classes are: {known}")
+    if not region.layer:
+        raise InputError(
+            f"{where} has no class; set it in the tool that it was drawn with or delete it; the classes are: {known}"
+        )
+    if len(classes) > 1:
+        raise InputError(f"{where} has no name to tell its class; name it as one of: {known}")
+    return 0  # layers are seldom named, and there is nothing else that they can be
+
+
+def _refuse_outside(region: Region, shape: tuple[int, int]) -> None:
+    least, most = bounds([ring for polygon in region.polygons for ring in polygon])
+    if (most <= 0).any() or (least >= shape[::-1]).any():
+        raise InputError(
+            f"{region.where} lies at x {least[0]:g} to {most[0]:g}, y {least[1]:g} to {most[1]:g}, outside the image "
+            f"of {shape[1]} x {shape[0]} px; was it drawn on another image?"
+        )

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from distributed import LocalCluster
+
+from tiling import InputError
+from tiling.workers import start_workers
+
+
+@dataclass(frozen=True)
+class Square:
+    number: int
+
+    def __call__(self) -> tuple[int, int]:
+        return self.number**2, os.getpid()
+
+
+@dataclass(frozen=True)
+class Stumble:
+    """Fails until it was tried some times, which it counts in a file."""
+
+    tries: Path
+    until: int
+    dies: bool = False
+
+    def __call__(self) -> str:
+        with self.tries.open("a") as file:
+            file.write(".")
+        if self.tries.stat().st_size < self.until:
+            if self.dies:
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise OSError("the disk has hiccups")
+        return "done"
+
+
+@dataclass(frozen=True)
+class Hoard:
+    """Takes memory, and waits to be noticed."""
+
+    bytes: int
+
+    def __call__(self) -> int:
+        held = bytearray(os.urandom(1 << 20)) * (self.bytes >> 20)
+        time.sleep(20)
+        return len(held)
+
+
+def run(tasks, *, count, retries=0, memory="1GiB", scheduler=None):
+    with start_workers(scheduler=scheduler, count=count, memory=memory) as workers:
+        return list(workers.run(deque(tasks), retries=retries))
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_every_task_is_done_once_here_or_by_other_processes(count):
+    done = run([Square(n) for n in range(50)], count=count)
+    assert sorted(each.result[0] for each in done) == [n**2 for n in range(50)]
+    assert all(each.result[0] == each.task.number**2 for each in done)
+    assert ({each.result[1] for each in done} == {os.getpid()}) == (count == 0)
+
+
+def test_tasks_that_come_to_be_while_others_run_are_done_too():
+    tasks = deque([Square(3)])
+    with start_workers(scheduler=None, count=0, memory="1GiB") as workers:
+        results = []
+        for done in workers.run(tasks, retries=0):
+            results.append(done.result[0])
+            if done.result[0] < 1000:
+                tasks.append(Square(done.result[0]))
+    assert results == [9, 81, 6561]
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_a_task_that_raises_is_tried_again_and_told_with_its_traceback_at_last(tmp_path, count):
+    (mended,) = run([Stumble(tmp_path / "a", until=3)], count=count, retries=2)
+    assert mended.result == "done"
+    (failed,) = run([Stumble(tmp_path / "b", until=9)], count=count, retries=2)
+    assert str(failed.error) == "the disk has hiccups"
+    assert 'raise OSError("the disk has hiccups")' in failed.trace
+    assert str(Path(__file__).parent) not in failed.trace
+    assert (tmp_path / "b").stat().st_size == 3
+
+
+def test_a_worker_that_dies_is_replaced_and_its_task_tried_again(tmp_path):
+    done = run([Stumble(tmp_path / "a", until=2, dies=True), *map(Square, range(5))], count=2, retries=1)
+    assert sum(each.error is None for each in done) == 6
+
+
+@pytest.mark.slow
+def test_a_task_that_takes_too_much_memory_fails_alone():
+    done = run([Hoard(600 << 20), *map(Square, range(20))], count=2, memory="300MiB")
+    failed = [each for each in done if each.error is not None]
+    assert [type(each.error).__name__ for each in failed] == ["KilledWorker"]
+    assert isinstance(failed[0].task, Hoard)
+    assert len(done) == 21
+
+
+def test_workers_of_any_scheduler_do_the_work():
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None, processes=False) as cluster:
+        done = run([Square(n) for n in range(5)], count=None, scheduler=cluster.scheduler_address)
+    assert sorted(each.result[0] for each in done) == [0, 1, 4, 9, 16]
+
+
+def test_workers_that_come_later_are_waited_for():
+    with LocalCluster(n_workers=0, threads_per_worker=1, dashboard_address=None, processes=False) as cluster:
+        threading.Timer(0.3, cluster.scale, [1]).start()
+        assert len(run([Square(1)], count=None, scheduler=cluster.scheduler_address)) == 1
+
+
+@pytest.mark.parametrize("address", ["nonsense", pytest.param("tcp://127.0.0.1:9", marks=pytest.mark.slow)])
+def test_a_scheduler_that_is_not_there_is_one_clear_line(address):
+    with pytest.raises(InputError, match=rf"no dask scheduler answers at {address} .*; give its address"):
+        run([], count=None, scheduler=address)
+
+
+def test_an_amount_of_memory_that_is_none_is_refused():
+    with pytest.raises(InputError, match="memory is an amount like 1GiB or 800MB, not 'much'"):
+        run([], count=1, memory="much")

@@ -1,0 +1,66 @@
+"""The slides of a folder: all that can be one, and nothing that was made of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from tiling.backends import SUFFIXES
+from tiling.companions import HAMAMATSU, MIRAX, MIRAX_INDEX, companions_of
+from tiling.ngff import is_image, is_zarr
+from tiling.stage import NOT_SLIDES, RECORD
+
+_MARKS_OF_OURS = (RECORD, NOT_SLIDES, "study.toml", f"tiles/{RECORD}")
+
+
+def slides_in(place: Path, out: Path) -> Iterator[Path]:
+    """Find slides.
+
+    Parameters
+    ----------
+    place
+        A slide, or a folder that is searched with all its subfolders.
+    out
+        The folder that will be written, absolute as `place` is.
+
+    Yields
+    ------
+    Path
+        The slide itself; of a folder, all that have a slide's suffix, in no order. What is hidden, belongs to another
+        slide, or lies in the output, a study, a stage or a marked folder is passed over. A folder that ends in
+        `.zarr` is a slide if it is an OME-Zarr image, and is never searched.
+    """
+    if not place.is_dir() or (is_zarr(place) and is_image(place)):
+        yield place
+        return
+    for folder, below, names in os.walk(place):
+        here = Path(folder)
+        if is_zarr(here):  # only the place itself can be one
+            below.clear()
+            continue
+        seen = [name for name in below if not name.startswith(".")]
+        yield from (here / name for name in seen if is_zarr(here / name) and is_image(here / name))
+        indices = {Path(name).stem for name in names if Path(name).suffix.lower() == MIRAX}
+        indices = {name for name in indices if (here / name / MIRAX_INDEX).is_file()}
+        below[:] = [
+            name for name in seen if name not in indices and not is_zarr(here / name) and not _is_ours(here / name, out)
+        ]
+        yield from (here / name for name in _slides_among(here, names))
+
+
+def _slides_among(folder: Path, names: list[str]) -> Iterator[str]:
+    """The names of files that can be slides, but for those that belong to another."""
+    seen = [name for name in names if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES]
+    parts: set[str] = set()
+    for index in (folder / name for name in seen if Path(name).suffix.lower() in HAMAMATSU):
+        try:
+            parts.update(companion.name for companion in companions_of(index))
+        except OSError:  # told by the ledger, since opening it fails as well
+            continue
+    return (name for name in seen if name not in parts and (folder / name).is_file())
+
+
+def _is_ours(folder: Path, out: Path) -> bool:
+    """Whether a folder is the output, a study (this one from the first call on), a stage, or marked."""
+    return out in (folder, folder / "tiles") or any((folder / mark).exists() for mark in _MARKS_OF_OURS)

@@ -1,0 +1,307 @@
+"""What is done with one slide: tasks for workers. They write shards and pictures, and return all else."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image as PillowImage
+
+from tiling.choices import Corrupt, Icc, Materialise
+from tiling.damage import DamagedCell, damaged_pixels
+from tiling.errors import InputError
+from tiling.grid import Grid
+from tiling.masks import SlideMask
+from tiling.picture import overview, write_overview
+from tiling.plan import SlidePlan, plan_slide
+from tiling.quality import blur_score
+from tiling.regions import Region, format_of, read_regions, region_mask
+from tiling.settings import TileSettings
+from tiling.slide import Slide, open_slide
+from tiling.store import ArrayPlan, begin_array, plan_array, write_tiles
+from tiling.tile_reading import salvage_tile
+from tiling.tileset import COLUMNS
+from tiling.traces import without_places
+from tiling.wording import counted
+
+_PIXELS_PER_TASK = 1 << 30  # of tiles: a slide with more is shared by several workers
+_PICTURE_SIZE = 1024  # px, longest side
+_MASK_SIZE = 4096  # px, longest side, of a mask that regions are painted on
+
+
+@dataclass(frozen=True)
+class Orders:
+    """What is wanted of every slide alike.
+
+    Attributes
+    ----------
+    settings
+        Which tiles.
+    icc
+        Whether colour profiles are applied.
+    inspect
+        Whether every tile is read once: for its blur, and to find cells that cannot be decoded.
+    corrupt
+        What becomes of tiles with such cells.
+    materialise
+        As what tiles are stored; None leaves them in the slides.
+    store
+        Where they are stored.
+    pictures
+        Folder of the pictures of slides; None draws none.
+    """
+
+    settings: TileSettings
+    icc: Icc = Icc.NONE
+    inspect: bool = True
+    corrupt: Corrupt = Corrupt.MASK
+    materialise: Materialise | None = None
+    store: Path | None = None
+    pictures: Path | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able: all that decides what is made of a slide, but for the places where it goes."""
+        about = {"icc": self.icc, "inspect": self.inspect, "corrupt": self.corrupt, "materialise": self.materialise}
+        return {**self.settings.to_dict(), **about}
+
+    @property
+    def tiles_per_task(self) -> int:
+        """How many tiles one task reads."""
+        if not self.inspect and self.materialise is None:
+            return sys.maxsize  # none is read
+        return max(1, _PIXELS_PER_TASK // self.settings.size**2)
+
+
+@dataclass(frozen=True)
+class SlideJob:
+    """One slide to be tiled.
+
+    Attributes
+    ----------
+    path
+        Where it is.
+    name
+        Its path below the archive.
+    public
+        What the manifest calls it: the same, or a hash.
+    fingerprint
+        Of the file.
+    key
+        Of what is made of it: another fingerprint, resolution or annotation has another key.
+    mpp
+        Micrometres per level-0 px as the user knows them, and whether that goes before what the slide says.
+    annotations
+        Files with regions on the slide.
+    tissue
+        Files that say where its tissue is; None looks for it.
+    """
+
+    path: Path
+    name: str
+    public: str
+    fingerprint: str
+    key: str
+    mpp: tuple[float, bool] | None = None
+    annotations: tuple[Path, ...] = ()
+    tissue: tuple[Path, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """What reading tiles `start` and on told: for each its blur (0 to 1, nan where it cannot be told), and the part of
+    its pixels that cannot be decoded; and the cells that they lie in."""
+
+    start: int
+    blur: list[float]
+    corrupt: list[float]
+    cells: list[DamagedCell]
+
+
+@dataclass(frozen=True)
+class Surveyed:
+    """What a slide gives: its row of the ledger, its tiles, and the inspection of the first of them."""
+
+    row: dict[str, Any]
+    tiles: pa.Table
+    first: Inspected | None
+
+
+@dataclass(frozen=True)
+class Survey:
+    """Find the tiles of a slide, and inspect and store the first; an unusable slide gives a row that says why."""
+
+    job: SlideJob
+    orders: Orders
+
+    def __call__(self) -> Surveyed:
+        """Do it."""
+        job, orders = self.job, self.orders
+        row: dict[str, Any] = {"slide": job.public, "fingerprint": job.fingerprint, "tiles": 0}
+        try:
+            with open_slide(job.path, icc=orders.icc) as slide:
+                mpp = _resolution(slide, job)
+                row |= _facts(slide, mpp)
+                plan = _plan(slide, job, orders, mpp)
+                array = _array(slide, orders, plan.grid, plan.level)
+                row |= {"stored": array.how} if array else {}
+                first = _inspect(slide, job, orders, array, plan.grid, plan.level, 0) if len(plan.grid) else None
+                if orders.pictures is not None and len(plan.grid) <= orders.tiles_per_task:
+                    _draw(slide, job, orders.pictures, plan, first.cells if first else ())
+        except InputError as error:
+            told = {
+                "error": type(error.__cause__ or error).__name__,
+                "traceback": without_places(traceback.format_exc()),
+            }
+            return Surveyed(row | {"status": "failed", "reason": str(error), **told}, COLUMNS.empty_table(), None)
+        count, reason = len(plan.grid), plan.reason
+        if reason and plan.lost:
+            reason += f"; {counted(len(plan.lost), 'cell')} of it cannot be decoded"
+        row |= {"status": "empty" if reason else "done", "reason": reason, "tiles": count}
+        row |= {"corrupt_cells": [asdict(cell) for cell in plan.lost]}
+        row |= {"candidates": plan.candidates, **plan.dropped}
+        return Surveyed(row, _table(job, orders, plan), first)
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """Inspect and store the tiles of a slide from `start` on, as many as one task does."""
+
+    job: SlideJob
+    orders: Orders
+    grid: Grid
+    level: int
+    start: int
+
+    def __call__(self) -> Inspected | None:
+        """Do it; an :class:`InputError` if the slide can no longer be opened."""
+        with open_slide(self.job.path, icc=self.orders.icc) as slide:
+            array = _array(slide, self.orders, self.grid, self.level)
+            return _inspect(slide, self.job, self.orders, array, self.grid, self.level, self.start)
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """Draw the picture of a slide that several tasks have inspected."""
+
+    job: SlideJob
+    orders: Orders
+    cells: Sequence[DamagedCell]
+
+    def __call__(self) -> None:
+        """Do it; an :class:`InputError` if the slide can no longer be opened."""
+        assert self.orders.pictures is not None
+        with open_slide(self.job.path, icc=self.orders.icc) as slide:
+            plan = _plan(slide, self.job, self.orders, _resolution(slide, self.job))
+            _draw(slide, self.job, self.orders.pictures, plan, self.cells)
+
+
+def picture_name(public: str) -> str:
+    """File name of a slide's picture, below the folder of pictures."""
+    return f"{public}.jpg"
+
+
+def _resolution(slide: Slide, job: SlideJob) -> float | None:
+    """Micrometres per level-0 px, as the user or the slide says."""
+    if job.mpp is not None and (job.mpp[1] or slide.mpp is None):
+        return job.mpp[0]
+    return slide.mpp
+
+
+def _facts(slide: Slide, mpp: float | None) -> dict[str, Any]:
+    width, height = slide.dimensions
+    facts = {"width": width, "height": height, "mpp": mpp, "objective_power": slide.objective_power}
+    return facts | {"backend": slide.backend, "icc": str(Icc.SRGB if slide.icc_applied else Icc.NONE)}
+
+
+def _plan(slide: Slide, job: SlideJob, orders: Orders, mpp: float | None) -> SlidePlan:
+    annotations = _regions(slide, job.annotations)
+    tissue = None if job.tissue is None else _given_tissue(slide, job)
+    return plan_slide(
+        slide, orders.settings, name=job.name, key=job.fingerprint, mpp=mpp, tissue=tissue, annotations=annotations
+    )
+
+
+def _regions(slide: Slide, files: Sequence[Path]) -> list[Region]:
+    width, height = slide.dimensions
+    return [region for path in files for region in read_regions(path, shape=(height, width))]
+
+
+def _given_tissue(slide: Slide, job: SlideJob) -> SlideMask:
+    """Where somebody says that the tissue is: a picture, or regions."""
+    width, height = slide.dimensions
+    if not job.tissue:
+        raise InputError(
+            f"nothing says where the tissue of {job.name} is: add a mask or annotations named after it to the folder "
+            "given as tissue_from (--tissue-from)"
+        )
+    if len(job.tissue) == 1 and format_of(job.tissue[0]) is None:
+        return SlideMask.from_image(job.tissue[0], width=width, height=height)
+    return SlideMask(
+        region_mask(_regions(slide, job.tissue), width=width, height=height, max_size=_MASK_SIZE), width, height
+    )
+
+
+def _array(slide: Slide, orders: Orders, grid: Grid, level: int) -> ArrayPlan | None:
+    """How the tiles are stored, if they are."""
+    if orders.materialise is None or not len(grid):
+        return None
+    return plan_array(slide, grid, level=level, kind=orders.materialise)
+
+
+def _inspect(
+    slide: Slide, job: SlideJob, orders: Orders, array: ArrayPlan | None, grid: Grid, level: int, start: int
+) -> Inspected | None:
+    """Read tiles, from `start` on, and store them; None where nothing is to be found out."""
+    stop = min(start + orders.tiles_per_task, len(grid))
+    if array is not None:
+        assert orders.store is not None
+        begin_array(orders.store, job.key, array, slide_name=job.public)
+        if not orders.inspect:
+            write_tiles(orders.store, job.key, array, slide, start=start, stop=stop)
+    if not orders.inspect:
+        return None
+    found = Inspected(start, [], [], [])
+    for i in range(start, stop):
+        place = {"x": int(grid.x[i]), "y": int(grid.y[i])}
+        image, cells = salvage_tile(slide, **place, size=grid.size, level=level, scale=grid.scale)
+        found.blur.append(blur_score(image))
+        damaged = damaged_pixels(cells, **place, size=grid.size, scale=grid.scale) if cells else np.zeros(1)
+        found.corrupt.append(float(damaged.mean()))
+        found.cells.extend(cell for cell in cells if cell not in found.cells)
+        if array is not None and not (cells and orders.corrupt is Corrupt.DROP):
+            assert orders.store is not None
+            write_tiles(orders.store, job.key, array, slide, start=i, stop=i + 1, damaged=cells)
+    return found
+
+
+def _draw(slide: Slide, job: SlideJob, folder: Path, plan: SlidePlan, cells: Sequence[DamagedCell]) -> None:
+    width, height = slide.dimensions
+    masks = {"tissue": plan.tissue_mask, "pen": plan.pen_mask}
+    thumbnail = PillowImage.fromarray(plan.thumbnail)
+    thumbnail.thumbnail((_PICTURE_SIZE, _PICTURE_SIZE))
+    damaged = sorted({*cells, *plan.lost})
+    picture = overview(np.asarray(thumbnail), **masks, grid=plan.grid, width=width, height=height, damaged=damaged)
+    write_overview(folder / picture_name(job.public), picture)
+
+
+def _table(job: SlideJob, orders: Orders, plan: SlidePlan) -> pa.Table:
+    """The rows of the manifest, without what is not known yet: who it is, and the fold, depend on the other slides."""
+    count = len(plan.grid)
+    constant = {
+        "slide": job.public,
+        "fingerprint": job.fingerprint,
+        "size": orders.settings.size,
+        "level": plan.level,
+        "scale": plan.grid.scale,
+        "mpp": plan.mpp,
+    }
+    columns: dict[str, Any] = {name: [None] * count for name in COLUMNS.names}
+    columns |= {name: [value] * count for name, value in constant.items()}
+    columns |= {"x": plan.grid.x, "y": plan.grid.y, "tissue": plan.tissue, "pen": plan.pen}
+    return pa.table(columns, schema=COLUMNS)

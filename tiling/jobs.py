@@ -1,0 +1,141 @@
+"""The slides of an archive as jobs: what is to be tiled, and what tells whether it was."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from tiling.backends import SUFFIXES
+from tiling.discovery import slides_in
+from tiling.errors import InputError
+from tiling.files import fingerprint
+from tiling.fingerprint import slide_fingerprint
+from tiling.job import SlideJob
+from tiling.names import PublicNames
+from tiling.progress import track
+from tiling.regions import regions_file
+from tiling.wording import first_few
+
+_MASK_SUFFIXES = (".png", ".tif", ".tiff")  # of pictures that say where the tissue of a slide is
+_READERS = 8  # fingerprints wait for disks, not for cores
+
+Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+
+
+@dataclass(frozen=True)
+class Archive:
+    """The slides of one call: paths relative to a root, in order, with what tells whether they changed."""
+
+    root: Path
+    fingerprints: Mapping[str, str]  # empty where the file cannot be read
+
+    @property
+    def names(self) -> list[str]:
+        """The slides' paths below the root."""
+        return list(self.fingerprints)
+
+
+def find_archive(slides: Paths, out: Path) -> Archive:
+    """Search folders for slides, and fingerprint them.
+
+    Raises
+    ------
+    InputError
+        If nothing is given, nothing of it is there, it lies in the output folder, or no slide is found.
+    """
+    given = [slides] if isinstance(slides, str | os.PathLike) else list(slides)
+    if not given:
+        raise InputError("no slides given: name a slide, a folder of slides, or several")
+    if not any(Path(place).exists() for place in given):
+        raise InputError(f"no such slide: {', '.join(map(str, given))}")
+    places = [Path(os.path.normpath(Path(place).absolute())) for place in given]
+    out = Path(os.path.normpath(out.absolute()))
+    for place in places:
+        if place == out or out in place.parents:
+            raise InputError(f"{place} lies in the output folder {out}; choose another output folder")
+    found = sorted({slide for place in places for slide in slides_in(place, out)})
+    if not found:
+        raise InputError(
+            f"no slides in {', '.join(map(str, places))}; looked for {' '.join(sorted(SUFFIXES))}, "
+            "but not in what studies and stages made"
+        )
+    folders = [place if place.is_dir() and place not in found else place.parent for place in places]
+    root = Path(os.path.commonpath(folders))
+    with ThreadPoolExecutor(_READERS) as pool:
+        marks = list(track(pool.map(_fingerprint, found), "looking at slides", total=len(found)))
+    return Archive(root, {path.relative_to(root).as_posix(): mark for path, mark in zip(found, marks, strict=True)})
+
+
+def jobs_of(
+    archive: Archive,
+    *,
+    names: PublicNames,
+    mpps: Mapping[str, tuple[float, bool]],
+    annotations: Path | None,
+    tissue: Path | None,
+) -> list[SlideJob]:
+    """What is to be done, slide by slide.
+
+    Parameters
+    ----------
+    archive
+        The slides.
+    names
+        What they are called in the manifest.
+    mpps
+        Resolutions that the user knows, see :func:`tiling.mpp.mpp_by_slide`.
+    annotations
+        A folder of annotation files named after slides, or one file, of regions on them.
+    tissue
+        The same of files that say where the tissue is: annotations, or pictures.
+    """
+    for place in (annotations, tissue):
+        if place is not None and not place.exists():
+            raise InputError(f"no such file or folder of annotations: {place}")
+        if place is not None and place.is_file() and len(archive.names) > 1:
+            raise InputError(
+                f"{place} is one file, and there are {len(archive.names)} slides; put a file for each, named after it, "
+                "into a folder and give that"
+            )
+    jobs = []
+    for name, mark in archive.fingerprints.items():
+        regions = () if annotations is None else tuple(regions_file(name, annotations))
+        inside = None if tissue is None else _tissue_files(name, tissue)
+        public, mpp = names.slide(name), mpps.get(name)
+        made_from = [public, mark, mpp, *map(fingerprint, regions), "tissue", *map(fingerprint, inside or ())]
+        key = hashlib.sha256(json.dumps(made_from).encode()).hexdigest()[:32]
+        jobs.append(SlideJob(archive.root / name, name, public, mark, key, mpp, regions, inside))
+    # Rows in the order of names would tell of hashes which comes before which in the alphabet.
+    return jobs if names.key is None else sorted(jobs, key=lambda job: job.public)
+
+
+def digest_of(jobs: Iterable[SlideJob]) -> str:
+    """Tells whether the slides, or what is known of them, are still the same: 16 hex digits."""
+    return hashlib.sha256(json.dumps([(job.public, job.key) for job in jobs]).encode()).hexdigest()[:16]
+
+
+def _fingerprint(slide: Path) -> str:
+    try:
+        return slide_fingerprint(slide)
+    except InputError:  # told by the ledger, when opening it fails as well
+        return ""
+
+
+def _tissue_files(slide: str, place: Path) -> tuple[Path, ...]:
+    """The picture or the annotations that say where a slide's tissue is."""
+    if place.is_file():
+        return (place,)
+    path = Path(slide)
+    bases = dict.fromkeys([slide, str(path.with_suffix("")), path.name, path.stem])
+    named = [place / f"{base}{suffix}" for base in bases for suffix in _MASK_SUFFIXES]
+    pictures = [path for path in dict.fromkeys(named) if path.is_file()]
+    regions = regions_file(slide, place)
+    if len(pictures) > 1 or (pictures and regions):
+        several = first_few([str(path) for path in (*pictures, *regions)])
+        raise InputError(f"more than one file says where the tissue of {slide} is: {several}; keep one of them")
+    return (*pictures, *regions)

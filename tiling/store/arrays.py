@@ -1,0 +1,248 @@
+"""Tiles stored in zarr: an array per slide, a shard per tile."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from zarr.codecs import ZstdCodec
+from zarr.storage import MemoryStore
+
+from tiling.cells import CellPlace
+from tiling.choices import Materialise
+from tiling.damage import DamagedCell
+from tiling.errors import InputError
+from tiling.files import read_json, remove, sweep_partials, write_bytes, write_json
+from tiling.grid import Grid
+from tiling.slide import Slide
+from tiling.store.codec import CellCodec
+from tiling.store.shard import copy_cells, write_empty
+from tiling.tile_reading import salvage_tile
+
+STORE_NAMES: Mapping[Materialise, str] = {Materialise.CELLS: "cells.zarr", Materialise.PIXELS: "pixels.zarr"}
+METADATA = "zarr.json"
+
+_CHUNK = 512  # px
+_SMALLEST_CHUNK = 64
+_ALIGNED = 1e-6  # px
+_ZARR_PARTIAL = "*.partial"  # what zarr leaves where a process is killed while it writes
+
+
+@dataclass(frozen=True)
+class ArrayPlan:
+    """How the tiles of a slide are stored.
+
+    Attributes
+    ----------
+    how
+        "cells": as the slide's cells, which tile it exactly. "cells, cropped on reading": as all cells that it touches.
+        "pixels": decoded.
+    grid
+        The tiles.
+    level
+        Read from it.
+    shape
+        Height and width of a shard, px.
+    chunk
+        Height and width of its chunks, px.
+    crop
+        (x, y) of every tile in its shard, px.
+    background
+        Of the slide.
+    inside
+        Width and height of the level, px.
+    codec
+        Of the cells; None for pixels.
+    """
+
+    how: str
+    grid: Grid
+    level: int
+    shape: tuple[int, int]
+    chunk: tuple[int, int]
+    crop: tuple[tuple[int, int], ...]
+    background: tuple[int, int, int]
+    inside: tuple[int, int]
+    codec: CellCodec | None
+
+
+def plan_array(slide: Slide, grid: Grid, *, level: int, kind: Materialise) -> ArrayPlan:
+    """How tiles can be stored: as cells where that is asked for and can be.
+
+    Cells are copied of slides that are read cell by cell, at the resolution of a level, without a change of colour.
+
+    Parameters
+    ----------
+    slide
+        An open slide.
+    grid, level
+        Its tiles, and the level that they are read from.
+    kind
+        What is asked for.
+    """
+    downsample = slide.levels[level].downsample
+    corners = np.stack([grid.x, grid.y], axis=1) / downsample
+    left_top = np.rint(corners).astype(np.int64)
+    source = slide.cells(level)
+    native = abs(grid.scale / downsample - 1) * grid.size < 0.5 and bool(np.all(abs(corners - left_top) < _ALIGNED))
+    constant: dict[str, Any] = {"grid": grid, "level": level, "background": slide.background}
+    constant["inside"] = slide.levels[level][:2]
+    if kind is Materialise.PIXELS or source is None or not native or slide.icc_applied:
+        square, chunk = (grid.size, grid.size), _chunk(grid.size)
+        crop = ((0, 0),) * len(grid)
+        return ArrayPlan("pixels", shape=square, chunk=(chunk, chunk), crop=crop, codec=None, **constant)
+    cell = np.array([source.grid.cell_width, source.grid.cell_height])
+    first = left_top // cell
+    across, down = (-(-(left_top + grid.size) // cell) - first).max(axis=0).tolist()
+    crop = left_top - first * cell
+    whole = not crop.any() and not (grid.size % cell).any()
+    return ArrayPlan(
+        "cells" if whole else "cells, cropped on reading",
+        shape=(down * source.grid.cell_height, across * source.grid.cell_width),
+        chunk=(source.grid.cell_height, source.grid.cell_width),
+        crop=tuple((x, y) for x, y in crop.tolist()),
+        codec=CellCodec.of(source.grid),
+        **constant,
+    )
+
+
+def begin_array(store: Path, key: str, plan: ArrayPlan, *, slide_name: str) -> None:
+    """Write an array's metadata; the same again where they are there.
+
+    Parameters
+    ----------
+    store
+        Folder of the store; made if absent.
+    key
+        The array's name.
+    plan
+        Of :func:`plan_array`.
+    slide_name
+        What the slide is called.
+    """
+    height, width = plan.shape
+    attributes = {
+        "slide": slide_name,
+        "how": plan.how,
+        "size": plan.grid.size,
+        "scale": plan.grid.scale,
+        "level": plan.level,
+        "level_size": list(plan.inside),
+        "background": list(plan.background),
+        "x": plan.grid.x.tolist(),
+        "y": plan.grid.y.tolist(),
+        "crop": [list(corner) for corner in plan.crop],
+    }
+    memory = MemoryStore()
+    zarr.create_array(
+        memory,
+        name=key,
+        shape=(len(plan.grid), height, width, 3),
+        shards=(1, height, width, 3),
+        chunks=(1, *plan.chunk, 3),
+        dtype="uint8",
+        serializer="auto" if plan.codec is None else plan.codec,
+        compressors=ZstdCodec() if plan.codec is None else None,
+        fill_value=plan.background[1],
+        attributes=attributes,
+        dimension_names=("tile", "y", "x", "colour"),
+    )
+    write_bytes(store / key / METADATA, memory._store_dict[f"{key}/{METADATA}"].to_bytes())
+
+
+def write_tiles(
+    store: Path,
+    key: str,
+    plan: ArrayPlan,
+    slide: Slide,
+    *,
+    start: int,
+    stop: int,
+    damaged: Collection[DamagedCell] = (),
+) -> None:
+    """Store some tiles; those that are there are left alone. Killed at any moment, no shard is half there.
+
+    Parameters
+    ----------
+    store, key, plan
+        As given to :func:`begin_array`.
+    slide
+        The open slide.
+    start, stop
+        Which tiles.
+    damaged
+        Cells that cannot be decoded: they are left out.
+
+    Raises
+    ------
+    InputError
+        If the slide's file is cut off, or cannot be read.
+    """
+    source = slide.cells(plan.level)
+    shape = plan.shape[0] // plan.chunk[0], plan.shape[1] // plan.chunk[1]
+    without = {CellPlace(cell.row, cell.column) for cell in damaged if cell.level == plan.level}
+    for i in range(start, stop):
+        path = shard_path(store, key, i)
+        if path.exists():
+            continue
+        place = {"x": int(plan.grid.x[i]), "y": int(plan.grid.y[i])}
+        if plan.codec is None:
+            pixels, _ = salvage_tile(slide, **place, size=plan.grid.size, level=plan.level, scale=plan.grid.scale)
+            zarr.open_array(store / key, mode="r+")[i] = pixels
+            if not path.exists():  # all of it is the fill value
+                write_empty(path, shape)
+            continue
+        assert source is not None, "planned for a slide that is read cell by cell"
+        downsample = slide.levels[plan.level].downsample
+        first = CellPlace(
+            round(place["y"] / downsample) // plan.chunk[0], round(place["x"] / downsample) // plan.chunk[1]
+        )
+        copy_cells(path, source, first, shape, without=without)
+
+
+def finish_store(store: Path, arrays: Mapping[str, str], kind: Materialise) -> None:
+    """Say what a store holds, when all of it is there; what else lies in it goes.
+
+    Parameters
+    ----------
+    store
+        Its folder.
+    arrays
+        The key of every slide's array.
+    kind
+        What was asked for.
+    """
+    keys = set(arrays.values())
+    for entry in store.iterdir():
+        if entry.name not in keys and entry.name != METADATA:
+            remove(entry)
+    for key in keys:
+        for partial in (*(store / key).rglob(_ZARR_PARTIAL), *(store / key).rglob(".partial-*")):
+            remove(partial)
+    sweep_partials(store)
+    attributes = {"kind": str(kind), "arrays": dict(sorted(arrays.items()))}
+    write_json(store / METADATA, {"zarr_format": 3, "node_type": "group", "attributes": attributes})
+
+
+def arrays_of(store: Path) -> dict[str, str]:
+    """The key of every slide's array in a finished store; an :class:`InputError` if it is not finished."""
+    if not (store / METADATA).exists():
+        raise InputError(f"{store} is only half made: run the same `hdgan tile` again to finish it")
+    arrays: dict[str, str] = read_json(store / METADATA)["attributes"]["arrays"]
+    return arrays
+
+
+def shard_path(store: Path, key: str, index: int) -> Path:
+    """Where zarr keeps the shard of a tile."""
+    return store / key / "c" / str(index) / "0" / "0" / "0"
+
+
+def _chunk(size: int) -> int:
+    """The edge of chunks that decoded tiles are stored in: what divides them, or the whole."""
+    largest = max(math.gcd(size, _CHUNK), *(n for n in range(1, _CHUNK + 1) if size % n == 0))
+    return largest if largest >= _SMALLEST_CHUNK else size

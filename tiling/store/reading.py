@@ -1,0 +1,151 @@
+"""Stored tiles, read back."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import zarr
+
+from tiling.backends.base import Image
+from tiling.cells import CellGrid
+from tiling.choices import Materialise
+from tiling.errors import InputError
+from tiling.files import read_json
+from tiling.store.arrays import METADATA, STORE_NAMES, arrays_of, shard_path
+from tiling.store.codec import NAME, CellCodec
+from tiling.store.shard import grid_of
+
+_FORMS = 64  # arrays whose metadata are kept
+
+
+@dataclass(frozen=True)
+class _Form:
+    """What an array's metadata say."""
+
+    attributes: Mapping[str, Any]
+    index_of: Mapping[tuple[int, int], int]
+    like: CellGrid | None  # size and coding of a shard's cells; None for pixels
+
+
+class StoredTiles:
+    """The tiles in a tile folder's store; made by :meth:`open`. May be handed to other processes and threads."""
+
+    def __init__(self, store: Path, arrays: Mapping[str, str]) -> None:
+        self.store = store
+        self._arrays = arrays
+        self._form = functools.lru_cache(_FORMS)(self._read_form)
+
+    @classmethod
+    def open(cls, folder: Path) -> Self | None:
+        """The store in a tile folder; None if there is none, an :class:`InputError` if it is only half made."""
+        for kind in Materialise:
+            if (folder / STORE_NAMES[kind]).exists():
+                store = folder / STORE_NAMES[kind]
+                return cls(store, arrays_of(store))
+        return None
+
+    def read(self, slide: str, *, x: int, y: int, size: int) -> Image:
+        """A tile's pixels, the same as from its slide.
+
+        Parameters
+        ----------
+        slide
+            What it is called.
+        x, y
+            Upper left corner of the tile, level-0 px.
+        size
+            Its edge, px.
+
+        Returns
+        -------
+        (size, size, 3) uint8
+            Cells that could not be decoded, and what is outside the slide, have its background's colour.
+
+        Raises
+        ------
+        InputError
+            If the tile is not in the store, or its shard is damaged.
+        """
+        form = self._form(slide)
+        index = form.index_of.get((x, y))
+        if index is None or form.attributes["size"] != size:
+            raise self._mismatch(f"tile of {size} px at x={x}, y={y} of {slide}")
+        path = shard_path(self.store, self._arrays[slide], index)
+        if not path.exists():
+            raise self._mismatch(f"tile at x={x}, y={y} of {slide}")
+        if form.like is None:
+            pixels: Image = np.asarray(zarr.open_array(self.store / self._arrays[slide], mode="r")[index])
+            return pixels
+        return _cropped(path, form, index)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return StoredTiles, (self.store, self._arrays)
+
+    def _read_form(self, slide: str) -> _Form:
+        if slide not in self._arrays:
+            raise self._mismatch(f"tiles of {slide}")
+        metadata = read_json(self.store / self._arrays[slide] / METADATA)
+        attributes = metadata["attributes"]
+        positions = zip(attributes["x"], attributes["y"], strict=True)
+        index_of = {position: index for index, position in enumerate(positions)}
+        return _Form(attributes, index_of, _cells(metadata))
+
+    def _mismatch(self, what: str) -> InputError:
+        return InputError(f"{self.store} has no {what}, which the manifest lists; make both again with --redo")
+
+
+def _cells(metadata: Mapping[str, Any]) -> CellGrid | None:
+    """The cells of a shard, without their places."""
+    sharding = metadata["codecs"][0]["configuration"]
+    codec = sharding["codecs"][0]
+    if codec["name"] != NAME:
+        return None
+    _, height, width, _ = metadata["chunk_grid"]["configuration"]["chunk_shape"]
+    _, cell_height, cell_width, _ = sharding["chunk_shape"]
+    coding = CellCodec.from_dict(codec).coding(cell_width, cell_height)
+    nowhere = np.empty((0, 0), np.int64)
+    return CellGrid(
+        width=width,
+        height=height,
+        offsets=nowhere,
+        sizes=nowhere,
+        cell_width=cell_width,
+        cell_height=cell_height,
+        jpeg=coding.jpeg,
+        tables=coding.tables,
+        colour_space=coding.colour_space,
+    )
+
+
+def _cropped(path: Path, form: _Form, index: int) -> Image:
+    """A tile out of the cells in its shard."""
+    assert form.like is not None
+    attributes = form.attributes
+    (x, y), size = attributes["crop"][index], attributes["size"]
+    file = os.open(path, os.O_RDONLY)
+    try:
+        grid, present = grid_of(file, form.like)
+        tile, unread = grid.salvage(file, x=x, y=y, width=size, height=size)
+    except InputError as error:
+        raise InputError(f"cannot read {path}: {error}; make the tiles again with --redo") from error
+    finally:
+        os.close(file)
+    if corrupt := [cell for cell in unread if present[cell]]:
+        raise InputError(f"cannot read {path}: {unread[corrupt[0]]}; make the tiles again with --redo")
+    for cell in unread:
+        tile[grid.area(cell, x=x, y=y, width=size, height=size)] = attributes["background"]
+    # Cells at the border reach beyond the level: what they hold there is nothing of the slide.
+    downsample = attributes["scale"]
+    right, bottom = (
+        end - round(start / downsample)
+        for end, start in zip(attributes["level_size"], (attributes["x"][index], attributes["y"][index]), strict=True)
+    )
+    tile[max(0, bottom) :] = attributes["background"]
+    tile[:, max(0, right) :] = attributes["background"]
+    return tile

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from tiling.backends.base import Image
 from tiling.damage import DamagedCell
 from tiling.resample import area_resample, rows_of
 from tiling.slide import Slide
+
+_HELD = 1 << 26  # px of a level: 0.2 GB
 
 
 def read_tile(slide: Slide, *, x: int, y: int, size: int, level: int, scale: float) -> Image:
@@ -38,9 +41,11 @@ def read_tile(slide: Slide, *, x: int, y: int, size: int, level: int, scale: flo
     InputError
         If the slide cannot be decoded there.
     """
-    extent = _extent(slide, size, level, scale)
-    side = math.ceil(extent)
-    return _resampled(slide.read(x=x, y=y, width=side, height=side, level=level), extent, size)
+
+    def read(y: int, height: int, width: int) -> Image:
+        return slide.read(x=x, y=y, width=width, height=height, level=level)
+
+    return _resampled(read, y, _extent(slide, size, level, scale), size, slide.levels[level].downsample)
 
 
 def salvage_tile(
@@ -66,10 +71,15 @@ def salvage_tile(
     InputError
         If the file itself is no longer there.
     """
-    extent = _extent(slide, size, level, scale)
-    side = math.ceil(extent)
-    region, damage = slide.salvage(x=x, y=y, width=side, height=side, level=level)
-    return _resampled(region, extent, size), damage
+    damage: dict[DamagedCell, None] = {}
+
+    def read(y: int, height: int, width: int) -> Image:
+        region, cells = slide.salvage(x=x, y=y, width=width, height=height, level=level)
+        damage.update(dict.fromkeys(cells))
+        return region
+
+    tile = _resampled(read, y, _extent(slide, size, level, scale), size, slide.levels[level].downsample)
+    return tile, tuple(damage)
 
 
 def _extent(slide: Slide, size: int, level: int, scale: float) -> float:
@@ -80,5 +90,15 @@ def _extent(slide: Slide, size: int, level: int, scale: float) -> float:
     return float(round(extent)) if abs(extent - round(extent)) < 1e-6 else extent
 
 
-def _resampled(region: Image, extent: float, size: int) -> Image:
-    return region if extent == size else area_resample(rows_of(region), (extent, extent), (size, size))
+def _resampled(read: Callable[[int, int, int], Image], y: int, extent: float, size: int, downsample: float) -> Image:
+    """A tile of the rows that `read` gives: all at once, or in bands where they are too many to hold."""
+    side = math.ceil(extent)
+    if extent == size:
+        return read(y, side, side)
+    if side * side <= _HELD:
+        return area_resample(rows_of(read(y, side, side)), (extent, extent), (size, size))
+
+    def read_rows(start: int, stop: int) -> Image:
+        return read(y + round(start * downsample), stop - start, side)
+
+    return area_resample(read_rows, (extent, extent), (size, size))

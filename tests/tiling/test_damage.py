@@ -9,6 +9,8 @@ import pytest
 import tifffile
 from damaged import CELL, CHANGES, jpeg2000_slide, jpeg_slide, spoil
 
+import tiling.resample
+import tiling.tile_reading
 from tiling import InputError, open_slide
 from tiling.backends.openslide import OpenSlideBackend
 from tiling.cells import set_threads
@@ -259,3 +261,16 @@ def test_damaged_pixels_are_those_that_a_cell_touches():
     assert np.argwhere(touched).max(0).tolist() == [7, 37]
     assert not damaged_pixels([cell], x=200, y=100, size=10, scale=1.0).any()
     assert not damaged_pixels([], x=0, y=0, size=3, scale=2.5).any()
+
+
+def test_a_tile_of_more_pixels_than_are_held_is_read_in_bands_to_the_same_pixels(tmp_path, stained, monkeypatch):
+    path = jpeg_slide(tmp_path / "a.svs", [stained(1024, 1024)])
+    spoil(path, 3, 4, CHANGES["all zeros"])
+    monkeypatch.setattr(tiling.resample, "_BAND", 1 << 16)
+    with open_slide(path) as slide:
+        place = {"x": 0, "y": 0, "size": 100, "level": 0, "scale": 10.0}
+        whole = salvage_tile(slide, **place)
+        monkeypatch.setattr(tiling.tile_reading, "_HELD", 0)
+        banded = salvage_tile(slide, **place)
+    np.testing.assert_array_equal(banded[0], whole[0])
+    assert banded[1] == whole[1] != ()

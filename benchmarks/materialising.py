@@ -36,7 +36,7 @@ def measure(path: Path, repeats: int) -> dict[str, Any]:
         grid = Grid(x.astype(np.int64), y.astype(np.int64), TILE)
         store = Path(folder) / STORE_NAMES[Materialise.CELLS]
         plan = plan_array(slide, grid, level=0, kind=Materialise.CELLS)
-        begin_array(store, "a", plan, slide_name="a.svs")
+        begin_array(store, "a", plan, slide_name="a.svs", fingerprint="")
         shards = {"shards": (1, TILE, TILE, 3), "chunks": (1, CHUNK, CHUNK, 3), "dtype": "uint8"}
         pixels = zarr.create_array(Path(folder) / "pixels", shape=(repeats, TILE, TILE, 3), **shards)
         seconds: dict[str, list[float]] = {}
@@ -55,17 +55,20 @@ def measure(path: Path, repeats: int) -> dict[str, Any]:
         finish_store(store, {"a.svs": "a"}, Materialise.CELLS)
         stored, array = StoredTiles.open(Path(folder)), zarr.open_array(store / "a", mode="r")
         assert stored is not None
+        place = {"fingerprint": "", "size": TILE, "level": 0, "scale": 1.0}
+
+        def tile(i: int) -> np.ndarray:
+            return stored.read("a.svs", x=int(x[i]), y=int(y[i]), **place)
+
         reading: dict[str, Callable[[int], Any]] = {
-            "reading a tile of cells": lambda i: stored.read("a.svs", x=int(x[i]), y=int(y[i]), size=TILE),
+            "reading a tile of cells": tile,
             "reading a tile of pixels": lambda i: pixels[i],
             f"reading {CROP} px of cells by zarr": lambda i: array[i, CROP : 2 * CROP, CROP : 2 * CROP],
         }
         for i in range(repeats):
             for name, way in reading.items():
                 seconds.setdefault(name, []).append(_cpu(way, i))
-        exact = all(
-            np.array_equal(stored.read("a.svs", x=int(x[i]), y=int(y[i]), size=TILE), pixels[i]) for i in range(repeats)
-        )
+        exact = all(np.array_equal(tile(i), pixels[i]) for i in range(repeats))
         sizes = {name: _bytes(Path(folder) / name) / repeats for name in (store.name, "pixels")}
     found: dict[str, Any] = {f"CPU s, {name}": statistics.median(each) for name, each in seconds.items()}
     copying, compressing = (statistics.median(seconds[name]) for name in ways)

@@ -24,7 +24,7 @@ from tiling.quality import blur_score
 from tiling.regions import Region, format_of, read_regions, region_mask
 from tiling.settings import TileSettings
 from tiling.slide import Slide, open_slide
-from tiling.store import ArrayPlan, begin_array, plan_array, write_tiles
+from tiling.store import ArrayPlan, begin_array, plan_array, write_tile, write_tiles
 from tiling.tile_reading import salvage_tile
 from tiling.tileset import COLUMNS
 from tiling.traces import without_places
@@ -261,7 +261,7 @@ def _inspect(
     stop = min(start + orders.tiles_per_task, len(grid))
     if array is not None:
         assert orders.store is not None
-        begin_array(orders.store, job.key, array, slide_name=job.public)
+        begin_array(orders.store, job.key, array, slide_name=job.public, fingerprint=job.fingerprint)
         if not orders.inspect:
             write_tiles(orders.store, job.key, array, slide, start=start, stop=stop)
     if not orders.inspect:
@@ -276,7 +276,7 @@ def _inspect(
         found.cells.extend(cell for cell in cells if cell not in found.cells)
         if array is not None and not (cells and orders.corrupt is Corrupt.DROP):
             assert orders.store is not None
-            write_tiles(orders.store, job.key, array, slide, start=i, stop=i + 1, damaged=cells)
+            write_tile(orders.store, job.key, array, slide, i, damaged=cells, pixels=image)
     return found
 
 

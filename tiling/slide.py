@@ -100,7 +100,8 @@ class Slide:
         return self._backend.name
 
     def cells(self, level: int) -> SourceCells | None:
-        """The compressed cells of a level; None where the slide is not read cell by cell."""
+        """The compressed cells of a level; None where it is not read cell by cell. A ValueError if it is closed."""
+        self._check_open()
         return self._backend.source_cells(level) if isinstance(self._backend, TiffBackend) else None
 
     @property
@@ -259,10 +260,13 @@ class Slide:
         state = ", closed" if self._closed else ""
         return f"Slide({str(self.path)!r}, {width} x {height}, {self.backend}{state})"
 
-    def _place(self, x: int, y: int, width: int, height: int, level: int) -> _Place:
-        """A region that can be asked for; an error if it cannot."""
+    def _check_open(self) -> None:
         if self._closed:
             raise ValueError(f"{self.path} is closed; read it inside its `with open_slide(...)` block")
+
+    def _place(self, x: int, y: int, width: int, height: int, level: int) -> _Place:
+        """A region that can be asked for; an error if it cannot."""
+        self._check_open()
         if not 0 <= level < len(self._backend.levels):
             raise InputError(f"{self.path} has levels 0 to {len(self._backend.levels) - 1}, not {level}")
         if width < 1 or height < 1:

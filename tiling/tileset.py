@@ -225,7 +225,8 @@ class TileSet:
         """
         row = self._row(index)
         if self._store is not None:
-            return self._store.read(row["slide"], **{name: row[name] for name in ("x", "y", "size")})
+            place = {name: row[name] for name in ("fingerprint", "x", "y", "size", "level", "scale")}
+            return self._store.read(row["slide"], **place)
         slide = self._slide(row["slide"], row["fingerprint"])
         place = {name: row[name] for name in ("x", "y", "size", "level", "scale")}
         return salvage_tile(slide, **place)[0] if row["corrupt"] else read_tile(slide, **place)

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import importlib
+import multiprocessing
 import os
 import pickle
+import resource
 import signal
 import subprocess
 import sys
@@ -17,12 +19,13 @@ import zarr
 from zarr.registry import register_codec
 
 from tiling import InputError, open_slide
+from tiling.backends.tiff import TiffBackend
 from tiling.choices import Materialise
 from tiling.damage import DamagedCell
 from tiling.grid import make_grid
 from tiling.store import STORE_NAMES, StoredTiles, begin_array, finish_store, plan_array, write_tiles
 from tiling.store.codec import NAME, CellCodec
-from tiling.tile_reading import read_tile
+from tiling.tile_reading import read_tile, salvage_tile
 
 register_codec(NAME, CellCodec)  # also where the package is imported without being installed
 
@@ -52,16 +55,31 @@ def stored(folder: Path, slide, grid, level, kind, **options):
     """Store tiles, and open the store."""
     store = folder / STORE_NAMES[kind]
     plan = plan_array(slide, grid, level=level, kind=kind)
-    begin_array(store, "0a", plan, slide_name="a.svs")
+    begin_array(store, "0a", plan, slide_name="a.svs", fingerprint="f1")
     write_tiles(store, "0a", plan, slide, start=0, stop=len(grid), **options)
     finish_store(store, {"a.svs": "0a"}, kind)
     return plan, StoredTiles.open(folder)
 
 
+def read(tiles, *, slide="a.svs", fingerprint="f1", x=0, y=0, size=256, level=0, scale=1.0):
+    """A tile, by what the manifest would say of it."""
+    return tiles.read(slide, fingerprint=fingerprint, x=x, y=y, size=size, level=level, scale=scale)
+
+
 def check_equal(tiles, slide, grid, level):
     for x, y in zip(grid.x.tolist(), grid.y.tolist(), strict=True):
-        expected = read_tile(slide, x=x, y=y, size=grid.size, level=level, scale=grid.scale)
-        np.testing.assert_array_equal(tiles.read("a.svs", x=x, y=y, size=grid.size), expected)
+        place = {"x": x, "y": y, "size": grid.size, "level": level, "scale": grid.scale}
+        np.testing.assert_array_equal(read(tiles, **place), read_tile(slide, **place))
+
+
+def spoilt(path, row, column):
+    """The same slide, with zeros in place of a cell of its finest level."""
+    with TiffBackend.open(path) as backend:
+        place = int(backend.grids[0].offsets[row, column])
+    with path.open("r+b") as file:
+        file.seek(place)
+        file.write(bytes(300))
+    return path
 
 
 def grid_on(slide, level, size, **options):
@@ -142,11 +160,74 @@ def test_cells_that_are_damaged_are_left_out_and_read_as_background(tmp_path):
         grid = grid_on(slide, 0, 256)
         damaged = DamagedCell(level=0, row=1, column=0, x=0, y=128, width=128, height=128)
         _, tiles = stored(tmp_path, slide, grid, 0, Materialise.CELLS, damaged=[damaged])
-        tile = tiles.read("a.svs", x=0, y=0, size=256)
+        tile = read(tiles)
         expected = read_tile(slide, x=0, y=0, size=256, level=0, scale=1.0)
         expected[128:, :128] = slide.background
         np.testing.assert_array_equal(tile, expected)
     assert (zarr.open(tmp_path / "cells.zarr", mode="r")["0a"][0][128:, :128] == 255).all()
+
+
+def test_pixels_are_those_that_zarr_reads_and_damaged_ones_are_told(tmp_path):
+    with open_slide(jpeg_slide(tmp_path / "a.svs")) as slide:
+        grid = grid_on(slide, 0, 200)
+        _, tiles = stored(tmp_path, slide, grid, 0, Materialise.PIXELS)
+    array = zarr.open(tmp_path / "pixels.zarr", mode="r")["0a"]
+    for i, (x, y) in enumerate(zip(grid.x.tolist(), grid.y.tolist(), strict=True)):
+        np.testing.assert_array_equal(read(tiles, x=x, y=y, size=200), array[i])
+    shard = tmp_path / "pixels.zarr" / "0a" / "c.0.0.0.0"
+    content = shard.read_bytes()
+    shard.write_bytes(bytes(100) + content[100:])
+    with pytest.raises(InputError, match=r"cannot read .*: a chunk of it cannot be decoded: .*; make the tiles again"):
+        read(tiles, size=200)
+
+
+def test_cells_that_nobody_looked_for_never_become_background(tmp_path):
+    with open_slide(spoilt(jpeg_slide(tmp_path / "a.svs"), 1, 0)) as slide:
+        grid = grid_on(slide, 0, 256)
+        _, tiles = stored(tmp_path / "cells", slide, grid, 0, Materialise.CELLS)
+        with pytest.raises(
+            InputError, match=r"its cell at row 1 column 0 cannot be decoded \(.*, here or in the slide"
+        ):
+            read(tiles)
+        with pytest.raises(InputError, match=r"at row 1 column 0 of level 0: inspect tiles before they are stored"):
+            stored(tmp_path / "pixels", slide, grid, 0, Materialise.PIXELS)
+        expected, damaged = salvage_tile(slide, x=0, y=0, size=256, level=0, scale=1.0)
+        for kind in Materialise:
+            _, tiles = stored(tmp_path / "inspected" / kind, slide, grid, 0, kind, damaged=damaged)
+            np.testing.assert_array_equal(read(tiles), expected)
+
+
+@pytest.mark.parametrize("kind", list(Materialise))
+def test_a_disk_that_fills_up_leaves_no_shard_that_is_cut_off(tmp_path, kind):
+    before, (_, hard) = signal.signal(signal.SIGXFSZ, signal.SIG_IGN), resource.getrlimit(resource.RLIMIT_FSIZE)
+    with open_slide(jpeg_slide(tmp_path / "a.svs")) as slide:
+        grid = grid_on(slide, 0, 256)
+        stored(tmp_path, slide, grid, 0, kind)
+        shard = next(tmp_path.rglob("c.0.0.0.0"))
+        content = shard.read_bytes()
+        shard.unlink()
+        for room in (len(content) - 1, len(content) - 100, 1000):
+            try:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
+                with pytest.raises(OSError, match="File too large"):
+                    stored(tmp_path, slide, grid, 0, kind)
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+            assert list(shard.parent.glob("*c.0.0.0.0")) == []
+        signal.signal(signal.SIGXFSZ, before)
+        stored(tmp_path, slide, grid, 0, kind)
+    assert shard.read_bytes() == content
+
+
+def test_a_slide_that_is_cut_off_while_its_cells_are_copied_is_told(tmp_path):
+    path = jpeg_slide(tmp_path / "a.svs")
+    with open_slide(path) as slide:
+        grid = grid_on(slide, 0, 256)
+        os.truncate(path, 10_000)
+        with pytest.raises(InputError, match="the slide's file is cut off"):
+            stored(tmp_path, slide, grid, 0, Materialise.CELLS)
+    with pytest.raises(ValueError, match="is closed"):
+        slide.cells(0)
 
 
 def test_a_white_tile_is_stored_too(tmp_path, save):
@@ -162,31 +243,48 @@ def test_what_is_not_in_a_store_or_damaged_there_is_one_clear_line(tmp_path):
     with pytest.raises(
         InputError, match=r"cells.zarr has no tiles of b.svs, which the manifest lists; make both again"
     ):
-        tiles.read("b.svs", x=0, y=0, size=256)
-    with pytest.raises(InputError, match=r"cells.zarr has no tile of 256 px at x=7, y=0 of a.svs"):
-        tiles.read("a.svs", x=7, y=0, size=256)
-    shard = tmp_path / "cells.zarr" / "0a" / "c" / "0" / "0" / "0" / "0"
+        read(tiles, slide="b.svs")
+    with pytest.raises(InputError, match=r"cells.zarr has no tile at x=7, y=0 of a.svs"):
+        read(tiles, x=7)
+    for other in ({"size": 128}, {"level": 1}, {"scale": 2.0}):
+        with pytest.raises(InputError, match=r"has no tiles of \d+ px, level \d and scale \d of a.svs"):
+            read(tiles, **other)
+    with pytest.raises(InputError, match=r"has no tiles of the same file as a.svs"):
+        read(tiles, fingerprint="f2")
+    shard = tmp_path / "cells.zarr" / "0a" / "c.0.0.0.0"
     content = bytearray(shard.read_bytes())
     content[-5] ^= 1
     shard.write_bytes(content)
     with pytest.raises(InputError, match=r"cannot read .*: its index is damaged; make the tiles again with --redo"):
-        tiles.read("a.svs", x=0, y=0, size=256)
+        read(tiles)
     content[-5] ^= 1
     content[50:2000] = bytes(1950)
     shard.write_bytes(content)
-    with pytest.raises(InputError, match=r"cannot read .*; make the tiles again with --redo"):
-        tiles.read("a.svs", x=0, y=0, size=256)
+    with pytest.raises(InputError, match=r"cannot read .*: its cell at row 0 column 0 cannot .*; make the tiles again"):
+        read(tiles)
+    shard.unlink()
+    with pytest.raises(InputError, match=r"cells.zarr has no tile at x=0, y=0 of a.svs"):
+        read(tiles)
     (tmp_path / "cells.zarr" / "zarr.json").unlink()
     with pytest.raises(InputError, match="is only half made: run the same `hdgan tile` again"):
         StoredTiles.open(tmp_path)
     assert StoredTiles.open(tmp_path / "elsewhere") is None
 
 
-def test_a_store_is_read_by_other_processes(tmp_path):
+def _read_at(tiles, x):
+    return read(tiles, x=x)
+
+
+@pytest.mark.parametrize("kind", list(Materialise))
+def test_a_store_is_read_by_other_processes(tmp_path, kind):
     with open_slide(jpeg_slide(tmp_path / "a.svs")) as slide:
-        _, tiles = stored(tmp_path, slide, grid_on(slide, 0, 256), 0, Materialise.CELLS)
+        _, tiles = stored(tmp_path, slide, grid_on(slide, 0, 256), 0, kind)
+    expected = read(tiles, x=256)
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        for found in pool.starmap(_read_at, [(tiles, 256)] * 4):
+            np.testing.assert_array_equal(found, expected)
     again = pickle.loads(pickle.dumps(tiles))
-    np.testing.assert_array_equal(again.read("a.svs", x=256, y=0, size=256), tiles.read("a.svs", x=256, y=0, size=256))
+    np.testing.assert_array_equal(read(again, x=256), read(tiles, x=256))
 
 
 def test_arrays_that_are_not_named_any_more_and_partial_files_go(tmp_path):
@@ -194,8 +292,7 @@ def test_arrays_that_are_not_named_any_more_and_partial_files_go(tmp_path):
         stored(tmp_path, slide, grid_on(slide, 0, 256), 0, Materialise.CELLS)
     store = tmp_path / "cells.zarr"
     (store / "0b").mkdir()
-    (store / "0a" / "c" / "0" / "0" / "0" / ".partial-12-0").touch()
-    (store / "0a" / "c" / "0" / "0" / "0" / "0.12.partial").touch()
+    (store / "0a" / ".partial-12-c.0.0.0.0").touch()
     finish_store(store, {"a.svs": "0a"}, Materialise.CELLS)
     assert sorted(path.name for path in store.iterdir()) == ["0a", "zarr.json"]
     assert len(list((store / "0a").rglob("*partial*"))) == 0
@@ -213,7 +310,7 @@ with open_slide({str(path)!r}) as slide:
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
     for shards in (1, 40, 90):
         process = subprocess.Popen([sys.executable, "-c", code], env=environment)
-        while process.poll() is None and len(list(tmp_path.rglob("c/*/0/0/0"))) < shards:
+        while process.poll() is None and len(list(tmp_path.rglob("c.*.0.0.0"))) < shards:
             time.sleep(0.001)
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -228,6 +325,23 @@ def test_zarr_finds_the_codec_by_the_entry_point_of_the_package():
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
     module, _, name = project["entry-points"]["zarr.codecs"][NAME].partition(":")
     assert getattr(importlib.import_module(module), name) is CellCodec
+
+
+def test_another_program_reads_cells_by_zarr_alone_where_the_package_is_installed(tmp_path):
+    with open_slide(jpeg_slide(tmp_path / "a.svs")) as slide:
+        stored(tmp_path, slide, grid_on(slide, 0, 256), 0, Materialise.CELLS)
+        expected = read_tile(slide, x=0, y=0, size=256, level=0, scale=1.0)
+    root = Path(__file__).parents[2]
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    installed = tmp_path / "site" / "hdgan-0.dist-info"
+    installed.mkdir(parents=True)
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: hdgan\nVersion: 0\n")
+    points = "".join(f"{name} = {target}\n" for name, target in project["entry-points"]["zarr.codecs"].items())
+    (installed / "entry_points.txt").write_text(f"[zarr.codecs]\n{points}")
+    code = f"import numpy, zarr; numpy.save({str(tmp_path / 'tile.npy')!r}, zarr.open('cells.zarr', mode='r')['0a'][0])"
+    environment = {**os.environ, "PYTHONPATH": f"{installed.parent}{os.pathsep}{root}"}
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True)
+    np.testing.assert_array_equal(np.load(tmp_path / "tile.npy"), expected)
 
 
 def test_cells_are_never_made_only_copied(tmp_path):

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import zarr
 from zarr.codecs import ZstdCodec
+from zarr.core.buffer import Buffer
 from zarr.storage import MemoryStore
 
+from tiling.backends.base import Image
 from tiling.cells import CellPlace
 from tiling.choices import Materialise
 from tiling.damage import DamagedCell
@@ -21,7 +23,8 @@ from tiling.files import read_json, remove, sweep_partials, write_bytes, write_j
 from tiling.grid import Grid
 from tiling.slide import Slide
 from tiling.store.codec import CellCodec
-from tiling.store.shard import copy_cells, write_empty
+from tiling.store.pixels import LEVEL, write_pixels
+from tiling.store.shard import copy_cells
 from tiling.tile_reading import salvage_tile
 
 STORE_NAMES: Mapping[Materialise, str] = {Materialise.CELLS: "cells.zarr", Materialise.PIXELS: "pixels.zarr"}
@@ -30,7 +33,7 @@ METADATA = "zarr.json"
 _CHUNK = 512  # px
 _SMALLEST_CHUNK = 64
 _ALIGNED = 1e-6  # px
-_ZARR_PARTIAL = "*.partial"  # what zarr leaves where a process is killed while it writes
+_SEPARATOR = "."  # of a chunk's coordinates: one file per tile, without the folders that "/" would put it in
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,8 @@ class ArrayPlan:
         Of the slide.
     inside
         Width and height of the level, px.
+    downsample
+        Of the level: level-0 px per px.
     codec
         Of the cells; None for pixels.
     """
@@ -68,6 +73,7 @@ class ArrayPlan:
     crop: tuple[tuple[int, int], ...]
     background: tuple[int, int, int]
     inside: tuple[int, int]
+    downsample: float
     codec: CellCodec | None
 
 
@@ -91,7 +97,7 @@ def plan_array(slide: Slide, grid: Grid, *, level: int, kind: Materialise) -> Ar
     source = slide.cells(level)
     native = abs(grid.scale / downsample - 1) * grid.size < 0.5 and bool(np.all(abs(corners - left_top) < _ALIGNED))
     constant: dict[str, Any] = {"grid": grid, "level": level, "background": slide.background}
-    constant["inside"] = slide.levels[level][:2]
+    constant |= {"inside": slide.levels[level][:2], "downsample": downsample}
     if kind is Materialise.PIXELS or source is None or not native or slide.icc_applied:
         square, chunk = (grid.size, grid.size), _chunk(grid.size)
         crop = ((0, 0),) * len(grid)
@@ -111,7 +117,7 @@ def plan_array(slide: Slide, grid: Grid, *, level: int, kind: Materialise) -> Ar
     )
 
 
-def begin_array(store: Path, key: str, plan: ArrayPlan, *, slide_name: str) -> None:
+def begin_array(store: Path, key: str, plan: ArrayPlan, *, slide_name: str, fingerprint: str) -> None:
     """Write an array's metadata; the same again where they are there.
 
     Parameters
@@ -124,35 +130,40 @@ def begin_array(store: Path, key: str, plan: ArrayPlan, *, slide_name: str) -> N
         Of :func:`plan_array`.
     slide_name
         What the slide is called.
+    fingerprint
+        Of the slide's file, as in the manifest.
     """
     height, width = plan.shape
     attributes = {
         "slide": slide_name,
+        "fingerprint": fingerprint,
         "how": plan.how,
         "size": plan.grid.size,
         "scale": plan.grid.scale,
         "level": plan.level,
         "level_size": list(plan.inside),
+        "downsample": plan.downsample,
         "background": list(plan.background),
         "x": plan.grid.x.tolist(),
         "y": plan.grid.y.tolist(),
         "crop": [list(corner) for corner in plan.crop],
     }
-    memory = MemoryStore()
+    files: dict[str, Buffer] = {}
     zarr.create_array(
-        memory,
+        MemoryStore(files),
         name=key,
         shape=(len(plan.grid), height, width, 3),
         shards=(1, height, width, 3),
         chunks=(1, *plan.chunk, 3),
         dtype="uint8",
         serializer="auto" if plan.codec is None else plan.codec,
-        compressors=ZstdCodec() if plan.codec is None else None,
+        compressors=ZstdCodec(level=LEVEL) if plan.codec is None else None,
         fill_value=plan.background[1],
         attributes=attributes,
+        chunk_key_encoding={"name": "default", "separator": _SEPARATOR},
         dimension_names=("tile", "y", "x", "colour"),
     )
-    write_bytes(store / key / METADATA, memory._store_dict[f"{key}/{METADATA}"].to_bytes())
+    write_bytes(store / key / METADATA, files[f"{key}/{METADATA}"].to_bytes())
 
 
 def write_tiles(
@@ -165,7 +176,22 @@ def write_tiles(
     stop: int,
     damaged: Collection[DamagedCell] = (),
 ) -> None:
-    """Store some tiles; those that are there are left alone. Killed at any moment, no shard is half there.
+    """Store some tiles, as :func:`write_tile` does each."""
+    for i in range(start, stop):
+        write_tile(store, key, plan, slide, i, damaged=damaged)
+
+
+def write_tile(
+    store: Path,
+    key: str,
+    plan: ArrayPlan,
+    slide: Slide,
+    i: int,
+    *,
+    damaged: Collection[DamagedCell] = (),
+    pixels: Image | None = None,
+) -> None:
+    """Store a tile; one that is there is left alone. Killed at any moment, no shard is half there.
 
     Parameters
     ----------
@@ -173,36 +199,34 @@ def write_tiles(
         As given to :func:`begin_array`.
     slide
         The open slide.
-    start, stop
-        Which tiles.
+    i
+        Which tile.
     damaged
-        Cells that cannot be decoded: they are left out.
+        Cells that are known not to be decodable: they are left out.
+    pixels
+        The tile, (size, size, 3) uint8, if it has been read already. None reads it where that is needed.
 
     Raises
     ------
     InputError
-        If the slide's file is cut off, or cannot be read.
+        If the slide's file is cut off or cannot be read, or pixels are to be stored that cannot be decoded and
+        `damaged` does not tell so: they would be taken for background.
     """
+    path = shard_path(store, key, i)
+    if path.exists():
+        return
+    if plan.codec is None:
+        write_pixels(path, _decoded(plan, slide, i, damaged) if pixels is None else pixels, chunk=plan.chunk[0])
+        return
     source = slide.cells(plan.level)
+    assert source is not None, "planned for a slide that is read cell by cell"
     shape = plan.shape[0] // plan.chunk[0], plan.shape[1] // plan.chunk[1]
     without = {CellPlace(cell.row, cell.column) for cell in damaged if cell.level == plan.level}
-    for i in range(start, stop):
-        path = shard_path(store, key, i)
-        if path.exists():
-            continue
-        place = {"x": int(plan.grid.x[i]), "y": int(plan.grid.y[i])}
-        if plan.codec is None:
-            pixels, _ = salvage_tile(slide, **place, size=plan.grid.size, level=plan.level, scale=plan.grid.scale)
-            zarr.open_array(store / key, mode="r+")[i] = pixels
-            if not path.exists():  # all of it is the fill value
-                write_empty(path, shape)
-            continue
-        assert source is not None, "planned for a slide that is read cell by cell"
-        downsample = slide.levels[plan.level].downsample
-        first = CellPlace(
-            round(place["y"] / downsample) // plan.chunk[0], round(place["x"] / downsample) // plan.chunk[1]
-        )
-        copy_cells(path, source, first, shape, without=without)
+    row, column = (
+        round(int(start[i]) / plan.downsample) // edge
+        for start, edge in zip((plan.grid.y, plan.grid.x), plan.chunk, strict=True)
+    )
+    copy_cells(path, source, CellPlace(row, column), shape, without=without)
 
 
 def finish_store(store: Path, arrays: Mapping[str, str], kind: Materialise) -> None:
@@ -222,9 +246,7 @@ def finish_store(store: Path, arrays: Mapping[str, str], kind: Materialise) -> N
         if entry.name not in keys and entry.name != METADATA:
             remove(entry)
     for key in keys:
-        for partial in (*(store / key).rglob(_ZARR_PARTIAL), *(store / key).rglob(".partial-*")):
-            remove(partial)
-    sweep_partials(store)
+        sweep_partials(store / key)
     attributes = {"kind": str(kind), "arrays": dict(sorted(arrays.items()))}
     write_json(store / METADATA, {"zarr_format": 3, "node_type": "group", "attributes": attributes})
 
@@ -239,7 +261,19 @@ def arrays_of(store: Path) -> dict[str, str]:
 
 def shard_path(store: Path, key: str, index: int) -> Path:
     """Where zarr keeps the shard of a tile."""
-    return store / key / "c" / str(index) / "0" / "0" / "0"
+    return store / key / _SEPARATOR.join(("c", str(index), "0", "0", "0"))
+
+
+def _decoded(plan: ArrayPlan, slide: Slide, i: int, damaged: Collection[DamagedCell]) -> Image:
+    """A tile of a slide, of which no more cells are damaged than are known."""
+    x, y = int(plan.grid.x[i]), int(plan.grid.y[i])
+    pixels, found = salvage_tile(slide, x=x, y=y, size=plan.grid.size, level=plan.level, scale=plan.grid.scale)
+    if unknown := [cell for cell in found if cell not in damaged]:
+        raise InputError(
+            f"{slide.path} has a cell that cannot be decoded, at row {unknown[0].row} column {unknown[0].column} of "
+            f"level {unknown[0].level}: inspect tiles before they are stored as pixels, without --no-inspect"
+        )
+    return pixels
 
 
 def _chunk(size: int) -> int:

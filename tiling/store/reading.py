@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import zarr
 
 from tiling.backends.base import Image
 from tiling.cells import CellGrid
@@ -19,6 +18,7 @@ from tiling.errors import InputError
 from tiling.files import read_json
 from tiling.store.arrays import METADATA, STORE_NAMES, arrays_of, shard_path
 from tiling.store.codec import NAME, CellCodec
+from tiling.store.pixels import read_pixels
 from tiling.store.shard import grid_of
 
 _FORMS = 64  # arrays whose metadata are kept
@@ -31,6 +31,7 @@ class _Form:
     attributes: Mapping[str, Any]
     index_of: Mapping[tuple[int, int], int]
     like: CellGrid | None  # size and coding of a shard's cells; None for pixels
+    chunk: int  # edge of the chunks, px
 
 
 class StoredTiles:
@@ -50,17 +51,13 @@ class StoredTiles:
                 return cls(store, arrays_of(store))
         return None
 
-    def read(self, slide: str, *, x: int, y: int, size: int) -> Image:
+    def read(self, slide: str, *, fingerprint: str, x: int, y: int, size: int, level: int, scale: float) -> Image:
         """A tile's pixels, the same as from its slide.
 
         Parameters
         ----------
-        slide
-            What it is called.
-        x, y
-            Upper left corner of the tile, level-0 px.
-        size
-            Its edge, px.
+        slide, fingerprint, x, y, size, level, scale
+            What the manifest says of it, see :class:`tiling.Tile`.
 
         Returns
         -------
@@ -70,19 +67,25 @@ class StoredTiles:
         Raises
         ------
         InputError
-            If the tile is not in the store, or its shard is damaged.
+            If the tile is not in the store, is another there, or its shard is damaged.
         """
         form = self._form(slide)
+        about = {"size": size, "level": level, "scale": scale}
+        if any(form.attributes[name] != value for name, value in about.items()):
+            raise self._mismatch(f"tiles of {size} px, level {level} and scale {scale:g} of {slide}")
+        if form.attributes["fingerprint"] != fingerprint:
+            raise self._mismatch(f"tiles of the same file as {slide}")
         index = form.index_of.get((x, y))
-        if index is None or form.attributes["size"] != size:
-            raise self._mismatch(f"tile of {size} px at x={x}, y={y} of {slide}")
-        path = shard_path(self.store, self._arrays[slide], index)
-        if not path.exists():
+        if index is None:
             raise self._mismatch(f"tile at x={x}, y={y} of {slide}")
-        if form.like is None:
-            pixels: Image = np.asarray(zarr.open_array(self.store / self._arrays[slide], mode="r")[index])
-            return pixels
-        return _cropped(path, form, index)
+        path = shard_path(self.store, self._arrays[slide], index)
+        try:
+            return read_pixels(path, size=size, chunk=form.chunk) if form.like is None else _cropped(path, form, index)
+        except FileNotFoundError as error:
+            raise self._mismatch(f"tile at x={x}, y={y} of {slide}") from error
+        except (OSError, InputError) as error:
+            why = error.strerror if isinstance(error, OSError) else error
+            raise InputError(f"cannot read {path}: {why}; make the tiles again with --redo") from error
 
     def __reduce__(self) -> tuple[Any, ...]:
         return StoredTiles, (self.store, self._arrays)
@@ -94,7 +97,8 @@ class StoredTiles:
         attributes = metadata["attributes"]
         positions = zip(attributes["x"], attributes["y"], strict=True)
         index_of = {position: index for index, position in enumerate(positions)}
-        return _Form(attributes, index_of, _cells(metadata))
+        chunk = metadata["codecs"][0]["configuration"]["chunk_shape"][1]
+        return _Form(attributes, index_of, _cells(metadata), chunk)
 
     def _mismatch(self, what: str) -> InputError:
         return InputError(f"{self.store} has no {what}, which the manifest lists; make both again with --redo")
@@ -132,18 +136,16 @@ def _cropped(path: Path, form: _Form, index: int) -> Image:
     try:
         grid, present = grid_of(file, form.like)
         tile, unread = grid.salvage(file, x=x, y=y, width=size, height=size)
-    except InputError as error:
-        raise InputError(f"cannot read {path}: {error}; make the tiles again with --redo") from error
     finally:
         os.close(file)
     if corrupt := [cell for cell in unread if present[cell]]:
-        raise InputError(f"cannot read {path}: {unread[corrupt[0]]}; make the tiles again with --redo")
+        why = f"{unread[corrupt[0]]}, here or in the slide, which inspection would have told"
+        raise InputError(f"its cell at row {corrupt[0].row} column {corrupt[0].column} cannot be decoded ({why})")
     for cell in unread:
         tile[grid.area(cell, x=x, y=y, width=size, height=size)] = attributes["background"]
     # Cells at the border reach beyond the level: what they hold there is nothing of the slide.
-    downsample = attributes["scale"]
     right, bottom = (
-        end - round(start / downsample)
+        end - round(start / attributes["downsample"])
         for end, start in zip(attributes["level_size"], (attributes["x"][index], attributes["y"][index]), strict=True)
     )
     tile[max(0, bottom) :] = attributes["background"]

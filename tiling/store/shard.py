@@ -6,6 +6,7 @@ both 2**64 - 1 for a chunk that is absent, followed by its CRC-32C.
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Collection, Iterable
 from pathlib import Path
@@ -41,6 +42,11 @@ def copy_cells(
         How many rows and columns of cells the shard has; those beyond the slide are absent.
     without
         Cells that are left out.
+
+    Raises
+    ------
+    InputError
+        If the slide's file is cut off or cannot be read.
     """
     grid = source.grid
     index = np.full((*shape, 2), ABSENT, np.uint64)
@@ -55,21 +61,16 @@ def copy_cells(
     ends = np.cumsum(sizes)
     index[places[:, 0] - first.row, places[:, 1] - first.column] = np.stack([ends - sizes, sizes], axis=1)
     # One run after the other: memory that was just given back is at hand, and much of the cost is in getting it.
-    _write(path, (os.pread(source.file, length, start) for start, length in _runs(offsets, sizes)), index)
+    write_shard(path, (_fetched(source.file, start, length) for start, length in _runs(offsets, sizes)), index)
 
 
-def write_empty(path: Path, shape: tuple[int, int]) -> None:
-    """Write a shard whose (rows, columns) chunks are all absent, which zarr leaves out: every tile has a file."""
-    _write(path, (), np.full((*shape, 2), ABSENT, np.uint64))
-
-
-def _write(path: Path, content: Iterable[bytes], index: Index) -> None:
-    encoded = index.astype("<u8").tobytes()
+def write_shard(path: Path, content: Iterable[bytes | bytearray], index: Index) -> None:
+    """Write a shard: what its chunks hold, and their index, which may be filled in while `content` is drawn."""
     with replacing(path) as partial, partial.open("wb", buffering=0) as file:
-        written = sum(file.write(each) for each in content)
-        if written < index[..., 1][index[..., 1] != ABSENT].sum():
-            raise InputError("the slide's file is cut off: it ends before cells that it lists")
-        file.write(encoded + google_crc32c.value(encoded).to_bytes(_CHECKSUM, "little"))
+        for each in content:
+            _write_all(file, each)
+        encoded = index.astype("<u8").tobytes()
+        _write_all(file, encoded + google_crc32c.value(encoded).to_bytes(_CHECKSUM, "little"))
 
 
 def read_index(file: int, shape: tuple[int, int]) -> Index:
@@ -101,6 +102,24 @@ def grid_of(file: int, like: CellGrid) -> tuple[CellGrid, npt.NDArray[np.bool_]]
         sizes=places[..., 1],
     )
     return grid, present
+
+
+def _fetched(file: int, start: int, length: int) -> bytes:
+    """A stretch of a slide's file, all of it."""
+    try:
+        data = os.pread(file, length, start)
+    except OSError as error:
+        raise InputError(f"the slide's file cannot be read: {error.strerror}") from error
+    if len(data) < length:
+        raise InputError("the slide's file is cut off: it ends before cells that it lists")
+    return data
+
+
+def _write_all(file: io.FileIO, data: bytes | bytearray) -> None:
+    """Write all of it: a disk that fills up takes a part without a word, and refuses only the rest."""
+    left = memoryview(data)
+    while left:
+        left = left[file.write(left) :]
 
 
 def _runs(offsets: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64]) -> list[tuple[int, int]]:

@@ -81,7 +81,7 @@ def measure_archive(folder: Path) -> dict[str, Any]:
     kept: dict[Path, int] = {}
     finished_before_kill = []
     for _ in range(KILLS):
-        _, more, _ = _run(archive, disturbed, kill_after=draws.uniform(0.15, 0.5) * seconds)
+        _, more, _ = _run(archive, disturbed, kill_after=draws.uniform(0.08, 0.25) * seconds)
         peak = max(peak, more)
         now = _finished(disturbed)
         assert kept.items() <= now.items(), "a finished slide was done again"

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import imagecodecs
 import numpy as np
@@ -235,3 +235,11 @@ class SourceCells(NamedTuple):
 
     grid: CellGrid
     file: int
+
+
+@runtime_checkable
+class MadeOfCells(Protocol):
+    """A backend that reads cell by cell."""
+
+    def source_cells(self, level: int) -> SourceCells | None:
+        """The compressed cells of a level, as they stand in the file; None if it has none that can be copied."""

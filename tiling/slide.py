@@ -15,8 +15,7 @@ import numpy as np
 
 from tiling.backends import BACKENDS
 from tiling.backends.base import Backend, BackendError, Colour, DeclinedError, Image, Level, RefusedError
-from tiling.backends.tiff import TiffBackend
-from tiling.cells import SourceCells
+from tiling.cells import MadeOfCells, SourceCells
 from tiling.choices import Icc, chosen
 from tiling.colour import ToSrgb
 from tiling.damage import DamagedCell, salvaged
@@ -102,7 +101,7 @@ class Slide:
     def cells(self, level: int) -> SourceCells | None:
         """The compressed cells of a level; None where it is not read cell by cell. A ValueError if it is closed."""
         self._check_open()
-        return self._backend.source_cells(level) if isinstance(self._backend, TiffBackend) else None
+        return self._backend.source_cells(level) if isinstance(self._backend, MadeOfCells) else None
 
     @property
     def dimensions(self) -> tuple[int, int]:

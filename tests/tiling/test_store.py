@@ -230,6 +230,18 @@ def test_a_slide_that_is_cut_off_while_its_cells_are_copied_is_told(tmp_path):
         slide.cells(0)
 
 
+def test_cells_of_an_ome_tiff_are_copied_too(tmp_path, stained):
+    pixels = stained(600, 400)
+    with tifffile.TiffWriter(tmp_path / "a.ome.tif") as writer:
+        writer.write(pixels, tile=(128, 128), photometric="rgb", compression="jpeg", metadata={"axes": "YXS"})
+    with open_slide(tmp_path / "a.ome.tif") as slide:
+        assert slide.backend == "ome-tiff"
+        grid = grid_on(slide, 0, 256, edge="pad")
+        plan, tiles = stored(tmp_path, slide, grid, 0, Materialise.CELLS)
+        assert plan.how == "cells"
+        check_equal(tiles, slide, grid, 0)
+
+
 def test_a_white_tile_is_stored_too(tmp_path, save):
     with open_slide(save(tmp_path / "a.png", np.full((128, 128, 3), 255, np.uint8))) as slide:
         grid = grid_on(slide, 0, 64)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import os
-import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, Self
@@ -15,6 +12,7 @@ import tifffile
 # Modules and not their names: whichever of them is imported first imports the registry of backends, and so this one.
 from tiling import cells, damage
 from tiling.backends.base import DAMAGED, BackendError, Colour, DeclinedError, Image, Level
+from tiling.backends.gridded import GriddedFile
 from tiling.backends.openslide import OpenSlideBackend
 
 _SAMPLE = 64  # px
@@ -33,11 +31,9 @@ class TiffBackend:
 
     name: ClassVar[str] = "tiff"
 
-    def __init__(self, openslide: OpenSlideBackend, file: int, grids: tuple[cells.CellGrid, ...]) -> None:
+    def __init__(self, openslide: OpenSlideBackend, file: GriddedFile[cells.CellGrid]) -> None:
         self._openslide = openslide
         self._file = file
-        self._release = weakref.finalize(self, os.close, file)  # also where nobody closes: many slides, few handles
-        self.grids = grids
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -52,7 +48,7 @@ class TiffBackend:
             if (level.width, level.height) not in grids:
                 raise DeclinedError(f"has no cells for its level of {level.width} x {level.height} px")
             chosen.append(grids[level.width, level.height])
-        backend = cls(openslide, os.open(path, os.O_RDONLY), tuple(chosen))
+        backend = cls(openslide, GriddedFile(path, chosen, openslide.levels))
         try:
             backend._compare()
         except BackendError:
@@ -96,15 +92,17 @@ class TiffBackend:
         """The colour profile."""
         return self._openslide.icc_profile
 
+    @property
+    def grids(self) -> tuple[cells.CellGrid, ...]:
+        """The grid of every level."""
+        return self._file.grids
+
     def read(self, *, x: int, y: int, width: int, height: int, level: int) -> Image:
         """Read a region as RGB, or as RGBA where part of it is outside the slide or OpenSlide has to read it."""
         corner = self._aligned(x, y, level)
         if corner is None:
             return self._openslide.read(x=x, y=y, width=width, height=height, level=level)
-        region, corrupt = self._decoded(*corner, width, height, level)
-        if corrupt:
-            raise cells.CorruptCellsError(sorted(corrupt), corrupt[min(corrupt)])
-        return region
+        return self._file.read(*corner, width, height, level)
 
     def salvage(
         self, *, x: int, y: int, width: int, height: int, level: int
@@ -113,25 +111,15 @@ class TiffBackend:
         corner = self._aligned(x, y, level)
         if corner is None:
             return damage.salvaged(self._openslide, x=x, y=y, width=width, height=height, level=level)
-        region, corrupt = self._decoded(*corner, width, height, level)
-        if not corrupt:
-            return region, ()
-        grid = self.grids[level]
-        if region.shape[2] == 3:
-            region = np.concatenate([region, np.full((height, width, 1), 255, np.uint8)], axis=2)
-        for cell in corrupt:
-            region[grid.area(cell, x=corner[0], y=corner[1], width=width, height=height)] = 0
-        size = grid.cell_width, grid.cell_height
-        at = functools.partial(damage.DamagedCell.at, number=level, level=self.levels[level], cell=size)
-        return region, tuple(at(*cell) for cell in sorted(corrupt))
+        return self._file.salvage(*corner, width, height, level)
 
-    def source_cells(self, level: int) -> cells.SourceCells:
+    def source_cells(self, level: int) -> cells.SourceCells | None:
         """The compressed cells of a level, as they stand in the file."""
-        return cells.SourceCells(self.grids[level], self._file)
+        return self._file.source_cells(level)
 
     def close(self) -> None:
         """Release the file; closing twice is fine."""
-        self._release()
+        self._file.close()
         self._openslide.close()
 
     def _aligned(self, x: int, y: int, level: int) -> tuple[int, int] | None:
@@ -140,23 +128,6 @@ class TiffBackend:
         left, top = round(x / downsample), round(y / downsample)
         aligned = max(abs(x / downsample - left), abs(y / downsample - top)) < _ALIGNED
         return (left, top) if aligned else None
-
-    def _decoded(
-        self, left: int, top: int, width: int, height: int, level: int
-    ) -> tuple[Image, dict[cells.CellPlace, str]]:
-        """A region in px of a level, RGB or with alpha 0 outside the level; and corrupt cells with the reasons."""
-        grid = self.grids[level]
-        x0, x1 = (min(max(edge, 0), grid.width) for edge in (left, left + width))
-        y0, y1 = (min(max(edge, 0), grid.height) for edge in (top, top + height))
-        if (x1 - x0, y1 - y0) == (width, height):
-            return grid.salvage(self._file, x=left, y=top, width=width, height=height)
-        region = np.zeros((height, width, 4), np.uint8)
-        if x0 == x1 or y0 == y1:
-            return region, {}
-        pixels, corrupt = grid.salvage(self._file, x=x0, y=y0, width=x1 - x0, height=y1 - y0)
-        there = region[y0 - top : y1 - top, x0 - left : x1 - left]
-        there[..., :3], there[..., 3] = pixels, 255
-        return region, corrupt
 
     def _compare(self) -> None:
         """Refuse a file whose pixels, decoded here, are not OpenSlide's.

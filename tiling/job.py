@@ -31,7 +31,7 @@ from tiling.traces import without_places
 from tiling.wording import counted
 
 _PIXELS_PER_TASK = 1 << 30  # of tiles: a slide with more is shared by several workers
-_PICTURE_SIZE = 1024  # px, longest side
+_PICTURE_SIZE = 640  # px, longest side
 _MASK_SIZE = 4096  # px, longest side, of a mask that regions are painted on
 
 

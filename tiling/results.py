@@ -55,7 +55,7 @@ def write_results(
     summary = {"slides": counts(rows), "tiles": table.num_rows, "dropped": dropped(rows)}
     summary |= {"corrupt_cells": cells, "slides_with_corrupt_cells": slides} if cells else {}
     pictures = _pictures(out, rows)
-    write_page(out, rows, pictures=pictures, title="Tiles", summary=summary, settings=orders.to_dict())
+    write_page(out, rows, pictures=pictures, settings=orders.to_dict())
     return summary
 
 

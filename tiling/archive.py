@@ -148,8 +148,11 @@ def tile_archive(
         limit=limit,
         seed=seed,
     )
-    if keep_classes and annotations is None:
-        raise InputError("keep_classes (--keep-classes) needs annotations (--annotations): say where the regions are")
+    if bool(keep_classes) != (annotations is not None):
+        raise InputError(
+            "keep_classes (--keep-classes) and annotations (--annotations) go together: say which classes count, and "
+            "where the regions are"
+        )
     for name, number in (("workers", workers), ("retries", retries)):
         if number is not None and number < 0:
             raise InputError(f"{name} is 0 or more, not {number}")
@@ -165,6 +168,7 @@ def tile_archive(
     jobs = jobs_of(archive, names=names, mpps=mpps, annotations=_path(annotations), tissue=_path(tissue_from))
     if not redo:
         _refuse_to_lose(out, archive, jobs)
+    mended = set() if redo else _perhaps_mended(out, jobs)
     began = Stage.begin(
         out,
         name="tile",
@@ -178,14 +182,20 @@ def tile_archive(
         },
         inputs=people.inputs,
         grows=("slides",),
-        unsettled=lambda summary: summary.get("slides", {}).get("failed", 0) > 0,
+        unsettled=lambda summary: bool(mended) or summary.get("slides", {}).get("failed", 0) > 0,
         redo=redo,
     )
     with began as stage:
         if not stage.complete:
+            _tell_copies(jobs)
             count = _suitable(jobs, out) if workers is None else workers
             with start_workers(scheduler=scheduler, count=count, memory=memory) as crew:
                 _keep_names(names, people, out, archive.root)
+                _tell_what_is_tiled_again(out, jobs, mended)
+                for key in mended:  # their shards lack what could not be decoded then
+                    remove(out / PARTS / f"{key}.parquet")
+                    if orders.store is not None:
+                        remove(orders.store / key)
                 parts = Parts(out / PARTS, {job.key for job in jobs})
                 done = tile_slides(jobs, orders, parts, crew, retries=retries, scrub=scrub)
             if not any(part.row["tiles"] for part in done):
@@ -244,6 +254,42 @@ def _refuse_to_lose(out: Path, archive: Archive, jobs: Sequence[SlideJob]) -> No
             f"{archive.root}: {first_few(missing)}; give all slides, old and new, "
             "add --redo to tile these alone, or use another study"
         )
+
+
+def _perhaps_mended(out: Path, jobs: Sequence[SlideJob]) -> set[str]:
+    """Keys of slides with corrupt cells whose file was touched since they were tiled.
+
+    A fingerprint that samples cells may be the same after a damaged file was copied anew. The time of a file's last
+    change is only a hint, but one to look again at what was not whole.
+    """
+    touched = set()
+    for job in jobs:
+        part = part_path(out / PARTS, job.key)
+        if part.exists() and job.path.exists() and job.path.stat().st_ctime_ns > part.stat().st_mtime_ns:
+            touched.add(job.key)
+    return {key for key in touched if read_part(part_path(out / PARTS, key)).row.get("corrupt_cells")}
+
+
+def _tell_what_is_tiled_again(out: Path, jobs: Sequence[SlideJob], mended: set[str]) -> None:
+    """Name the slides that were tiled before and have changed, or of which something else is known now."""
+    keys = {job.key for job in jobs} - mended
+    stale = [path for path in (out / PARTS).glob("[0-9a-f]*.parquet") if path.stem not in keys]
+    before = {read_part(path).row["slide"] for path in stale}
+    if again := [job.public for job in jobs if job.public in before]:
+        note(
+            f"tiling again {counted(len(again), 'slide')} that changed, or of which other things are known now: "
+            f"{first_few(again)}"
+        )
+
+
+def _tell_copies(jobs: Sequence[SlideJob]) -> None:
+    """Name slides that are copies of one another: as patients of their own they could be in different folds."""
+    alike: dict[str, list[str]] = {}
+    for job in jobs:
+        alike.setdefault(job.fingerprint, []).append(job.public)
+    copies = [" = ".join(names) for mark, names in alike.items() if mark and len(names) > 1]
+    if copies:
+        note(f"copies of one another, by the look of their files: {first_few(copies)}; give them one patient")
 
 
 def _keep_names(names: PublicNames, people: People, out: Path, root: Path) -> None:

@@ -105,7 +105,7 @@ def jobs_of(
     jobs = []
     for name, mark in archive.fingerprints.items():
         regions = () if annotations is None else tuple(regions_file(name, annotations))
-        inside = None if tissue is None else _tissue_files(name, tissue)
+        inside = None if tissue is None else _tissue_files(name, tissue, archive.root / name)
         public, mpp = names.slide(name), mpps.get(name)
         made_from = [public, mark, mpp, *map(fingerprint, regions), "tissue", *map(fingerprint, inside or ())]
         key = hashlib.sha256(json.dumps(made_from).encode()).hexdigest()[:32]
@@ -126,14 +126,14 @@ def _fingerprint(slide: Path) -> str:
         return ""
 
 
-def _tissue_files(slide: str, place: Path) -> tuple[Path, ...]:
-    """The picture or the annotations that say where a slide's tissue is."""
+def _tissue_files(slide: str, place: Path, itself: Path) -> tuple[Path, ...]:
+    """The picture or the annotations that say where a slide's tissue is; the slide may lie beside them."""
     if place.is_file():
         return (place,)
     path = Path(slide)
     bases = dict.fromkeys([slide, str(path.with_suffix("")), path.name, path.stem])
     named = [place / f"{base}{suffix}" for base in bases for suffix in _MASK_SUFFIXES]
-    pictures = [path for path in dict.fromkeys(named) if path.is_file()]
+    pictures = [path for path in dict.fromkeys(named) if path.is_file() and path.resolve() != itself.resolve()]
     regions = regions_file(slide, place)
     if len(pictures) > 1 or (pictures and regions):
         several = first_few([str(path) for path in (*pictures, *regions)])

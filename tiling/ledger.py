@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pyarrow as pa
@@ -12,9 +13,10 @@ import pyarrow.parquet as pq
 
 from tiling.damage import DamagedCell
 from tiling.files import replacing
+from tiling.stage import read_record
 from tiling.wording import counted, first_few
 
-LEDGER = "ledger.parquet"
+LEDGER, PAGE = "ledger.parquet", "index.html"
 STATUSES = ("done", "empty", "failed")
 
 DROPPED = {
@@ -34,6 +36,7 @@ COLUMNS = pa.schema(
         ("candidates", pa.int64()),
         *((name, pa.int64()) for name in DROPPED),
         ("corrupt_cells", pa.list_(pa.struct([(field.name, pa.int64()) for field in fields(DamagedCell)]))),
+        ("classes", pa.list_(pa.string())),
         ("width", pa.int64()),
         ("height", pa.int64()),
         ("mpp", pa.float64()),
@@ -101,25 +104,39 @@ def without_tiles(folder: Path) -> str | None:
     told = [f"{counted(number['failed'], 'slide')} failed"] * (number["failed"] > 0)
     told += [f"{counted(number['empty'], 'slide')} gave no tile"] * (number["empty"] > 0)
     lacking = [row for status in ("failed", "empty") for row in rows if row["status"] == status]
-    return f"{' and '.join(told)}: {reasons(lacking)} (every slide is in {folder / LEDGER})" if lacking else None
+    return f"{' and '.join(told)}: {reasons(lacking)} (every slide is in {folder / PAGE})" if lacking else None
 
 
 def told(folder: Path) -> list[str]:
     """What a user should know of a tile folder: slides without tiles, dropped tiles, corrupt cells; a line each."""
-    rows = read_ledger(folder)
+    rows, config = read_ledger(folder), read_record(folder)["config"]
     lines = [line for line in [without_tiles(folder)] if line]
     if words := told_dropped(rows):
         lines.append(f"of {sum(row['candidates'] or 0 for row in rows)} tiles were dropped: {words}")
+    there = {name.casefold() for row in rows for name in row["classes"] or ()}
+    if missing := [name for name in config.get("keep_classes", ()) if name.casefold() not in there]:
+        known = sorted({name for row in rows for name in row["classes"] or ()})
+        lines.append(f"no annotation has {' or '.join(missing)}; they have {', '.join(known) or 'no classes'}")
     cells, slides = corrupt_cells(rows)
     if cells:
-        lines.append(
-            f"{counted(cells, 'cell')} of {counted(slides, 'slide')} cannot be decoded: the ledger tells where, the "
-            "manifest's column `corrupt` which tiles they lie in"
-        )
+        where = "; their tiles were dropped" if config["corrupt"] == "drop" else ""
+        if config["corrupt"] == "mask" and config["inspect"]:
+            where = ", the manifest's column `corrupt` which tiles they lie in"
+        hurt = f"{counted(cells, 'cell')} of {counted(slides, 'slide')} cannot be decoded"
+        lines.append(f"{hurt}: {folder / PAGE} tells where{where}")
     return lines
 
 
 def reasons(rows: Sequence[Row]) -> str:
-    """Why the first of these slides gave no tile, on one line that names each."""
-    told = [row["reason"] if row["status"] == "failed" else f"{row['slide']}: {row['reason']}" for row in rows]
-    return first_few(told, " | ")
+    """Why the first of these slides gave no tile, on one line; those with the same reason are told together."""
+    alike: dict[str, list[str]] = {}
+    for row in rows:
+        told = row["reason"] if row["status"] == "failed" else f"{row['slide']}: {row['reason']}"
+        alike.setdefault(_without_name(told, row["slide"]), []).append(told)
+    several = [told[0] + f" (and {len(told) - 1} more alike)" * (len(told) > 1) for told in alike.values()]
+    return first_few(several, " | ")
+
+
+def _without_name(text: str, slide: str) -> str:
+    """A reason without the slide's name, and without the numbers that differ from slide to slide."""
+    return re.sub(r"\d+(\.\d+)?", "0", text.replace(slide, "").replace(PurePosixPath(slide).name, ""))

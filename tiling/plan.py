@@ -53,6 +53,8 @@ class SlidePlan:
         What was found on it.
     lost
         Cells that the thumbnail lacks, since no level of the slide has them: whether they hold tissue nobody knows.
+    classes
+        Names that occur in the slide's annotations.
     """
 
     grid: Grid
@@ -67,6 +69,7 @@ class SlidePlan:
     tissue_mask: Mask
     pen_mask: Mask
     lost: tuple[DamagedCell, ...]
+    classes: list[str]
 
 
 def plan_slide(
@@ -142,6 +145,7 @@ def plan_slide(
         tissue_mask=tissue.mask,
         pen_mask=pen_mask,
         lost=lost,
+        classes=known_names(annotations),
     )
 
 
@@ -171,7 +175,9 @@ def _why_none(
         reason = f"no tissue found: of {of} none reaches tissue fraction {least} (highest {fraction.max():.3g}); "
         return reason + "lower tissue to keep them"
     present = known_names(annotations)
-    there = f"its annotations have {', '.join(present)}" if present else "it has no annotations"
+    there = "its regions have no class" if annotations else "it has no annotations"
+    if present:
+        there = f"its annotations have {', '.join(present)}"
     return (
         f"no tile of the classes asked for: of {of} {dropped['below_tissue']} are below tissue fraction {least} and "
         f"{dropped['outside_classes']} touch no {' or '.join(settings.keep_classes)}; {there}"

@@ -11,7 +11,7 @@ from tiling.errors import InputError
 from tiling.grid import Grid
 from tiling.job import Drawing, Inspected, Inspection, Orders, SlideJob, Survey, Surveyed
 from tiling.parts import Part, Parts, part_of
-from tiling.progress import bar
+from tiling.progress import bar, note
 from tiling.tileset import COLUMNS
 from tiling.wording import counted
 from tiling.workers import Done, Workers
@@ -53,6 +53,8 @@ def tile_slides(
     run = _Run(orders, parts, scrub)
     for job in jobs:
         run.take(job)
+    if 0 < len(run.parts_of) < len(jobs):
+        note(f"{len(run.parts_of)} of {counted(len(jobs), 'slide')} were done before")
     with bar("tiling slides", total=len(jobs), completed=len(run.parts_of)) as show:
         for done in workers.run(run.tasks, retries=retries):
             run.settle(done)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", bound="Task")
 _SECONDS_TO_CONNECT = 10
+_SECONDS_OF_SILENCE = 20
 
 
 class Task(Protocol):
@@ -66,7 +67,7 @@ class Workers:
                 self._start(tasks.popleft(), retries, waiting)
             if not waiting:
                 return
-            future = self._ended.get()
+            future = self._next()
             task, left = waiting.pop(future)
             error = future.exception()
             if error is not None and left:
@@ -75,6 +76,17 @@ class Workers:
                 yield Done(task, error=error, trace=_trace(future, error))
             else:
                 yield Done(task, result=future.result())
+
+    def _next(self) -> Any:
+        """The next future that ends; says so if nobody is there any more who could end one."""
+        told = False
+        while True:
+            try:
+                return self._ended.get(timeout=_SECONDS_OF_SILENCE)
+            except queue.Empty:
+                if not told and not self.count():
+                    note("all workers are gone: waiting for others, which go on where these were")
+                    told = True
 
     def _start(self, task: T, retries: int, waiting: dict[Any, tuple[T, int]]) -> None:
         future = self._submit(task)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,9 @@ from hdgan.study import Study
 from tiling.choices import Corrupt, Icc, Materialise
 from tiling.grid import Edge
 from tiling.wording import counted, quoted
+
+if TYPE_CHECKING:
+    from tiling import TileSet
 
 _WHICH, _PIXELS, _WHO, _WORK = "Which tiles", "Their pixels", "Whose they are", "Who does the work"
 _FEW = 300  # tiles: with fewer, even an augmented discriminator knows them by heart before the generator is any good
@@ -176,7 +179,7 @@ def tile(
         seed=seed,
         redo=redo,
     )
-    for line in told(folder):
+    for line in (*told(folder), *_mixed(tiles)):
         note(line)
     if len(tiles) < _FEW:
         note(
@@ -184,6 +187,17 @@ def tile(
             "a smaller --size or a coarser --mpp give more, and some thousands are a good start"
         )
     say(f"{folder}: {counted(len(tiles), 'tile')} of {size} px. Next: hdgan train --study {quoted(study)}", quiet)
+
+
+def _mixed(tiles: TileSet) -> list[str]:
+    """A line if the tiles are of more than one resolution."""
+    known = sorted({round(mpp, 4) for mpp in tiles.table()["mpp"].to_pylist() if mpp is not None})
+    unknown = tiles.table()["mpp"].null_count > 0
+    if len(known) + unknown < 2:
+        return []
+    said = " to ".join(f"{mpp:g}" for mpp in dict.fromkeys((known[0], known[-1])))
+    others = " and of unknown resolution" if unknown else ""
+    return [f"the tiles are of {said} micrometres per pixel{others}; --mpp makes them alike"]
 
 
 def _number_or_table(text: str | None) -> float | str | None:

@@ -66,6 +66,24 @@ def test_a_slide_whose_every_tile_is_corrupt_is_empty_with_the_reason(archive, t
     assert row["reason"].startswith("all 12 tiles with tissue have pixels that cannot be decoded")
 
 
+@pytest.mark.parametrize("materialise", [None, "cells"])
+def test_a_slide_that_was_copied_anew_is_looked_at_again_though_its_fingerprint_is_the_same(
+    archive, tmp_path, stained, materialise
+):
+    out = tmp_path / "tiles"
+    tile_archive(archive, out, size=256, materialise=materialise)
+    before = {path.name: path.stat().st_mtime_ns for path in (out / "parts").iterdir()}
+    jpeg_slide(archive / "corrupt.svs", [stained(1024, 768, 2)])
+    tiles = tile_archive(archive, out, size=256, materialise=materialise)
+    assert ledger(out)["corrupt.svs"]["corrupt_cells"] == []
+    assert not any(tile.corrupt for tile in tiles)
+    after = {path.name: path.stat().st_mtime_ns for path in (out / "parts").iterdir()}
+    assert len(before.items() & after.items()) == 2
+    whole = tile_archive(archive, tmp_path / "whole", size=256)
+    for i in range(len(whole)):
+        np.testing.assert_array_equal(tiles.read(i), whole.read(i))
+
+
 def test_a_slide_that_was_cut_off_gives_what_is_left_of_it_and_tells_every_cell_that_is_lost(archive, tmp_path):
     content = (archive / "a.svs").read_bytes()
     (archive / "a.svs").write_bytes(content[: len(content) // 2])

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 from distributed import LocalCluster
 
+import tiling.workers
 from tiling import InputError
+from tiling.progress import set_quiet
 from tiling.workers import start_workers
 
 
@@ -112,6 +114,20 @@ def test_workers_that_come_later_are_waited_for():
     with LocalCluster(n_workers=0, threads_per_worker=1, dashboard_address=None, processes=False) as cluster:
         threading.Timer(0.3, cluster.scale, [1]).start()
         assert len(run([Square(1)], count=None, scheduler=cluster.scheduler_address)) == 1
+
+
+def test_it_is_said_when_no_worker_is_left_and_others_go_on(monkeypatch, capsys):
+    monkeypatch.setattr(tiling.workers, "_SECONDS_OF_SILENCE", 0.2)
+    set_quiet(False)
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None, processes=False) as cluster,
+        start_workers(scheduler=cluster.scheduler_address, count=None, memory="1GiB") as workers,
+    ):
+        cluster.scale(0)
+        cluster.sync(cluster._correct_state)
+        threading.Timer(1.0, cluster.scale, [1]).start()
+        assert len(list(workers.run(deque([Square(1)]), retries=0))) == 1
+    assert "all workers are gone: waiting for others" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("address", ["nonsense", pytest.param("tcp://127.0.0.1:9", marks=pytest.mark.slow)])

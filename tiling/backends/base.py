@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import struct
 from collections.abc import Mapping
@@ -33,6 +34,10 @@ DAMAGED = (
     ValueError,
     struct.error,
 )
+
+
+# What tifffile logs about damaged files is told by our own errors; without a handler of the user's it would be printed.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 
 class BackendError(Exception):

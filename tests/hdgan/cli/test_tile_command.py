@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -41,7 +42,7 @@ def test_slides_that_failed_or_are_empty_are_told_with_reasons_and_the_ledger(dr
     assert told[2].startswith("16 tiles are few to learn a tissue from; more slides, an --overlap, a smaller --size")
     assert told[0].startswith("1 slide failed and 1 slide gave no tile: cannot open broken.svs as a slide: ")
     assert " | blank.png: no tissue found: " in told[0]
-    assert told[0].endswith(f"(every slide is in {tmp_path / 'study' / 'tiles' / 'ledger.parquet'})")
+    assert told[0].endswith(f"(every slide is in {tmp_path / 'study' / 'tiles' / 'index.html'})")
     assert "tiles of 64 px. Next: hdgan train" in ended.stdout
     assert hdgan(*arguments, "--quiet").stderr == ""
 
@@ -90,3 +91,39 @@ def test_a_number_for_the_resolution_may_stand_in_study_toml(draw: Draw, tmp_pat
     before = files(study)
     assert "cannot read none.csv" in hdgan("tile", slide, "--mpp-of", "none.csv", "--study", study, code=2).stderr
     assert files(study) == before
+
+
+def test_copies_mixed_resolutions_and_classes_that_occur_nowhere_are_told(draw: Draw, tmp_path: Path) -> None:
+    archive, marks = draw("a.png").parent, tmp_path / "marks"
+    (archive / "b.png").write_bytes((archive / "a.png").read_bytes())
+    draw("coarse.png")
+    (tmp_path / "mpp.csv").write_text("slide,mpp\na,0.25\nb,0.25\ncoarse,0.5\n")
+    marks.mkdir()
+    ring = [[10, 10], [100, 10], [100, 100], [10, 10]]
+    feature = {"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [ring]}}
+    feature["properties"] = {"classification": {"name": "glomerulus"}}
+    for name in ("a", "coarse"):
+        (marks / f"{name}.geojson").write_text(json.dumps(feature))
+    arguments = ["tile", archive, "--size", 64, "--study", tmp_path / "study", "--mpp-of", tmp_path / "mpp.csv"]
+    said = hdgan(*arguments, "--annotations", marks, "--keep-classes", "glomerulus,artry").stderr
+    assert "copies of one another, by the look of their files: a.png = b.png; give them one patient\n" in said
+    assert "no annotation has artry; they have glomerulus\n" in said
+    assert "the tiles are of 0.25 to 0.5 micrometres per pixel; --mpp makes them alike\n" in said
+    assert "b.png: no tile of the classes asked for" in said
+    said = hdgan("tile", archive, "--annotations", marks, "--study", tmp_path / "other", code=2).stderr
+    assert "keep_classes (--keep-classes) and annotations (--annotations) go together" in said
+
+
+def test_alike_failures_are_told_once_and_how_often(draw: Draw, tmp_path: Path) -> None:
+    archive = draw("a.png").parent
+    for number in range(5):
+        draw(f"later-{number}.png")
+    (archive / "broken.svs").write_bytes(b"no slide")
+    (tmp_path / "mpp.csv").write_text("slide,mpp\na,0.5\n")
+    said = hdgan(
+        "tile", archive, "--size", 64, "--mpp", 0.5, "--mpp-of", tmp_path / "mpp.csv", "--study", tmp_path / "study"
+    ).stderr.splitlines()
+    (line,) = [line for line in said if "failed" in line]
+    assert line.startswith("6 slides failed: cannot open broken.svs as a slide: ")
+    assert "later-0.png does not say its resolution" in line
+    assert " (and 4 more alike) (every slide is in " in line

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tiling.choices import Corrupt, Icc, Materialise, chosen
+from tiling.companions import companions_of
 from tiling.errors import InputError
 from tiling.files import remove
 from tiling.grid import Edge
@@ -180,17 +181,17 @@ def tile_archive(
             "anonymise": anonymise,
             "slides": digest_of(jobs),
         },
-        inputs=people.inputs,
-        grows=("slides",),
+        inputs={},
+        grows=("slides", *people.asked),  # who they are and the folds are put together from what is there
         unsettled=lambda summary: bool(mended) or summary.get("slides", {}).get("failed", 0) > 0,
         redo=redo,
     )
     with began as stage:
         if not stage.complete:
             _tell_copies(jobs)
+            _keep_names(names, people, out, archive.root)
             count = _suitable(jobs, out) if workers is None else workers
             with start_workers(scheduler=scheduler, count=count, memory=memory) as crew:
-                _keep_names(names, people, out, archive.root)
                 _tell_what_is_tiled_again(out, jobs, mended)
                 for key in mended:  # their shards lack what could not be decoded then
                     remove(out / PARTS / f"{key}.parquet")
@@ -238,7 +239,7 @@ def _suitable(jobs: Sequence[SlideJob], out: Path) -> int:
 
 def _size(slide: Path) -> int:
     """Bytes of a slide, as far as it takes to tell that it is large."""
-    return slide.stat().st_size if slide.is_file() else _SMALL
+    return sum(path.stat().st_size for path in (slide, *companions_of(slide))) if slide.is_file() else _SMALL
 
 
 def _refuse_to_lose(out: Path, archive: Archive, jobs: Sequence[SlideJob]) -> None:
@@ -328,4 +329,4 @@ def _why_nothing(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _path(place: str | os.PathLike[str] | None) -> Path | None:
-    return None if place is None else Path(place)
+    return None if place is None else Path(place).absolute()  # workers may be in other folders

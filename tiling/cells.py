@@ -8,7 +8,6 @@ TIFF Technical Note 2).
 from __future__ import annotations
 
 import math
-import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import tifffile
 
-from tiling.backends.base import DAMAGED, BackendError, DeclinedError, Image
+from tiling.backends.base import DAMAGED, BackendError, DeclinedError, Image, read_bytes
 from tiling.codestreams import why_incomplete_jpeg, why_incomplete_jpeg2000, without_end
 from tiling.errors import InputError
 
@@ -176,7 +175,7 @@ class CellGrid(CellCoding):
 
     def encoded(self, file: int, cell: CellPlace) -> bytes:
         """A cell's bytes as they stand in the file, without the shared tables."""
-        return os.pread(file, int(self.sizes[cell]), int(self.offsets[cell]))
+        return read_bytes(file, int(self.sizes[cell]), int(self.offsets[cell]))
 
     def read(self, file: int, *, x: int, y: int, width: int, height: int) -> Image:
         """A region that lies within the level: (height, width, 3) uint8; `x`, `y` in px of the level.

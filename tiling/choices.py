@@ -23,7 +23,7 @@ class Corrupt(StrEnum):
     """What becomes of a tile some of whose pixels cannot be decoded."""
 
     MASK = "mask"
-    """It is kept; those pixels have the background's colour, and :meth:`tiling.TileSet.read_valid` tells them apart."""
+    """It is kept; those pixels have the background's colour, and :meth:`tiling.TileSet.valid` tells them apart."""
     DROP = "drop"
     """It is left out."""
 

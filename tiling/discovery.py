@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from tiling.backends import SUFFIXES
 from tiling.companions import HAMAMATSU, MIRAX, MIRAX_INDEX, companions_of
+from tiling.errors import InputError
 from tiling.ngff import is_image, is_zarr
 from tiling.stage import NOT_SLIDES, RECORD
 
+_LABEL = re.compile(r"(.+)[_. -](?:label|macro|overview|thumbnail)", re.IGNORECASE)
 _MARKS_OF_OURS = (RECORD, NOT_SLIDES, "study.toml", f"tiles/{RECORD}")
 
 
@@ -34,7 +37,7 @@ def slides_in(place: Path, out: Path) -> Iterator[Path]:
     if not place.is_dir() or (is_zarr(place) and is_image(place)):
         yield place
         return
-    for folder, below, names in os.walk(place):
+    for folder, below, names in os.walk(place, onerror=_refuse):
         here = Path(folder)
         if is_zarr(here):  # only the place itself can be one
             below.clear()
@@ -58,7 +61,19 @@ def _slides_among(folder: Path, names: list[str]) -> Iterator[str]:
             parts.update(companion.name for companion in companions_of(index))
         except OSError:  # told by the ledger, since opening it fails as well
             continue
-    return (name for name in seen if name not in parts and (folder / name).is_file())
+    parts |= {name for name in seen if _is_label_of_another(name, seen)}
+    # A link to nothing is told by the ledger, since opening it fails.
+    return (name for name in seen if name not in parts and ((folder / name).is_file() or (folder / name).is_symlink()))
+
+
+def _is_label_of_another(name: str, names: list[str]) -> bool:
+    """Whether a picture is what a scanner saved of the label beside a slide, which may show a patient's name."""
+    match = _LABEL.fullmatch(Path(name).stem)
+    return match is not None and any(Path(other).stem == match[1] for other in names)
+
+
+def _refuse(error: OSError) -> None:
+    raise InputError(f"cannot look into {error.filename}: {error.strerror}; make it readable, or name other folders")
 
 
 def _is_ours(folder: Path, out: Path) -> bool:

@@ -266,17 +266,18 @@ def _inspect(
             write_tiles(orders.store, job.key, array, slide, start=start, stop=stop)
     if not orders.inspect:
         return None
-    found = Inspected(start, [], [], [])
+    found, corrupt = Inspected(start, [], [], []), dict[DamagedCell, None]()
     for i in range(start, stop):
         place = {"x": int(grid.x[i]), "y": int(grid.y[i])}
         image, cells = salvage_tile(slide, **place, size=grid.size, level=level, scale=grid.scale)
         found.blur.append(blur_score(image))
         damaged = damaged_pixels(cells, **place, size=grid.size, scale=grid.scale) if cells else np.zeros(1)
         found.corrupt.append(float(damaged.mean()))
-        found.cells.extend(cell for cell in cells if cell not in found.cells)
+        corrupt.update(dict.fromkeys(cells))
         if array is not None and not (cells and orders.corrupt is Corrupt.DROP):
             assert orders.store is not None
             write_tile(orders.store, job.key, array, slide, i, damaged=cells, pixels=image)
+    found.cells.extend(corrupt)
     return found
 
 

@@ -64,6 +64,9 @@ def find_archive(slides: Paths, out: Path) -> Archive:
             f"no slides in {', '.join(map(str, places))}; looked for {' '.join(sorted(SUFFIXES))}, "
             "but not in what studies and stages made"
         )
+    for slide in found:
+        if not str(slide).isprintable() and any("\udc80" <= letter <= "\udcff" for letter in str(slide)):
+            raise InputError(f"{str(slide)!r} has a name that is no UTF-8, which no table can hold; rename it")
     folders = [place if place.is_dir() and place not in found else place.parent for place in places]
     root = Path(os.path.commonpath(folders))
     with ThreadPoolExecutor(_READERS) as pool:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tiling.files import fingerprint
 from tiling.folds import PATIENT, Stratum, assign_folds, patients_of
 from tiling.labels import Labels, LabelsOfSlides, labels_of, strata_of
 from tiling.ledger import COLUMNS as LEDGER_COLUMNS
@@ -17,7 +18,7 @@ from tiling.tileset import COLUMNS
 class People:
     """Patients, labels and strata, by the slides' paths below the archive, and how folds are to be shared out.
 
-    `asked` is what of it was asked for, JSON-able, and `inputs` the files that it came from.
+    `asked` is what of it was asked for, JSON-able, with a fingerprint of the table that it came from.
     """
 
     patients: Mapping[str, str]
@@ -26,7 +27,6 @@ class People:
     folds: int
     seed: int
     asked: Mapping[str, Any]
-    inputs: Mapping[str, Path] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -54,8 +54,8 @@ class People:
                 "stratify": None if stratify is None else list(stratify),
                 "patient": patient,
                 "labels": dict(labels) if isinstance(labels, Mapping) else None,
+                "table": None if by_pattern else fingerprint(Path(str(labels))),
             },
-            inputs={} if by_pattern else {"labels": Path(str(labels))},
         )
 
     def folds_of(self, tiles_of: Mapping[str, int]) -> dict[str, int]:

@@ -124,7 +124,7 @@ class Stage:
             lock.release()
             raise InputError(f"another process has just worked in {folder}; run the same command again")
         sweep_partials(folder)
-        if redo and previous is not None and not (has_aside(folder) and _asks_the_same(previous, wanted)):
+        if redo and previous is not None and not (has_aside(folder) and _asks_the_same(previous, wanted, grows)):
             bring_back(folder, RECORD)  # of an earlier redo, which made less than what it was to replace
             set_aside(folder, RECORD)
             previous = None
@@ -278,8 +278,9 @@ def _mend(folder: Path) -> None:
         lock.release()
 
 
-def _asks_the_same(previous: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    return all(previous[key] == wanted[key] for key in ("config", "inputs"))
+def _asks_the_same(previous: Mapping[str, Any], wanted: Mapping[str, Any], grows: Collection[str]) -> bool:
+    before, now = ({k: v for k, v in each["config"].items() if k not in grows} for each in (previous, wanted))
+    return before == now and previous["inputs"] == wanted["inputs"]
 
 
 def _is_settled(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import struct
 from collections.abc import Mapping
 from pathlib import Path
@@ -53,7 +54,15 @@ class RefusedError(BackendError):
 
 
 class LostFileError(BackendError):
-    """A file that was open and cannot be opened again: no fault of the region that was asked for."""
+    """A file that cannot be opened again, or a disk that does not give its bytes: no fault of the region asked for."""
+
+
+def read_bytes(file: int, length: int, offset: int) -> bytes:
+    """Bytes of an open file, fewer where it ends before; what a disk refuses is a :class:`LostFileError`, no damage."""
+    try:
+        return os.pread(file, length, offset)
+    except OSError as error:
+        raise LostFileError(f"its disk does not answer: {error.strerror}") from error
 
 
 class Level(NamedTuple):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -17,7 +16,7 @@ import tifffile
 
 # A module and not its names: whichever of the two is imported first imports the registry of backends, and so this one.
 from tiling import cells
-from tiling.backends.base import DAMAGED, LARGEST, BackendError, Image, refuse_deep_pixels
+from tiling.backends.base import DAMAGED, LARGEST, BackendError, Image, read_bytes, refuse_deep_pixels
 from tiling.codestreams import why_incomplete_jpeg, why_incomplete_jpeg2000
 
 _KEPT = 1 << 26  # bytes of decoded segments that are kept: strips are met again by the next tile of their row
@@ -136,7 +135,7 @@ class SegmentGrid:
             length = int(plane.sizes[index])
             if length == 0:
                 return None
-            data = os.pread(file, length, int(plane.offsets[index]))
+            data = read_bytes(file, length, int(plane.offsets[index]))
             if len(data) < length:
                 raise ValueError("the file ends before it")
             parts.append(plane.decode(data, index))

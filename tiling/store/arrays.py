@@ -19,7 +19,7 @@ from tiling.cells import CellPlace
 from tiling.choices import Materialise
 from tiling.damage import DamagedCell
 from tiling.errors import InputError
-from tiling.files import read_json, remove, sweep_partials, write_bytes, write_json
+from tiling.files import discard, read_json, remove, sweep_partials, write_bytes, write_json
 from tiling.grid import Grid
 from tiling.slide import Slide
 from tiling.store.codec import CellCodec
@@ -163,7 +163,10 @@ def begin_array(store: Path, key: str, plan: ArrayPlan, *, slide_name: str, fing
         chunk_key_encoding={"name": "default", "separator": _SEPARATOR},
         dimension_names=("tile", "y", "x", "colour"),
     )
-    write_bytes(store / key / METADATA, files[f"{key}/{METADATA}"].to_bytes())
+    metadata, content = store / key / METADATA, files[f"{key}/{METADATA}"].to_bytes()
+    if metadata.exists() and metadata.read_bytes() != content:
+        discard(store / key)  # shards are told by their number: those of other tiles must not be taken for these
+    write_bytes(metadata, content)
 
 
 def write_tiles(

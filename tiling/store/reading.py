@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from tiling.backends.base import Image
+from tiling.backends.base import BackendError, Image
 from tiling.cells import CellGrid
 from tiling.choices import Materialise
 from tiling.errors import InputError
@@ -83,7 +83,7 @@ class StoredTiles:
             return read_pixels(path, size=size, chunk=form.chunk) if form.like is None else _cropped(path, form, index)
         except FileNotFoundError as error:
             raise self._mismatch(f"tile at x={x}, y={y} of {slide}") from error
-        except (OSError, InputError) as error:
+        except (OSError, InputError, BackendError) as error:
             why = error.strerror if isinstance(error, OSError) else error
             raise InputError(f"cannot read {path}: {why}; make the tiles again with --redo") from error
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import google_crc32c
@@ -61,10 +61,10 @@ def copy_cells(
     ends = np.cumsum(sizes)
     index[places[:, 0] - first.row, places[:, 1] - first.column] = np.stack([ends - sizes, sizes], axis=1)
     # One run after the other: memory that was just given back is at hand, and much of the cost is in getting it.
-    write_shard(path, (_fetched(source.file, start, length) for start, length in _runs(offsets, sizes)), index)
+    write_shard(path, _fetched(source.file, _runs(offsets, sizes)), index)
 
 
-def write_shard(path: Path, content: Iterable[bytes | bytearray], index: Index) -> None:
+def write_shard(path: Path, content: Iterable[bytes | bytearray | memoryview], index: Index) -> None:
     """Write a shard: what its chunks hold, and their index, which may be filled in while `content` is drawn."""
     with replacing(path) as partial, partial.open("wb", buffering=0) as file:
         for each in content:
@@ -104,18 +104,20 @@ def grid_of(file: int, like: CellGrid) -> tuple[CellGrid, npt.NDArray[np.bool_]]
     return grid, present
 
 
-def _fetched(file: int, start: int, length: int) -> bytes:
-    """A stretch of a slide's file, all of it."""
-    try:
-        data = os.pread(file, length, start)
-    except OSError as error:
-        raise InputError(f"the slide's file cannot be read: {error.strerror}") from error
-    if len(data) < length:
-        raise InputError("the slide's file is cut off: it ends before cells that it lists")
-    return data
+def _fetched(file: int, runs: Sequence[tuple[int, int]]) -> Iterator[memoryview]:
+    """Stretches of a file, (start, length) each, one after the other in the same memory: getting some is what costs."""
+    memory = memoryview(bytearray(max((length for _, length in runs), default=0)))
+    for start, length in runs:
+        try:
+            there = os.preadv(file, [memory[:length]], start)
+        except OSError as error:
+            raise InputError(f"the slide's file cannot be read: {error.strerror}") from error
+        if there < length:
+            raise InputError("the slide's file is cut off: it ends before cells that it lists")
+        yield memory[:length]
 
 
-def _write_all(file: io.FileIO, data: bytes | bytearray) -> None:
+def _write_all(file: io.FileIO, data: bytes | bytearray | memoryview) -> None:
     """Write all of it: a disk that fills up takes a part without a word, and refuses only the rest."""
     left = memoryview(data)
     while left:

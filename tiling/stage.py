@@ -50,6 +50,7 @@ class Stage:
     _previous: Mapping[str, Any] | None = None
     _grows: Collection[str] = ()
     _made_above: Sequence[Path] = ()
+    _changed: bool = True
     _started: float = field(default_factory=time.perf_counter)
 
     @classmethod
@@ -63,6 +64,7 @@ class Stage:
         origins: Mapping[str, str] = _NONE,
         grows: Collection[str] = (),
         unsettled: Callable[[Mapping[str, Any]], bool] = lambda summary: False,
+        aside: bool = False,
         redo: bool = False,
     ) -> Stage:
         """Start, continue or recognise a stage.
@@ -86,6 +88,9 @@ class Stage:
             files, see :meth:`finish`.
         unsettled
             Tells from the summary of a complete stage whether something in it is to be tried again.
+        aside
+            Whether what is made lies beside the output of a complete stage until :meth:`change` is called: that stays
+            complete until then, also if this process is killed.
         redo
             Replace what is there, if it is of the same stage. It is set aside until the stage is finished. A redo that
             was killed goes on if the same is asked for.
@@ -135,8 +140,15 @@ class Stage:
             "seconds": previous["seconds"] if previous else 0.0,
             "peak_rss_bytes": previous["peak_rss_bytes"] if previous else 0,
         }
-        write_json(folder / RECORD, record)
-        return cls(folder, record, False, lock, previous, grows, absent_above)
+        stage = cls(folder, record, False, lock, previous, grows, absent_above, False)
+        if not (aside and previous is not None and previous["status"] == "complete"):
+            stage.change()
+        return stage
+
+    def change(self) -> None:
+        """Say, in the record, that from now on the folder is half made."""
+        write_json(self.folder / RECORD, self.record)
+        self._changed = True
 
     def __enter__(self) -> Self:
         return self
@@ -146,7 +158,7 @@ class Stage:
     ) -> None:
         if self._lock is not None and isinstance(error, InputError) and self._is_bare():
             self.withdraw()
-        elif self._lock is not None:  # stopped half-way: what it cost counts
+        elif self._lock is not None and self._changed:  # stopped half-way: what it cost counts
             write_json(self.folder / RECORD, self.record | self._spent())
         self._release()
 

@@ -386,3 +386,17 @@ def test_a_damaged_record_is_named(tmp_path, slides):
     (tmp_path / "out" / "stage.json").write_text('{"stage": "ti')
     with pytest.raises(InputError, match=r"stage\.json is not JSON"):
         begin(tmp_path / "out", slides)
+
+
+def test_a_complete_stage_stays_complete_until_it_is_changed_where_work_is_done_beside_it(tmp_path, slides):
+    make(tmp_path / "out", slides, summary={"failed": 1})
+    before = (tmp_path / "out" / "stage.json").read_bytes()
+    with pytest.raises(KeyboardInterrupt), begin(tmp_path / "out", slides, unsettled=lambda summary: True, aside=True):
+        raise KeyboardInterrupt
+    assert (tmp_path / "out" / "stage.json").read_bytes() == before
+    with begin(tmp_path / "out", slides, unsettled=lambda summary: True, aside=True) as stage:
+        stage.change()
+        with pytest.raises(InputError, match="only half made"):
+            completed(tmp_path / "out", made_by="hdgan tile")
+        stage.finish()
+    assert completed(tmp_path / "out", made_by="hdgan tile")

@@ -55,7 +55,7 @@ def stored(folder: Path, slide, grid, level, kind, **options):
     """Store tiles, and open the store."""
     store = folder / STORE_NAMES[kind]
     plan = plan_array(slide, grid, level=level, kind=kind)
-    begin_array(store, "0a", plan, slide_name="a.svs", fingerprint="f1")
+    begin_array(store, "0a", plan, fingerprint="f1")
     write_tiles(store, "0a", plan, slide, start=0, stop=len(grid), **options)
     finish_store(store, {"a.svs": "0a"}, kind)
     return plan, StoredTiles.open(folder)

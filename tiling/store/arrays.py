@@ -117,7 +117,7 @@ def plan_array(slide: Slide, grid: Grid, *, level: int, kind: Materialise) -> Ar
     )
 
 
-def begin_array(store: Path, key: str, plan: ArrayPlan, *, slide_name: str, fingerprint: str) -> None:
+def begin_array(store: Path, key: str, plan: ArrayPlan, *, fingerprint: str) -> None:
     """Write an array's metadata; the same again where they are there.
 
     Parameters
@@ -128,14 +128,11 @@ def begin_array(store: Path, key: str, plan: ArrayPlan, *, slide_name: str, fing
         The array's name.
     plan
         Of :func:`plan_array`.
-    slide_name
-        What the slide is called.
     fingerprint
         Of the slide's file, as in the manifest.
     """
     height, width = plan.shape
     attributes = {
-        "slide": slide_name,
         "fingerprint": fingerprint,
         "how": plan.how,
         "size": plan.grid.size,
@@ -194,7 +191,7 @@ def write_tile(
     damaged: Collection[DamagedCell] = (),
     pixels: Image | None = None,
 ) -> None:
-    """Store a tile; one that is there is left alone. Killed at any moment, no shard is half there.
+    """Store a tile, in place of one that is there: nobody knows of what file it was. No shard is ever half there.
 
     Parameters
     ----------
@@ -216,8 +213,6 @@ def write_tile(
         `damaged` does not tell so: they would be taken for background.
     """
     path = shard_path(store, key, i)
-    if path.exists():
-        return
     if plan.codec is None:
         write_pixels(path, _decoded(plan, slide, i, damaged) if pixels is None else pixels, chunk=plan.chunk[0])
         return

@@ -8,7 +8,7 @@ from typing import ClassVar, Self
 
 import tifffile
 
-from tiling.backends.base import DAMAGED, BackendError, DeclinedError, RefusedError
+from tiling.backends.base import DAMAGED, BackendError, DeclinedError, RefusedError, backend_error
 from tiling.backends.ome import OmeImage, parse_ome
 from tiling.backends.segmented import Facts, SegmentedTiff, grids_of, opened, tiff_mpp
 
@@ -34,7 +34,7 @@ class OmeTiffBackend(SegmentedTiff):
                 if not _END_OF_OME.search(page.description):
                     raise DeclinedError("has no OME-XML")
         except DAMAGED as error:
-            raise DeclinedError(" ".join(str(error).split()) or type(error).__name__) from error
+            raise backend_error(error, DeclinedError) from error
         try:
             with tifffile.TiffFile(path) as file:
                 image = parse_ome(file.pages[0].description, stored=file.pages[0].samplesperpixel)
@@ -47,7 +47,7 @@ class OmeTiffBackend(SegmentedTiff):
                 )
                 return cls(path, grids_of(levels), facts)
         except DAMAGED as error:
-            raise RefusedError(" ".join(str(error).split()) or type(error).__name__) from error
+            raise backend_error(error, RefusedError) from error
         except BackendError as error:
             raise RefusedError(str(error)) from error
 

@@ -11,7 +11,16 @@ import tifffile
 
 # Modules and not their names: whichever of them is imported first imports the registry of backends, and so this one.
 from tiling import cells, damage
-from tiling.backends.base import DAMAGED, BackendError, Colour, DeclinedError, Image, Level
+from tiling.backends.base import (
+    DAMAGED,
+    BackendError,
+    Colour,
+    DeclinedError,
+    Image,
+    Level,
+    LostFileError,
+    backend_error,
+)
 from tiling.backends.gridded import GriddedFile
 from tiling.backends.openslide import OpenSlideBackend
 
@@ -41,6 +50,8 @@ class TiffBackend:
         grids = _grids(path)
         try:
             openslide = OpenSlideBackend.open(path)
+        except LostFileError:
+            raise
         except BackendError as error:
             raise DeclinedError(str(error)) from error
         chosen = []
@@ -142,6 +153,8 @@ class TiffBackend:
                 try:
                     given = self.read(x=x, y=y, **size, level=number)
                     expected = self._openslide.read(x=x, y=y, **size, level=number)
+                except LostFileError:
+                    raise
                 except BackendError:
                     continue
                 if (expected[..., 3] != 255).any() or not np.array_equal(expected[..., :3], given[..., :3]):
@@ -160,7 +173,7 @@ def _grids(path: Path) -> dict[tuple[int, int], cells.CellGrid]:
                 if page.is_tiled:
                     grids.setdefault((page.imagewidth, page.imagelength), cells.CellGrid.of_page(page))
     except DAMAGED as error:
-        raise DeclinedError(" ".join(str(error).split()) or type(error).__name__) from error
+        raise backend_error(error, DeclinedError) from error
     return grids
 
 

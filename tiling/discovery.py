@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tiling.backends import SUFFIXES
-from tiling.companions import HAMAMATSU, MIRAX, MIRAX_INDEX, companions_of
+from tiling.companions import DICOM, HAMAMATSU, MIRAX, MIRAX_INDEX, companions_of
+from tiling.dicom import finest_levels
 from tiling.errors import InputError
 from tiling.ngff import is_image, is_zarr
 from tiling.stage import NOT_SLIDES, RECORD
@@ -77,6 +78,8 @@ def _slides_among(folder: Path, names: list[str]) -> Iterator[str]:
             parts.update(companion.name for companion in companions_of(index))
         except OSError:  # told by the ledger, since opening it fails as well
             continue
+    dicom = {folder / name for name in seen if Path(name).suffix.lower() == DICOM}
+    parts |= {path.name for path in dicom.difference(finest_levels(dicom))}
     parts |= {name for name in seen if _is_label_of_another(name, seen)}
     # A link to nothing is told by the ledger, since opening it fails.
     return (name for name in seen if name not in parts and ((folder / name).is_file() or (folder / name).is_symlink()))

@@ -65,11 +65,10 @@ def image_group(folder: Path) -> tuple[Path, Mapping[str, Any]]:
 def attributes_of(folder: Path) -> Mapping[str, Any]:
     """The attributes of a Zarr group that are OME's; an :class:`InputError` with the reason if there are none."""
     for name in (_DOCUMENT_V3, _ATTRIBUTES_V2):
-        path = folder / name
-        if not path.is_file():
-            continue
         try:
-            document = json.loads(path.read_bytes())
+            document = json.loads((folder / name).read_bytes())
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            continue
         except (OSError, ValueError, RecursionError) as error:
             raise InputError(f"has a {name} that cannot be read: {error}") from error
         attributes = document

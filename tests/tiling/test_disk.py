@@ -17,6 +17,7 @@ from damaged import jpeg_slide
 from tiling import InputError, open_slide, tile_archive
 from tiling.backends.base import LostFileError
 from tiling.backends.disk import Disk
+from tiling.discovery import slides_in
 from tiling.fingerprint import slide_fingerprint
 
 WHOLE = {"x": 0, "y": 0, "width": 512, "height": 384}
@@ -118,6 +119,15 @@ def test_a_chunk_that_the_disk_does_not_give_is_no_damage(tmp_path, stained, ver
         slide.read(x=0, y=0, width=512, height=128)
         (tmp_path / "kept").replace(chunk)
         assert slide.salvage(**WHOLE)[1] == ()
+
+
+def test_a_zarr_whose_documents_the_disk_does_not_give_is_a_slide_that_fails(tmp_path, stained):
+    path = zarr_slide(tmp_path / "a.zarr", stained(512, 384))
+    (path / "zarr.json").unlink()
+    (path / "zarr.json").symlink_to(FAILING)
+    assert list(slides_in(tmp_path, tmp_path / "out")) == [path]
+    with pytest.raises(InputError, match="has a zarr.json that cannot be read: .*Input/output error"):
+        open_slide(path)
 
 
 def test_a_zarr_whose_folder_is_gone_is_no_empty_slide(tmp_path, stained):

@@ -126,7 +126,7 @@ def test_a_zarr_whose_documents_the_disk_does_not_give_is_a_slide_that_fails(tmp
     (path / "zarr.json").unlink()
     (path / "zarr.json").symlink_to(FAILING)
     assert list(slides_in(tmp_path, tmp_path / "out")) == [path]
-    with pytest.raises(InputError, match="has a zarr.json that cannot be read: .*Input/output error"):
+    with pytest.raises(InputError, match=r"has a zarr.json that cannot be read: .*Input/output error"):
         open_slide(path)
 
 

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from tiling.companions import companions_of
 from tiling.slide import open_slide
 
 
@@ -37,6 +38,6 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def _size(path: Path) -> int:
-    """Bytes of a slide's file, or of the files of its folder."""
-    files = path.rglob("*") if path.is_dir() else [path]
+    """Bytes of a slide's files."""
+    files = path.rglob("*") if path.is_dir() else [path, *companions_of(path)]
     return sum(file.stat().st_size for file in files if file.is_file())

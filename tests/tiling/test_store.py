@@ -119,6 +119,7 @@ def test_cells_are_copied_and_read_back_to_the_same_pixels(tmp_path, subsampling
     [
         ("cmu-1-small-region.svs", 0, "cells, cropped on reading"),
         ("tcga-cr-7395-01a-01-ts1.svs", 0, "cells"),
+        ("tcga-cr-7395-01a-01-ts1.svs", 1, "cells"),
         ("fluorescence-dapi.ndpi", 1, "pixels"),
         ("boxes.tiff", 0, "pixels"),
     ],

@@ -32,7 +32,6 @@ METADATA = "zarr.json"
 
 _CHUNK = 512  # px
 _SMALLEST_CHUNK = 64
-_ALIGNED = 1e-6  # px
 _SEPARATOR = "."  # of a chunk's coordinates: one file per tile, without the folders that "/" would put it in
 
 
@@ -92,10 +91,11 @@ def plan_array(slide: Slide, grid: Grid, *, level: int, kind: Materialise) -> Ar
         What is asked for.
     """
     downsample = slide.levels[level].downsample
-    corners = np.stack([grid.x, grid.y], axis=1) / downsample
-    left_top = np.rint(corners).astype(np.int64)
+    corners = np.stack([grid.x, grid.y], axis=1)
+    left_top = np.rint(corners / downsample).astype(np.int64)
     source = slide.cells(level)
-    native = abs(grid.scale / downsample - 1) * grid.size < 0.5 and bool(np.all(abs(corners - left_top) < _ALIGNED))
+    on_pixels = np.array_equal(np.rint(left_top * downsample), corners)  # as a backend of cells reads them
+    native = abs(grid.scale / downsample - 1) * grid.size < 0.5 and on_pixels
     constant: dict[str, Any] = {"grid": grid, "level": level, "background": slide.background}
     constant |= {"inside": slide.levels[level][:2], "downsample": downsample}
     if kind is Materialise.PIXELS or source is None or not native or slide.icc_applied:

@@ -64,7 +64,7 @@ def tile_archive(
     anonymise: bool = False,
     scheduler: str | None = None,
     workers: int | None = None,
-    memory: str = "1GiB",
+    memory: str | None = None,
     retries: int = 2,
     seed: int = 0,
     missing: Missing | str = Missing.REFUSE,
@@ -201,7 +201,7 @@ def tile_archive(
         if not stage.complete:
             _tell_copies(jobs)
             _keep_names(names, people, out, archive.root)
-            count = _suitable(jobs, out) if workers is None else workers
+            count = _suitable(jobs, out) if workers is None and scheduler is None else workers
             with start_workers(scheduler=scheduler, count=count, memory=memory) as crew:
                 past.tell_what_is_tiled_again(jobs, mended)
                 parts = Parts(out / PARTS)

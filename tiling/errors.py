@@ -19,10 +19,14 @@ class InputError(ValueError):
     """
 
 
+class PassingError(InputError):
+    """One that may be gone when the same is tried again: a disk or a network did not answer."""
+
+
 def is_passing(error: BaseException | None) -> bool:
     """Whether an error is one of a disk or a network, itself or by its causes, that may be gone when tried again."""
     while error is not None:
-        if isinstance(error, OSError) and error.errno in _PASSING:
+        if isinstance(error, PassingError) or (isinstance(error, OSError) and error.errno in _PASSING):
             return True
         error = error.__cause__
     return False

@@ -16,7 +16,7 @@ from PIL import Image as PillowImage
 
 from tiling.choices import Corrupt, Icc, Materialise
 from tiling.damage import DamagedCell, damaged_pixels
-from tiling.errors import InputError, is_passing
+from tiling.errors import InputError, PassingError, is_passing
 from tiling.fingerprint import slide_fingerprint
 from tiling.grid import Grid
 from tiling.masks import SlideMask
@@ -138,7 +138,7 @@ class Surveyed:
 class Survey:
     """Find the tiles of a slide, and inspect and store the first; an unusable slide gives a row that says why.
 
-    An error that may pass, of a disk, is raised.
+    A :class:`PassingError` is raised.
     """
 
     job: SlideJob
@@ -158,9 +158,9 @@ class Survey:
                 first = _inspect(slide, job, orders, array, plan.grid, plan.level, 0) if len(plan.grid) else None
                 if orders.pictures is not None and len(plan.grid) <= orders.tiles_per_task:
                     _draw(slide, job, orders.pictures, plan, first.cells if first else ())
+        except PassingError:
+            raise
         except InputError as error:
-            if is_passing(error):
-                raise
             told = {
                 "error": type(error.__cause__ or error).__name__,
                 "traceback": without_places(traceback.format_exc()),
@@ -216,10 +216,15 @@ def picture_path(folder: Path, key: str) -> Path:
 @contextmanager
 def _opened(job: SlideJob, orders: Orders) -> Iterator[Slide]:
     """The slide, and an :class:`InputError` at the end if its file was replaced or written to meanwhile."""
-    with open_slide(job.path, icc=orders.icc) as slide:
-        yield slide
-    if slide_fingerprint(job.path) != job.fingerprint:
-        raise InputError(f"{job.path} changed while it was tiled; run the same command again when it is whole")
+    try:
+        with open_slide(job.path, icc=orders.icc) as slide:
+            yield slide
+        if slide_fingerprint(job.path) != job.fingerprint:
+            raise InputError(f"{job.path} changed while it was tiled; run the same command again when it is whole")
+    except InputError as error:
+        if is_passing(error):  # told by its causes, which do not travel with it
+            raise PassingError(str(error)) from error
+        raise
 
 
 def _resolution(slide: Slide, job: SlideJob) -> float | None:

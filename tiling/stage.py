@@ -323,15 +323,20 @@ def _refuse_other(
 
     changed = [key for key in differing("config") if key not in grows]
     if settings := [key for key in changed if key not in origins]:
-        before = first_few([f"{key} = {previous['config'].get(key)!r}" for key in settings])
-        now = ", ".join(repr(wanted["config"].get(key)) for key in settings[:3])
+        before, now = (first_few([_told(key, of["config"].get(key)) for key in settings]) for of in (previous, wanted))
+        if len(settings) == 1 and wanted["config"].get(settings[0]) is not None:
+            now = repr(wanted["config"][settings[0]])
         raise InputError(
-            f"{folder} was made with {before}, and now {now} is asked for; "
+            f"{folder} was made with {before}, and now {now} {'is' if len(settings) == 1 else 'are'} asked for; "
             "repeat the first setting, add --redo to replace it, or use another study"
         )
     others = [words for key, words in origins.items() if key in changed] + [_other(key) for key in differing("inputs")]
     if others:
         raise InputError(f"{folder} was made from {others[0]}; add --redo to make it again from what is there now")
+
+
+def _told(setting: str, value: Any) -> str:
+    return f"no {setting}" if value is None else f"{setting} = {value!r}"
 
 
 def _other(inputs: str) -> str:

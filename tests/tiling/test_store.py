@@ -299,6 +299,15 @@ def test_a_store_is_read_by_other_processes(tmp_path, kind):
     np.testing.assert_array_equal(read(again, x=256), read(tiles, x=256))
 
 
+def test_where_the_tiles_of_a_slide_are_is_read_once(tmp_path):
+    with open_slide(jpeg_slide(tmp_path / "a.svs")) as slide:
+        grid = grid_on(slide, 0, 200, overlap=33)
+        _, tiles = stored(tmp_path, slide, grid, 0, Materialise.CELLS)
+        read(tiles, size=200)
+        (tmp_path / "cells.zarr" / "0a" / "zarr.json").unlink()
+        check_equal(tiles, slide, grid, 0)
+
+
 def test_arrays_that_are_not_named_any_more_and_partial_files_go(tmp_path):
     with open_slide(jpeg_slide(tmp_path / "a.svs")) as slide:
         stored(tmp_path, slide, grid_on(slide, 0, 256), 0, Materialise.CELLS)

@@ -14,11 +14,14 @@ from tiling import cells, damage
 from tiling.backends.base import DAMAGED, BackendError, Colour, DeclinedError, Image, Level
 from tiling.backends.gridded import GriddedFile
 from tiling.backends.openslide import OpenSlideBackend
+from tiling.files import state_of
 
 _SAMPLE = 64  # px
 _PARTS = (0.0, 0.37, 0.5, 0.71, 1.0)  # along the diagonal of a level
 _LONGEST_STEP = 256  # px of a level
 _ALIGNED = 1e-6  # px of a level
+
+_alike: set[tuple[int, ...]] = set()  # states of files whose pixels were found to be OpenSlide's, in this process
 
 
 class TiffBackend:
@@ -49,11 +52,14 @@ class TiffBackend:
                 raise DeclinedError(f"has no cells for its level of {level.width} x {level.height} px")
             chosen.append(grids[level.width, level.height])
         backend = cls(openslide, GriddedFile(path, chosen, openslide.levels))
-        try:
-            backend._compare()
-        except BackendError:
-            backend.close()
-            raise
+        state = state_of(path)
+        if state not in _alike:
+            try:
+                backend._compare()
+            except BackendError:
+                backend.close()
+                raise
+            _alike.add(state)
         return backend
 
     def __enter__(self) -> Self:

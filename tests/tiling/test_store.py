@@ -319,6 +319,25 @@ def test_arrays_that_are_not_named_any_more_and_partial_files_go(tmp_path):
     assert len(list((store / "0a").rglob("*partial*"))) == 0
 
 
+@pytest.mark.parametrize("kind", list(Materialise))
+def test_a_shard_is_on_the_disk_in_full_before_it_has_its_name(tmp_path, monkeypatch, kind):
+    synced, sync = {}, os.fsync
+
+    def note(file):
+        sync(file)
+        partial = Path(f"/proc/self/fd/{file}").resolve()
+        name = partial.name.split("-", 2)[-1]
+        assert not partial.with_name(name).exists()
+        synced[name] = partial.read_bytes()
+
+    monkeypatch.setattr(os, "fsync", note)
+    with open_slide(jpeg_slide(tmp_path / "a.svs")) as slide:
+        stored(tmp_path, slide, grid_on(slide, 0, 256), 0, kind)
+    shards = list(tmp_path.rglob("c.*.0.0.0"))
+    assert len(shards) == 6
+    assert all(synced[shard.name] == shard.read_bytes() for shard in shards)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", list(Materialise))
 def test_a_killed_writer_leaves_whole_shards_and_what_it_lacks_is_written_later(tmp_path, kind):

@@ -86,6 +86,12 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
+def state_of(path: Path) -> tuple[int, ...]:
+    """What of a file or folder is another after it was replaced or written to; for one process to compare."""
+    now = path.stat()
+    return now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns
+
+
 def fingerprint(path: Path) -> str:
     """SHA-256 of a file's bytes, or of a folder's files and their names (hidden files left out), in hex."""
     digest = hashlib.sha256()

@@ -7,9 +7,7 @@ import hashlib
 import json
 import operator
 import os
-import threading
-from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,14 +18,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tiling.backends.base import Image
-from tiling.backends.image import ImageBackend
 from tiling.choices import Icc
 from tiling.damage import DamagedCell, damaged_pixels
 from tiling.errors import InputError
-from tiling.files import replacing
+from tiling.files import replacing, state_of
 from tiling.fingerprint import slide_fingerprint
 from tiling.ledger import read_ledger
 from tiling.names import real_names
+from tiling.open_slides import OPEN_SLIDES, OpenSlides
 from tiling.slide import Slide, open_slide
 from tiling.stage import RECORD, completed
 from tiling.store import StoredTiles
@@ -58,8 +56,7 @@ COLUMNS = pa.schema(
 _KEY = b"hdgan.tiles"
 _FORMAT = 2
 _ROWS = 1 << 16
-_OPEN_SLIDES = 8
-_HELD_PIXELS = 1 << 28  # of plain pictures, which are held decoded: 0.8 GiB
+_PLACE = ("x", "y", "size", "level", "scale")
 
 
 @dataclass(frozen=True)
@@ -114,20 +111,30 @@ class Tile:
 class TileSet:
     """Tiles by number: `tiles[i]` tells where one lies, `tiles.read(i)` reads it; made by :meth:`open`.
 
-    May be handed to other processes and used from several threads: each process opens the slides itself.
+    May be handed to other processes and used from several threads. What is pickled is where the manifest is, and each
+    process reads it and opens the slides itself; an :class:`InputError` there if the manifest is not the same any more.
     """
 
-    def __init__(self, path: Path, table: pa.Table, root: Path | None, about: Mapping[str, Any]) -> None:
+    def __init__(self, path: Path, manifest: _Manifest, root: Path | None, open_slides: int) -> None:
         self.path = path
         self._given_root = root
-        self._about = about
-        self._table = table
+        self._manifest = manifest
+        self._about = manifest.about
+        self._table = manifest.table
         self._store = StoredTiles.open(path.parent)
-        self._label_names = [name for name in table.column_names if name not in COLUMNS.names]
-        self._forget_slides()
+        self._label_names = [name for name in self._table.column_names if name not in COLUMNS.names]
+        self._open_slides = open_slides
+        self._slides = OpenSlides(open_slides)
+        self._known: dict[str, tuple[int, ...]] = {}  # slides whose file was found to be the one that was tiled
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str], *, root: str | os.PathLike[str] | None = None) -> TileSet:
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        root: str | os.PathLike[str] | None = None,
+        open_slides: int = OPEN_SLIDES,
+    ) -> TileSet:
         """Open what :func:`tiling.tile_archive` made.
 
         Parameters
@@ -136,6 +143,9 @@ class TileSet:
             The tile folder, or a manifest.
         root
             Where the slides are now, if they were moved since.
+        open_slides
+            How many slides each process keeps open at most; fewer if they hold much decoded, or if it may not have so
+            many files open.
 
         Raises
         ------
@@ -149,25 +159,14 @@ class TileSet:
             path = path / MANIFEST
         if not path.exists():
             raise InputError(f"no tile set at {path}: make it with `hdgan tile SLIDES`")
-        try:
-            table = pq.read_table(path)
-        except (pa.ArrowException, OSError) as error:
-            raise InputError(f"{path} is no tile set: {' '.join(str(error).split())}") from error
-        about = (table.schema.metadata or {}).get(_KEY)
-        if about is None or not set(COLUMNS.names) <= set(table.column_names):
-            raise InputError(f"{path} is a Parquet file but no tile set; make one with `hdgan tile`")
-        about = json.loads(about)
-        if about["format"] != _FORMAT:
-            raise InputError(f"{path} has format {about['format']}, and this version reads {_FORMAT}; make it again")
-        return cls(path, table, None if root is None else Path(root), about)
+        return cls(path, _read_manifest(path), None if root is None else Path(root), open_slides)
 
     def __len__(self) -> int:
         return int(self._table.num_rows)
 
     def __getitem__(self, index: int) -> Tile:
-        row = self._row(index)
-        labels = {name: row.pop(name) for name in self._label_names}
-        del row["fingerprint"]
+        labels = self._row(index, self._label_names)
+        row = self._row(index, (name for name in COLUMNS.names if name != "fingerprint"))
         return Tile(**row, labels={name: value for name, value in labels.items() if value is not None})
 
     def __iter__(self) -> Iterator[Tile]:
@@ -205,8 +204,11 @@ class TileSet:
         return sorted(self._table["slide"].unique().to_pylist())
 
     def table(self) -> pa.Table:
-        """The manifest: a row per tile, the fields of :class:`Tile` and the slide's fingerprint as columns."""
-        return self._table
+        """The manifest: a row per tile, the fields of :class:`Tile` and the slide's fingerprint as columns.
+
+        It is made anew by every call: texts, which are held once each, are written out for every row.
+        """
+        return self._table.cast(self._manifest.schema)
 
     def read(self, index: int) -> Image:
         """Read a tile's pixels, from its slide or from where they are stored.
@@ -223,24 +225,23 @@ class TileSet:
         InputError
             If the slide is missing, is no longer the file that was tiled, or cannot be decoded there.
         """
-        row = self._row(index)
+        place = self._row(index, _PLACE)
+        about = self._row(index, ("slide", "fingerprint", "corrupt"))
         if self._store is not None:
-            place = {name: row[name] for name in ("fingerprint", "x", "y", "size", "level", "scale")}
-            return self._store.read(row["slide"], **place)
-        slide = self._slide(row["slide"], row["fingerprint"])
-        place = {name: row[name] for name in ("x", "y", "size", "level", "scale")}
-        return salvage_tile(slide, **place)[0] if row["corrupt"] else read_tile(slide, **place)
+            return self._store.read(about["slide"], fingerprint=about["fingerprint"], **place)
+        slide = self._slide(about["slide"], about["fingerprint"])
+        return salvage_tile(slide, **place)[0] if about["corrupt"] else read_tile(slide, **place)
 
     def valid(self, index: int) -> npt.NDArray[np.bool_]:
         """Which pixels of a tile could be decoded, (size, size) bool; all where tiles were not inspected.
 
         Parts outside the slide count as valid: its background is what is there.
         """
-        row = self._row(index)
-        if not row["corrupt"]:
-            return np.ones((row["size"], row["size"]), np.bool_)
-        place = {name: row[name] for name in ("x", "y", "size", "scale")}
-        return ~damaged_pixels(self._corrupt_cells.get(row["slide"], ()), **place)
+        place = self._row(index, ("x", "y", "size", "scale"))
+        about = self._row(index, ("slide", "corrupt"))
+        if not about["corrupt"]:
+            return np.ones((place["size"], place["size"]), np.bool_)
+        return ~damaged_pixels(self._corrupt_cells.get(about["slide"], ()), **place)
 
     @functools.cached_property
     def _corrupt_cells(self) -> dict[str, list[DamagedCell]]:
@@ -248,29 +249,21 @@ class TileSet:
         return {row["slide"]: [DamagedCell(**cell) for cell in row["corrupt_cells"] or ()] for row in rows}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return TileSet, (self.path, self._table, self._given_root, self._about)
+        root = None if self._given_root is None else self._given_root.absolute()
+        return _opened_again, (self.path.absolute(), self._manifest.fingerprint, root, self._open_slides)
 
-    def _row(self, index: int) -> dict[str, Any]:
+    def _row(self, index: int, names: Iterable[str]) -> dict[str, Any]:
+        """Some columns of a tile's row."""
         index = operator.index(index)
         if not -len(self) <= index < len(self):
             raise IndexError(f"tile {index} of {len(self)}")
-        row: dict[str, Any] = self._table.slice(index % len(self), 1).to_pylist()[0]
-        return row
+        return {name: self._table[name][index % len(self)].as_py() for name in names}
 
     def _slide(self, name: str, fingerprint: str) -> Slide:
-        """An open slide, of which the last few used are kept."""
-        if os.getpid() != self._process:
-            self._forget_slides()  # a forked child shares its parent's file positions: it must open its own
-        with self._lock:
-            slide = self._slides.pop(name, None) or self._opened(name, fingerprint)
-            self._slides[name] = slide
-            while len(self._slides) > 1 and self._holds_too_much():
-                self._slides.popitem(last=False)  # not closed: another thread may be reading it; its last user frees it
-        return slide
-
-    def _holds_too_much(self) -> bool:
-        pictures = [slide.dimensions for slide in self._slides.values() if slide.backend == ImageBackend.name]
-        return len(self._slides) > _OPEN_SLIDES or sum(width * height for width, height in pictures) > _HELD_PIXELS
+        """An open slide, of which the last ones used are kept."""
+        if self._slides.process != os.getpid():
+            self._slides = OpenSlides(self._open_slides)  # a forked child shares file positions and locks: not these
+        return self._slides.get(name, lambda: self._opened(name, fingerprint))
 
     def _opened(self, name: str, fingerprint: str) -> Slide:
         root, names = self._archive
@@ -280,14 +273,60 @@ class TileSet:
                 f"slide {name} is not in {root}; "
                 "if the archive was moved, say where it is: root=..., or --root on the command line"
             )
-        if slide_fingerprint(path) != fingerprint:
-            raise InputError(f"slide {path} is not the file that was tiled; restore it, or tile the archive again")
+        state = state_of(path)
+        if self._known.get(name) != state:
+            if slide_fingerprint(path) != fingerprint:
+                raise InputError(f"slide {path} is not the file that was tiled; restore it, or tile the archive again")
+            self._known[name] = state
         return open_slide(path, icc=self.icc)
 
-    def _forget_slides(self) -> None:
-        self._slides: OrderedDict[str, Slide] = OrderedDict()
-        self._lock = threading.Lock()
-        self._process = os.getpid()
+
+@dataclass(frozen=True)
+class _Manifest:
+    """What a manifest's file holds.
+
+    Attributes
+    ----------
+    table
+        Its rows; each text is held once, as a dictionary's.
+    schema
+        Its columns as they are in the file.
+    about
+        Its own metadata.
+    fingerprint
+        Of the file, SHA-256 in hex.
+    """
+
+    table: pa.Table
+    schema: pa.Schema
+    about: Mapping[str, Any]
+    fingerprint: str
+
+
+def _read_manifest(path: Path) -> _Manifest:
+    try:
+        content = path.read_bytes()
+        file = pa.py_buffer(content)
+        schema = pq.read_schema(pa.BufferReader(file))
+        texts = [column.name for column in schema if pa.types.is_string(column.type)]
+        table = pq.read_table(pa.BufferReader(file), read_dictionary=texts)
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{path} is no tile set: {' '.join(str(error).split())}") from error
+    about = (schema.metadata or {}).get(_KEY)
+    if about is None or not set(COLUMNS.names) <= set(schema.names):
+        raise InputError(f"{path} is a Parquet file but no tile set; make one with `hdgan tile`")
+    about = json.loads(about)
+    if about["format"] != _FORMAT:
+        raise InputError(f"{path} has format {about['format']}, and this version reads {_FORMAT}; make it again")
+    return _Manifest(table, schema, about, hashlib.sha256(content).hexdigest())
+
+
+def _opened_again(path: Path, fingerprint: str, root: Path | None, open_slides: int) -> TileSet:
+    """A tile set from its pickle."""
+    tiles = TileSet.open(path, root=root, open_slides=open_slides)
+    if tiles._manifest.fingerprint != fingerprint:
+        raise InputError(f"{path} changed since this tile set was opened: open it again, and hand on that one")
+    return tiles
 
 
 def table_fingerprint(table: pa.Table) -> str:

@@ -300,6 +300,15 @@ def test_a_store_is_read_by_other_processes(tmp_path, kind):
     np.testing.assert_array_equal(read(again, x=256), read(tiles, x=256))
 
 
+def test_where_the_tiles_of_a_slide_are_is_read_once(tmp_path):
+    with open_slide(jpeg_slide(tmp_path / "a.svs")) as slide:
+        grid = grid_on(slide, 0, 200, overlap=33)
+        _, tiles = stored(tmp_path, slide, grid, 0, Materialise.CELLS)
+        read(tiles, size=200)
+        (tmp_path / "cells.zarr" / "0a" / "zarr.json").unlink()
+        check_equal(tiles, slide, grid, 0)
+
+
 def test_arrays_that_are_not_named_any_more_and_partial_files_go(tmp_path):
     with open_slide(jpeg_slide(tmp_path / "a.svs")) as slide:
         stored(tmp_path, slide, grid_on(slide, 0, 256), 0, Materialise.CELLS)
@@ -309,6 +318,25 @@ def test_arrays_that_are_not_named_any_more_and_partial_files_go(tmp_path):
     finish_store(store, {"a.svs": "0a"}, Materialise.CELLS)
     assert sorted(path.name for path in store.iterdir()) == ["0a", "zarr.json"]
     assert len(list((store / "0a").rglob("*partial*"))) == 0
+
+
+@pytest.mark.parametrize("kind", list(Materialise))
+def test_a_shard_is_on_the_disk_in_full_before_it_has_its_name(tmp_path, monkeypatch, kind):
+    synced, sync = {}, os.fsync
+
+    def note(file):
+        sync(file)
+        partial = Path(f"/proc/self/fd/{file}").resolve()
+        name = partial.name.split("-", 2)[-1]
+        assert not partial.with_name(name).exists()
+        synced[name] = partial.read_bytes()
+
+    monkeypatch.setattr(os, "fsync", note)
+    with open_slide(jpeg_slide(tmp_path / "a.svs")) as slide:
+        stored(tmp_path, slide, grid_on(slide, 0, 256), 0, kind)
+    shards = list(tmp_path.rglob("c.*.0.0.0"))
+    assert len(shards) == 6
+    assert all(synced[shard.name] == shard.read_bytes() for shard in shards)
 
 
 @pytest.mark.slow

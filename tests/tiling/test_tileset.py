@@ -96,22 +96,58 @@ def test_more_slides_than_are_kept_open_can_be_read_from_threads_in_any_order(pn
     tiles = tile_archive(tmp_path / "archive", tmp_path / "tiles", size=100)
     order = np.random.default_rng(0).permutation(len(tiles)).tolist() * 2
     expected = [tiles.read(i) for i in range(len(tiles))]
-    with ThreadPoolExecutor(8) as pool:
-        for index, pixels in zip(order, pool.map(tiles.read, order), strict=True):
-            np.testing.assert_array_equal(pixels, expected[index])
+    for most in (1, 3):
+        tiles = TileSet.open(tmp_path / "tiles", open_slides=most)
+        with ThreadPoolExecutor(8) as pool:
+            for index, pixels in zip(order, pool.map(tiles.read, order), strict=True):
+                np.testing.assert_array_equal(pixels, expected[index])
 
 
-def test_pictures_that_are_held_decoded_are_bounded_by_their_pixels(png, tmp_path, monkeypatch):
-    for i in range(4):
-        png(f"archive/{i}.png", width=200, height=200, seed=i)
-    tiles = tile_archive(tmp_path / "archive", tmp_path / "tiles", size=100)
-    expected = [tiles.read(i) for i in range(len(tiles))]
-    assert len(tiles._slides) == 4
-    for pixels, held in ((100_000, 2), (1, 1)):
-        monkeypatch.setattr(tileset, "_HELD_PIXELS", pixels)
-        for index, tile in enumerate(expected):
-            np.testing.assert_array_equal(tiles.read(index), tile)
-            assert len(tiles._slides) <= held
+def test_a_slide_that_was_replaced_since_it_was_last_open_is_told(png, tmp_path):
+    first, _ = (png(f"archive/{name}.png", seed=seed) for seed, name in enumerate("ab"))
+    tile_archive(tmp_path / "archive", tmp_path / "tiles", size=128)
+    tiles = TileSet.open(tmp_path / "tiles", open_slides=1)
+    last = len(tiles) - 1
+    expected = tiles.read(0)
+    tiles.read(last)
+    np.testing.assert_array_equal(tiles.read(0), expected)
+    tiles.read(last)
+    shutil.copy(png("other.png", seed=2), first)
+    with pytest.raises(InputError, match="is not the file that was tiled"):
+        tiles.read(0)
+    with pytest.raises(InputError, match="open_slides is at least 1, not 0"):
+        TileSet.open(tmp_path / "tiles", open_slides=0)
+
+
+def test_what_is_pickled_is_where_the_manifest_is_and_another_one_there_is_refused(png, tmp_path, monkeypatch):
+    tiles = tile_archive(png(), tmp_path / "tiles", size=32)
+    again = tile_archive(png("two.png", seed=1), tmp_path / "again", size=32, overlap=16)
+    assert len(pickle.dumps(tiles)) < len(tiles) + 1000
+    assert abs(len(pickle.dumps(tiles)) - len(pickle.dumps(again))) < 100
+    monkeypatch.chdir(tmp_path)
+    pickled = pickle.dumps(TileSet.open("tiles", root=".", open_slides=3))
+    monkeypatch.chdir("/")
+    same = pickle.loads(pickled)
+    np.testing.assert_array_equal(same.read(1), tiles.read(1))
+    assert (list(same), same.root, same.table()) == (list(tiles), tiles.root, tiles.table())
+    shutil.copy(again.path, tiles.path)
+    with pytest.raises(InputError, match=r"manifest.parquet changed since this tile set was opened: open it again"):
+        pickle.loads(pickled)
+    tiles.path.unlink()
+    with pytest.raises(InputError, match="no tile set at"):
+        pickle.loads(pickled)
+
+
+def test_the_table_is_what_the_manifest_holds_and_its_texts_are_held_once(png, tmp_path):
+    folder = png("archive/kidney.png").parent
+    png("archive/lung.png")
+    tiles = tile_archive(folder, tmp_path / "tiles", size=16, labels={"stain": "^(.)", "organ": "kidney"})
+    table, expected = tiles.table(), pq.read_table(tiles.path)
+    assert table.schema.equals(expected.schema, check_metadata=True)
+    assert table.equals(expected)
+    texts = [name for name in table.column_names if table.schema.field(name).type == pa.string()]
+    assert set(texts) >= {"slide", "fingerprint", "patient", "stain", "organ"}
+    assert 3 * tiles._table.select(texts).nbytes < table.select(texts).nbytes
 
 
 def test_the_fingerprint_of_a_table_follows_its_values_whatever_file_holds_them(png, tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, Self
@@ -25,6 +27,7 @@ from tiling.backends.disk import Disk
 from tiling.backends.scanners import refuse_where_a_label_comes_first
 
 _ICC_SIZE = "openslide.icc-size"
+_CACHED = 1 << 26  # bytes of decoded cells that all open slides of a process keep together
 
 
 class OpenSlideBackend:
@@ -109,9 +112,17 @@ class OpenSlideBackend:
 
 def _opened(path: Path) -> openslide.OpenSlide:
     try:
-        return openslide.OpenSlide(path)
+        handle = openslide.OpenSlide(path)
     except openslide.OpenSlideError as error:
         raise BackendError(str(error)) from error
+    handle.set_cache(_cache(os.getpid()))
+    return handle
+
+
+@functools.lru_cache(1)
+def _cache(process: int) -> openslide.OpenSlideCache:
+    """One for all slides of a process, since many may be open; never a parent's, whose lock may be held."""
+    return openslide.OpenSlideCache(_CACHED)
 
 
 def _refuse_what_openslide_misreads(path: Path) -> None:

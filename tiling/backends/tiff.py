@@ -24,11 +24,14 @@ from tiling.backends.base import (
 )
 from tiling.backends.gridded import GriddedFile
 from tiling.backends.openslide import OpenSlideBackend
+from tiling.files import state_of
 
 _SAMPLE = 64  # px
 _PARTS = (0.0, 0.37, 0.5, 0.71, 1.0)  # along the diagonal of a level
 _UNSHIFTED = 1 / 1024  # px of a level: OpenSlide does not interpolate regions that begin this near to a pixel
 _ROUNDING = 3  # of 255: how far its interpolation is from ours
+
+_alike: set[tuple[int, ...]] = set()  # states of files whose pixels were found to be OpenSlide's, in this process
 
 
 class TiffBackend:
@@ -64,11 +67,14 @@ class TiffBackend:
                 raise DeclinedError(f"has no cells for its level of {level.width} x {level.height} px")
             chosen.append(grids[level.width, level.height])
         backend = cls(openslide, GriddedFile(path, chosen, openslide.levels))
-        try:
-            backend._compare()
-        except BackendError:
-            backend.close()
-            raise
+        state = state_of(path)
+        if state not in _alike:
+            try:
+                backend._compare()
+            except BackendError:
+                backend.close()
+                raise
+            _alike.add(state)
         return backend
 
     def __enter__(self) -> Self:

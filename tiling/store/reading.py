@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 
 from tiling.backends.base import BackendError, Image
 from tiling.cells import CellGrid
@@ -21,17 +22,23 @@ from tiling.store.codec import NAME, CellCodec
 from tiling.store.pixels import read_pixels
 from tiling.store.shard import grid_of
 
-_FORMS = 64  # arrays whose metadata are kept
+_FORMS = 1 << 14  # arrays whose metadata are kept: some KB each, and 24 bytes for a tile
 
 
 @dataclass(frozen=True)
 class _Form:
     """What an array's metadata say."""
 
-    attributes: Mapping[str, Any]
-    index_of: Mapping[tuple[int, int], int]
+    attributes: Mapping[str, Any]  # without what they say of every tile
+    corners: npt.NDArray[np.int64]  # (2, tiles): x, y of each on its slide, level-0 px
+    crops: npt.NDArray[np.int32]  # (tiles, 2): x, y of each in its shard, px
     like: CellGrid | None  # size and coding of a shard's cells; None for pixels
     chunk: int  # edge of the chunks, px
+
+    def index_of(self, x: int, y: int) -> int | None:
+        """The shard of the tile that lies there."""
+        found = np.flatnonzero((self.corners[0] == x) & (self.corners[1] == y))
+        return int(found[0]) if len(found) else None
 
 
 class StoredTiles:
@@ -75,7 +82,7 @@ class StoredTiles:
             raise self._mismatch(f"tiles of {size} px, level {level} and scale {scale:g} of {slide}")
         if form.attributes["fingerprint"] != fingerprint:
             raise self._mismatch(f"tiles of the same file as {slide}")
-        index = form.index_of.get((x, y))
+        index = form.index_of(x, y)
         if index is None:
             raise self._mismatch(f"tile at x={x}, y={y} of {slide}")
         path = shard_path(self.store, self._arrays[slide], index)
@@ -95,10 +102,10 @@ class StoredTiles:
             raise self._mismatch(f"tiles of {slide}")
         metadata = read_json(self.store / self._arrays[slide] / METADATA)
         attributes = metadata["attributes"]
-        positions = zip(attributes["x"], attributes["y"], strict=True)
-        index_of = {position: index for index, position in enumerate(positions)}
+        corners = np.array([attributes.pop("x"), attributes.pop("y")], np.int64)
+        crops = np.array(attributes.pop("crop"), np.int32)
         chunk = metadata["codecs"][0]["configuration"]["chunk_shape"][1]
-        return _Form(attributes, index_of, _cells(metadata), chunk)
+        return _Form(attributes, corners, crops, _cells(metadata), chunk)
 
     def _mismatch(self, what: str) -> InputError:
         return InputError(f"{self.store} has no {what}, which the manifest lists; make both again with --redo")
@@ -131,7 +138,7 @@ def _cropped(path: Path, form: _Form, index: int) -> Image:
     """A tile out of the cells in its shard."""
     assert form.like is not None
     attributes = form.attributes
-    (x, y), size = attributes["crop"][index], attributes["size"]
+    (x, y), size = form.crops[index].tolist(), attributes["size"]
     file = os.open(path, os.O_RDONLY)
     try:
         grid, present = grid_of(file, form.like)
@@ -146,7 +153,7 @@ def _cropped(path: Path, form: _Form, index: int) -> Image:
     # Cells at the border reach beyond the level: what they hold there is nothing of the slide.
     right, bottom = (
         end - round(start / attributes["downsample"])
-        for end, start in zip(attributes["level_size"], (attributes["x"][index], attributes["y"][index]), strict=True)
+        for end, start in zip(attributes["level_size"], form.corners[:, index].tolist(), strict=True)
     )
     tile[max(0, bottom) :] = attributes["background"]
     tile[:, max(0, right) :] = attributes["background"]

@@ -52,7 +52,9 @@ def tile_slides(
         In the order of the jobs.
     """
     run = _Run(orders, parts, scrub)
-    of_key = {job.key: job for job in jobs}  # copies of a slide are done once
+    of_key: dict[str, SlideJob] = {}
+    for job in jobs:  # of copies of a slide, the first is done
+        of_key.setdefault(job.key, job)
     for job in of_key.values():
         run.take(job)
     if 0 < len(run.parts_of) < len(of_key):
@@ -62,7 +64,15 @@ def tile_slides(
             run.settle(done)
             slides, tiles = run.progress
             show(completed=slides, detail=counted(tiles, "tile"))
-    return [run.parts_of[job.key] for job in jobs]
+    return [_as_of(job, run.parts_of[job.key]) for job in jobs]
+
+
+def _as_of(job: SlideJob, part: Part) -> Part:
+    """A part as that of a slide, which may be a copy of the one that was done."""
+    other = part.row["slide"]
+    if part.row["status"] != "failed" or other == job.public:
+        return part
+    return Part(part.tiles, part.row | {"reason": f"{job.public} is a copy of {other}: {part.row['reason']}"})
 
 
 @dataclass

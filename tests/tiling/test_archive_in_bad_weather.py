@@ -13,6 +13,7 @@ import pytest
 from damaged import jpeg_slide
 
 import tiling.archive
+import tiling.workers
 from tiling import InputError, open_slide, tile_archive
 from tiling.choices import Materialise
 from tiling.grid import Grid
@@ -36,6 +37,7 @@ def test_a_disk_that_hiccups_makes_no_corrupt_cells(tmp_path, stained, monkeypat
         return read(*arguments)
 
     monkeypatch.setattr(os, "pread", flaky)
+    monkeypatch.setattr(tiling.workers, "_SECONDS_OF_REST", 0.01)
     with contextlib.suppress(InputError):
         tile_archive(archive, out, size=256, workers=0)
     monkeypatch.setattr(os, "pread", read)

@@ -46,7 +46,7 @@ def test_workers_of_this_machine_and_of_a_scheduler_give_what_this_process_gives
 
 
 def test_a_scheduler_that_does_not_answer_leaves_nothing_behind(archive, tmp_path):
-    with pytest.raises(InputError, match="no dask scheduler answers at nonsense"):
+    with pytest.raises(InputError, match="address is like tcp://HOST:8786, not 'nonsense'"):
         tile_archive(archive, tmp_path / "tiles", size=128, scheduler="nonsense")
     assert not (tmp_path / "tiles").exists()
     with pytest.raises(InputError, match="workers is 0 or more, not -1"):

@@ -81,6 +81,15 @@ def test_copies_are_tiled_once_and_each_has_its_tiles(archive, tmp_path):
         np.testing.assert_array_equal(tiles.read(one), tiles.read(other))
 
 
+def test_copies_of_a_slide_that_fails_fail_each_with_a_reason_of_its_own(archive, tmp_path):
+    for name in ("x.svs", "y.svs"):
+        (archive / name).write_bytes(b"no slide")
+    tile_archive(archive, tmp_path / "tiles", size=128)
+    said = ledger(tmp_path / "tiles")
+    assert str(said["x.svs"]["reason"]).startswith("cannot open x.svs as a slide: ")
+    assert str(said["y.svs"]["reason"]).startswith("y.svs is a copy of x.svs: cannot open x.svs as a slide: ")
+
+
 def test_tiles_of_slides_that_are_missing_are_not_given_up_unasked(archive, tmp_path):
     out = tmp_path / "tiles"
     tile_archive(archive, out, size=128)

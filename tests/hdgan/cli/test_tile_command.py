@@ -23,7 +23,7 @@ def draw(tmp_path: Path) -> Draw:
     def make(name: str) -> Path:
         path = tmp_path / "archive" / name
         path.parent.mkdir(exist_ok=True)
-        pixels = np.random.default_rng(len(name)).integers(90, 200, (256, 256, 3), np.uint8)
+        pixels = np.random.default_rng(list(name.encode())).integers(90, 200, (256, 256, 3), np.uint8)
         Image.fromarray(pixels).save(path)
         return path
 

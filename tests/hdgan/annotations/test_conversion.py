@@ -7,7 +7,7 @@ import pytest
 from command_line import hdgan
 from PIL import Image
 
-from hdgan.annotations import convert_annotations, read_geojson, read_mask
+from hdgan.annotations import convert_annotations, read_mask
 from hdgan.labels import ClassList, LabelClass
 from tiling import InputError, open_slide
 from tiling.regions import read_regions
@@ -44,7 +44,7 @@ def test_a_mask_at_a_level_of_a_slide_is_what_the_regions_cover_there(glomeruli,
     mask = np.asarray(Image.open(tmp_path / "mask.png"))
     np.testing.assert_array_equal(mask, read_mask(glomeruli, shape=(height, width), classes=CLASSES))
     convert_annotations(tmp_path / "mask.png", tmp_path / "back.geojson", classes=CLASSES)
-    np.testing.assert_array_equal(read_geojson(tmp_path / "back.geojson", shape=mask.shape, classes=CLASSES), mask)
+    np.testing.assert_array_equal(read_mask(tmp_path / "back.geojson", shape=mask.shape, classes=CLASSES), mask)
 
 
 def _saved(folder):

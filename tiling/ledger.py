@@ -120,8 +120,8 @@ def told(folder: Path) -> list[str]:
         lines.append(f"no annotation has {' or '.join(missing)}; they have {', '.join(known) or 'no classes'}")
     if passed_over := [count for row in rows if (count := row.get("without_area"))]:
         lines.append(
-            f"passed over {counted(sum(passed_over), 'annotated shape')} without an area, of "
-            f"{counted(len(passed_over), 'slide')}: points, lines, rulers and the like (the ledger's column `without_area`)"
+            f"passed over {counted(sum(passed_over), 'annotated shape')} without an area (points, lines, rulers) of "
+            f"{counted(len(passed_over), 'slide')}: the ledger's column `without_area` tells which"
         )
     cells, slides = corrupt_cells(rows)
     if cells:

@@ -189,8 +189,8 @@ def _labels(path: Path, classes: ClassList, from_classes: ClassList | None) -> L
             table[before] = index_of[name.casefold()]
         elif (labels == before).any():
             raise InputError(
-                f"{path} has pixels of the class {name!r}, which is none of: {', '.join(classes.names)}; list it in the "
-                "classes.json that is given with --classes"
+                f"{path} has pixels of the class {name!r}, which is none of: {', '.join(classes.names)}; list it in "
+                "the classes.json that is given with --classes"
             )
     mapped: LabelMap = table[labels]
     return mapped
@@ -222,7 +222,8 @@ def _resized(labels: LabelMap, size: Level) -> LabelMap:
     height, width = labels.shape
     rows = ((np.arange(size.height) + 0.5) * height / size.height).astype(int)
     columns = ((np.arange(size.width) + 0.5) * width / size.width).astype(int)
-    return labels[rows[:, None], columns]
+    resized: LabelMap = labels[rows[:, None], columns]
+    return resized
 
 
 def _scaled(region: Region, shape: tuple[int, ...], to: tuple[int, int]) -> Region:

@@ -76,16 +76,16 @@ def _region(feature: dict[str, Any], where: str) -> Region | WithoutArea:
 
 def _parts(geometry: Any, where: str) -> list[dict[str, Any]]:
     """A geometry, or those that it collects, each of a known type."""
-    collects = isinstance(geometry, dict) and geometry.get("type") == "GeometryCollection"
-    parts = geometry.get("geometries") if collects else [geometry]
-    for part in parts if isinstance(parts, list) else [None]:
+    parts: list[Any] = [geometry]
+    if isinstance(geometry, dict) and geometry.get("type") == "GeometryCollection":
+        collected = geometry.get("geometries")
+        parts = collected if isinstance(collected, list) else [collected]
+    for part in parts:
         kind = part.get("type") if isinstance(part, dict) else None
-        if kind not in (*_WITH_AREA, *_WITHOUT_AREA) or not isinstance(part.get("coordinates"), list):
-            received = f"a {kind} without coordinates" if kind in (*_WITH_AREA, *_WITHOUT_AREA) else f"a {kind}"
-            raise InputError(
-                f"{where} {'holds' if collects else 'is'} {received}; expected a Polygon or a MultiPolygon: draw it "
-                "again or delete it"
-            )
+        if kind not in (*_WITH_AREA, *_WITHOUT_AREA):
+            raise InputError(f"{where} is a {kind}; expected a Polygon or a MultiPolygon: draw it again or delete it")
+        if not isinstance(part.get("coordinates"), list):
+            raise InputError(f"{where} is a {kind} without coordinates; draw it again or delete it")
     return parts
 
 

@@ -87,7 +87,7 @@ def convert_annotations(
         raise InputError(f"{out} is the file that is read; give another one to write")
     if level and (slide is None or kind == _GEOJSON):
         raise InputError(
-            "a level (--level) is that of a slide (--slide) that a .png covers; .geojson is in px of level 0"
+            f"level {level} (--level) is of a slide (--slide) that a .png is to cover; .geojson is in px of level 0"
         )
     files = _files(source, slide)
     known = None if slide is None else _known(slide)

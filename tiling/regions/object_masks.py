@@ -84,11 +84,7 @@ def read_object_mask(path: Path, /, *, shape: tuple[int, int] | None = None) -> 
     downsample may, encloses no area. One whose size is not what its name says is refused.
     """
     name = ObjectMaskName.parse(path.name)
-    if name is None:
-        raise InputError(
-            f"{path} is not named as QuPath names the mask of an object, like "
-            "image_7.png_Glomerulus_(1.00,8,16,300,260)-mask.png"
-        )
+    assert name is not None  # by which the format is known
     with open_png(path) as picture:
         downsample = _downsample(name, picture.size, path)
         picture.load()

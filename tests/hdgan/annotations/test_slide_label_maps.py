@@ -60,7 +60,7 @@ def test_a_region_of_no_class_is_refused_by_its_place():
     for region, message in (
         (
             Region(("Vein",), [[box(0, 0, 1, 1)]], "x, shape 1"),
-            "^x, shape 1 has the unknown class 'Vein'; this",
+            "^x, shape 1 has the unknown class 'Vein'; the classes are: .*; rename it, or list it",
         ),
         (Region((), [[box(0, 0, 1, 1)]], "x, shape 1"), "^x, shape 1 has no class; set it in the tool .*: whitespace"),
     ):

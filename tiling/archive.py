@@ -18,7 +18,7 @@ from tiling.labels import Labels
 from tiling.ledger import reasons, told_dropped
 from tiling.mpp import MppOf, mpp_by_slide, read_mpp
 from tiling.names import NAMES, PublicNames
-from tiling.parts import Parts, part_path, read_part
+from tiling.parts import PARTS, UNDER_WAY, Parts, part_path, read_part
 from tiling.people import People
 from tiling.progress import note
 from tiling.results import PICTURES, combined, write_results
@@ -30,8 +30,7 @@ from tiling.tileset import MANIFEST, TileSet, table_fingerprint, write_manifest
 from tiling.wording import counted, first_few
 from tiling.workers import start_workers
 
-PARTS = "parts"
-_MADE = (PARTS, PICTURES, NAMES, *STORE_NAMES.values())
+_MADE = (PARTS, UNDER_WAY, PICTURES, NAMES, *STORE_NAMES.values())
 _SMALL = 64 << 20  # bytes of slides that are tiled before workers would have started
 
 
@@ -197,13 +196,14 @@ def tile_archive(
                     remove(out / PARTS / f"{key}.parquet")
                     if orders.store is not None:
                         remove(orders.store / key)
-                parts = Parts(out / PARTS, {job.key for job in jobs})
+                parts = Parts(out / PARTS, {job.key for job in jobs}, () if anonymise else _given(slides))
                 done = tile_slides(jobs, orders, parts, crew, retries=retries, scrub=scrub)
             if not any(part.row["tiles"] for part in done):
                 _withdraw(stage)
                 raise InputError(_why_nothing([part.row for part in done]))
             table, rows = combined(jobs, done, people, names)
             summary = write_results(out, table, rows, jobs, orders, names.told_root(archive.root))
+            parts.all_done()
             stage.finish(content=table_fingerprint(table), summary=summary)
     _keep_root(out, archive.root, names)
     return TileSet.open(out, root=archive.root)
@@ -326,6 +326,10 @@ def _why_nothing(rows: Sequence[Mapping[str, Any]]) -> str:
         return reasons(rows)
     told = told_dropped(rows)
     return f"no tile in any of {len(rows)} slides{f' ({told})' if told else ''}: {reasons(rows)}"
+
+
+def _given(slides: Paths) -> list[Path]:
+    return [Path(place).absolute() for place in ([slides] if isinstance(slides, str | os.PathLike) else slides)]
 
 
 def _path(place: str | os.PathLike[str] | None) -> Path | None:

@@ -4,11 +4,14 @@
 several tasks share has a folder `parts/KEY` until then: `survey.parquet`, the same without what inspection tells, and a
 `START.json` for every stretch of tiles that was inspected. The key tells the slide's content and all that was asked of
 it, so that a slide that changed has another.
+
+Until all are done, `under-way/` tells people how far it is: how many slides were asked for, and which failed so far.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,9 +24,11 @@ from tiling.choices import Corrupt
 from tiling.damage import DamagedCell
 from tiling.files import read_json, remove, replacing, sweep_partials, write_json
 from tiling.job import Inspected, Surveyed
+from tiling.progress import track
 
+PARTS, UNDER_WAY = "parts", "under-way"  # folders in that of the tiles
 _ROW = b"hdgan.slide"
-_SURVEY = "survey.parquet"
+_SURVEY, _ASKED = "survey.parquet", "asked.json"
 
 
 @dataclass(frozen=True)
@@ -35,15 +40,20 @@ class Part:
 
 
 class Parts:
-    """The parts in a folder; those with other keys than these go."""
+    """The parts in a folder; those with other keys than these go.
 
-    def __init__(self, folder: Path, keys: set[str]) -> None:
-        self._folder = folder
+    `places` are what was given to be tiled, for :func:`asked_of`; empty where nobody is to be told.
+    """
+
+    def __init__(self, folder: Path, keys: set[str], places: Sequence[Path] = ()) -> None:
+        self._folder, self._under_way = folder, folder.parent / UNDER_WAY
         folder.mkdir(exist_ok=True)
         sweep_partials(folder)
         for entry in folder.iterdir():
             if entry.stem not in keys:
                 remove(entry)
+        remove(self._under_way)
+        write_json(self._under_way / _ASKED, {"slides": len(keys), "places": [str(place) for place in places]})
 
     def finished(self, key: str) -> Part | None:
         """A slide that is done; None if it is not."""
@@ -54,6 +64,14 @@ class Parts:
         """Keep a slide that is done."""
         _write(part_path(self._folder, key), part)
         remove(self._folder / key)
+
+    def fail(self, key: str, row: dict[str, Any]) -> None:
+        """Note that a slide failed, until all are done or it is tried again; `row` is its row of the ledger."""
+        write_json(self._under_way / f"failed-{key}.json", row)
+
+    def all_done(self) -> None:
+        """Forget what tells people how far it is."""
+        remove(self._under_way)
 
     def begun(self, key: str) -> tuple[Surveyed | None, list[Inspected]]:
         """What there is of a slide that several tasks share."""
@@ -85,6 +103,25 @@ def read_part(path: Path) -> Part:
     """A part from its file."""
     table = pq.read_table(path)
     return Part(table.replace_schema_metadata(None), json.loads(table.schema.metadata[_ROW]))
+
+
+def rows_of(folder: Path) -> list[dict[str, Any]]:
+    """The rows of the ledger that there are so far in a tile folder, without reading the tiles."""
+    paths = sorted((folder / PARTS).glob("[0-9a-f]*.parquet"))
+    done = [json.loads(pq.read_schema(path).metadata[_ROW]) for path in track(paths, "counting slides")]
+    return done + [read_json(path) for path in sorted((folder / UNDER_WAY).glob("failed-*.json"))]
+
+
+def asked_of(folder: Path) -> tuple[int | None, list[Path]]:
+    """How many slides a tile folder that is not complete was asked for, if that is known, and what was given.
+
+    The latter is empty where nobody is to be told.
+    """
+    path = folder / UNDER_WAY / _ASKED
+    if not path.exists():
+        return None, []
+    asked = read_json(path)
+    return asked["slides"], [Path(place) for place in asked["places"]]
 
 
 def part_of(surveyed: Surveyed, stretches: list[Inspected], corrupt: Corrupt) -> Part:

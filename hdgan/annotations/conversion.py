@@ -75,6 +75,8 @@ def convert_annotations(
         for without a slide, of a level that it lacks, or of more pixels than are held at once, or the source has
         another shape than the slide or lies outside it.
     """
+    if out.resolve() == source.resolve():
+        raise InputError(f"{out} is the file that is read; give another one to write")
     kind = out.suffix.lower()
     if kind not in (_GEOJSON, _PNG):
         raise InputError(
@@ -83,8 +85,6 @@ def convert_annotations(
         )
     if not source.exists():
         raise InputError(f"no such file or folder: {source}")
-    if out.resolve() == source.resolve():
-        raise InputError(f"{out} is the file that is read; give another one to write")
     if level and (slide is None or kind == _GEOJSON):
         raise InputError(
             f"level {level} (--level) is of a slide (--slide) that a .png is to cover; .geojson is in px of level 0"

@@ -180,7 +180,7 @@ def test_requests_that_make_no_sense_are_one_clear_line(glomeruli, boxes, tmp_pa
         (glomeruli, "a.geojson", {"slide": boxes, "level": 1}, "geojson is in px of level 0"),
         (glomeruli, "a.geojson", {"slide": boxes}, "is of an image of .* px, and this one has 300 x 250"),
         (glomeruli, "a.geojson", {"from_classes": CLASSES}, "names its classes itself"),
-        (tmp_path / "wide.png", "a.png", {"slide": boxes}, "wide.png is 90 x 30 px .* 300 x 250 px.* at no scale"),
+        (tmp_path / "wide.png", "a.png", {"slide": boxes}, "wide.png is 90 x 30 px .*300 x 250 px.* at no scale"),
         (tmp_path / "a.csv", "a.png", {}, "of no known kind of annotation file; known are: .png .*, .geojson"),
         (tmp_path / "absent.xml", "a.png", {}, "no such file or folder: .*absent.xml"),
         (tmp_path, "a.png", {}, "is a folder without QuPath's masks of objects, like .*; name one file of annotations"),

@@ -154,7 +154,8 @@ def _drawn(files: Sequence[Path], source: Path, known: _Slide | None) -> list[Re
         if len(outside) == len(drawn.regions):
             raise InputError(f"all regions of {source} lie outside {slide}; were they drawn on another slide?")
         if outside:
-            note(f"{counted(len(outside), 'region')} of {len(drawn.regions)} outside {slide}, like {outside[0].where}")
+            part = f"{len(outside)} of {counted(len(drawn.regions), 'region')}"
+            note(f"{part} lie outside {slide}: {outside[0].where}, ...")
     return drawn.regions
 
 

@@ -163,7 +163,9 @@ def test_regions_outside_the_slide_are_told_and_all_of_them_refused(boxes, tmp_p
     path = tmp_path / "a.geojson"
     path.write_text(json.dumps(regions_to_geojson(drawn)))
     convert_annotations(path, tmp_path / "a.png", classes=CLASSES, slide=boxes)
-    assert re.match(r"1 region of 2 outside .*boxes\.tiff \(300 x 250 px\), like .*feature 1", capfd.readouterr().err)
+    assert re.match(
+        r"1 of 2 regions lie outside .*boxes\.tiff \(300 x 250 px\): .*feature 1, \.\.\.", capfd.readouterr().err
+    )
     path.write_text(json.dumps(regions_to_geojson(drawn[:1])))
     with pytest.raises(InputError, match=r"all regions of .* lie outside .*; were they drawn on another slide\?"):
         convert_annotations(path, tmp_path / "b.png", classes=CLASSES, slide=boxes)

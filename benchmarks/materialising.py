@@ -36,7 +36,7 @@ def measure(path: Path, repeats: int) -> dict[str, Any]:
         grid = Grid(x.astype(np.int64), y.astype(np.int64), TILE)
         store = Path(folder) / STORE_NAMES[Materialise.CELLS]
         plan = plan_array(slide, grid, level=0, kind=Materialise.CELLS)
-        begin_array(store, "a", plan, slide_name="a.svs", fingerprint="")
+        begin_array(store, "a", plan, fingerprint="")
         shards = {"shards": (1, TILE, TILE, 3), "chunks": (1, CHUNK, CHUNK, 3), "dtype": "uint8"}
         pixels = zarr.create_array(Path(folder) / "pixels", shape=(repeats, TILE, TILE, 3), **shards)
         seconds: dict[str, list[float]] = {}

@@ -10,6 +10,7 @@ from typer import BadParameter, Exit
 from typer.main import get_command
 
 from hdgan.cli import app
+from hdgan.cli.origins import with_origins
 from tiling.errors import InputError
 from training.errors import DivergedError
 
@@ -56,6 +57,8 @@ def _run(arguments: list[str]) -> None:
 def _usage(error: Any) -> str:
     """What is wrong with the command, on one line, and where help is."""
     message = " ".join(error.format_message().split())
+    parameter = getattr(error, "param", None)
+    message = with_origins(message, error.ctx, [parameter.name] if parameter else [])
     return f"{message} (see `{error.ctx.command_path} --help`)" if error.ctx else message
 
 

@@ -121,9 +121,11 @@ def _progress(command: str, folder: Path, record: Mapping[str, Any]) -> dict[str
     config = record["config"]
     if command == "tile":
         facts = describe_tiles(folder)
-        places = " ".join(quoted(Path(place)) for place in facts.pop("given", ["SLIDES"]))
-        ended = facts["status"] == "stopped"
-        return {**facts, **({"continue": f"hdgan tile {places} --study {quoted(folder.parent)}"} if ended else {})}
+        for each in (facts, facts.get("growing", {})):
+            places = " ".join(quoted(Path(place)) for place in each.pop("given", ["SLIDES"]))
+            if each.get("status") == "stopped":
+                each["continue"] = f"hdgan tile {places} --study {quoted(folder.parent)}"
+        return facts
     if command == "train":
         logged = read_metrics(folder)
         return {"kimg": f"{logged[-1].get('kimg', 0) if logged else 0:g} of {config['kimg']:g}"}

@@ -7,18 +7,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tiling.choices import Corrupt, Icc, Materialise, chosen
+from tiling.choices import Corrupt, Icc, Materialise, Missing, chosen
 from tiling.companions import companions_of
 from tiling.errors import InputError
 from tiling.files import remove
 from tiling.grid import Edge
-from tiling.job import Orders, SlideJob
-from tiling.jobs import Archive, Paths, digest_of, find_archive, jobs_of
+from tiling.job import Orders, SlideJob, picture_path
+from tiling.jobs import Paths, digest_of, find_archive, in_order, jobs_of
 from tiling.labels import Labels
 from tiling.ledger import reasons, told_dropped
 from tiling.mpp import MppOf, mpp_by_slide, read_mpp
 from tiling.names import NAMES, PublicNames
-from tiling.parts import PARTS, UNDER_WAY, Parts, part_path, read_part
+from tiling.parts import PARTS, UNDER_WAY, Parts, part_path
+from tiling.past import Past
 from tiling.people import People
 from tiling.progress import note
 from tiling.results import PICTURES, combined, write_results
@@ -27,7 +28,7 @@ from tiling.stage import Stage
 from tiling.store import STORE_NAMES
 from tiling.tile_slides import tile_slides
 from tiling.tileset import MANIFEST, TileSet, table_fingerprint, write_manifest
-from tiling.wording import counted, first_few
+from tiling.wording import first_few
 from tiling.workers import start_workers
 
 _MADE = (PARTS, UNDER_WAY, PICTURES, NAMES, *STORE_NAMES.values())
@@ -62,9 +63,10 @@ def tile_archive(
     anonymise: bool = False,
     scheduler: str | None = None,
     workers: int | None = None,
-    memory: str = "1GiB",
+    memory: str | None = None,
     retries: int = 2,
     seed: int = 0,
+    missing: Missing | str = Missing.REFUSE,
     redo: bool = False,
 ) -> TileSet:
     """Find the tiles with tissue of all slides.
@@ -72,8 +74,9 @@ def tile_archive(
     The tiles stay in the slides, unless they are to be materialised: what is written is a manifest of where they are,
     a ledger of every slide with what was dropped and why, pictures, and a page that shows them. A slide that cannot be
     tiled does not stop the others. The same call continues a killed one, tries again what failed, and takes up slides
-    that were added, changed, renamed, annotated or given an mpp since; folds are shared out anew then. Slides may have
-    moved, together or with the study.
+    that were added, changed, renamed, annotated or given an mpp since; folds are shared out anew then. Only what is new
+    is read: slides may have moved, one by one, together or with the study. Until all is done, what was there stays as
+    it was.
 
     Parameters
     ----------
@@ -123,8 +126,11 @@ def tile_archive(
         How often a task is tried again that ended with an error that is not the slide's, or whose worker died.
     seed
         Of the draw for `limit` and of the folds.
+    missing
+        What becomes of tiles whose slides are not among `slides` any more: `refuse` to go on, `keep` them or `drop`
+        them. Those of slides that are there but cannot be read now stay.
     redo
-        Replace what is in `out`.
+        Replace what is in `out`: tile all slides anew.
 
     Returns
     -------
@@ -160,15 +166,19 @@ def tile_archive(
     orders = _orders(
         out, settings, icc=icc, inspect=inspect, corrupt=corrupt, materialise=materialise, pictures=pictures
     )
+    absent = chosen(Missing, missing, option="missing")
     archive = find_archive(slides, out)
-    people = People.of(archive.names, patient=patient, labels=labels, stratify=stratify, folds=folds, seed=seed)
     names = PublicNames.of(out, anonymise=anonymise)
     scrub = names.scrubber(*(path for path in (archive.root, _path(annotations), _path(tissue_from)) if path))
     mpps = mpp_by_slide(read_mpp(mpp_of, archive.names), archive.names)
-    jobs = jobs_of(archive, names=names, mpps=mpps, annotations=_path(annotations), tissue=_path(tissue_from))
-    if not redo:
-        _refuse_to_lose(out, archive, jobs)
-    mended = set() if redo else _perhaps_mended(out, jobs)
+    given = {"annotations": _path(annotations), "tissue": _path(tissue_from)}
+    jobs = jobs_of(archive, orders, names=names, mpps=mpps, **given)
+    past = Past(out, out / PARTS, archive.root, names)
+    jobs = in_order(jobs if redo else past.with_kept(jobs, absent), names)
+    slide_names = [job.name for job in jobs]
+    people = People.of(slide_names, patient=patient, labels=labels, stratify=stratify, folds=folds, seed=seed)
+    mended = set() if redo else past.perhaps_mended(jobs)
+    undrawn = pictures and _undrawn(jobs, out / PARTS)
     began = Stage.begin(
         out,
         name="tile",
@@ -182,27 +192,33 @@ def tile_archive(
         },
         inputs={},
         grows=("slides", *people.asked),  # who they are and the folds are put together from what is there
-        unsettled=lambda summary: bool(mended) or summary.get("slides", {}).get("failed", 0) > 0,
+        unsettled=lambda summary: bool(mended) or undrawn or summary.get("slides", {}).get("failed", 0) > 0,
+        aside=True,
         redo=redo,
     )
     with began as stage:
         if not stage.complete:
             _tell_copies(jobs)
             _keep_names(names, people, out, archive.root)
-            count = _suitable(jobs, out) if workers is None else workers
+            count = _suitable(jobs, out) if workers is None and scheduler is None else workers
             with start_workers(scheduler=scheduler, count=count, memory=memory) as crew:
-                _tell_what_is_tiled_again(out, jobs, mended)
+                past.tell_what_is_tiled_again(jobs, mended)
+                parts = Parts(out / PARTS)
+                if mended:
+                    stage.change()
                 for key in mended:  # their shards lack what could not be decoded then
-                    remove(out / PARTS / f"{key}.parquet")
+                    parts.drop(key)
                     if orders.store is not None:
                         remove(orders.store / key)
-                parts = Parts(out / PARTS, {job.key for job in jobs}, () if anonymise else _given(slides))
+                parts.ask([job.key for job in jobs], () if anonymise else _given(slides))
                 done = tile_slides(jobs, orders, parts, crew, retries=retries, scrub=scrub)
             if not any(part.row["tiles"] for part in done):
+                parts.all_done()
                 _withdraw(stage)
                 raise InputError(_why_nothing([part.row for part in done]))
             table, rows = combined(jobs, done, people, names)
-            summary = write_results(out, table, rows, jobs, orders, names.told_root(archive.root))
+            stage.change()
+            summary = write_results(out, parts, table, rows, jobs, orders, names.told_root(archive.root))
             parts.all_done()
             stage.finish(content=table_fingerprint(table), summary=summary)
     _keep_root(out, archive.root, names)
@@ -227,7 +243,7 @@ def _orders(
         corrupt=chosen(Corrupt, corrupt, option="corrupt"),
         materialise=kind,
         store=None if kind is None else out.absolute() / STORE_NAMES[kind],
-        pictures=out.absolute() / PICTURES if pictures else None,
+        pictures=out.absolute() / PARTS if pictures else None,
     )
 
 
@@ -242,45 +258,10 @@ def _size(slide: Path) -> int:
     return sum(path.stat().st_size for path in (slide, *companions_of(slide))) if slide.is_file() else _SMALL
 
 
-def _refuse_to_lose(out: Path, archive: Archive, jobs: Sequence[SlideJob]) -> None:
-    """Refuse to drop tiles of slides that are missing; one that only has another name now is not."""
-    new = {job.fingerprint for job in jobs if not part_path(out / PARTS, job.key).exists()}
-    keys, readable = {job.key for job in jobs}, {job.public for job in jobs if job.fingerprint}
-    stale = [path for path in (out / PARTS).glob("[0-9a-f]*.parquet") if path.stem not in keys]
-    rows = [row for row in (read_part(path).row for path in stale) if row["tiles"] and row["fingerprint"] not in new]
-    missing = sorted(row["slide"] for row in rows if row["slide"] not in readable)
-    if missing:
-        raise InputError(
-            f"{out} holds tiles of {counted(len(missing), 'slide')} not among those that can be read in "
-            f"{archive.root}: {first_few(missing)}; give all slides, old and new, "
-            "add --redo to tile these alone, or use another study"
-        )
-
-
-def _perhaps_mended(out: Path, jobs: Sequence[SlideJob]) -> set[str]:
-    """Keys of slides with corrupt cells whose file was touched since they were tiled.
-
-    A fingerprint that samples cells may be the same after a damaged file was copied anew. The time of a file's last
-    change is only a hint, but one to look again at what was not whole.
-    """
-    touched = set()
-    for job in jobs:
-        part = part_path(out / PARTS, job.key)
-        if part.exists() and job.path.exists() and job.path.stat().st_ctime_ns > part.stat().st_mtime_ns:
-            touched.add(job.key)
-    return {key for key in touched if read_part(part_path(out / PARTS, key)).row.get("corrupt_cells")}
-
-
-def _tell_what_is_tiled_again(out: Path, jobs: Sequence[SlideJob], mended: set[str]) -> None:
-    """Name the slides that were tiled before and have changed, or of which something else is known now."""
-    keys = {job.key for job in jobs} - mended
-    stale = [path for path in (out / PARTS).glob("[0-9a-f]*.parquet") if path.stem not in keys]
-    before = {read_part(path).row["slide"] for path in stale}
-    if again := [job.public for job in jobs if job.public in before]:
-        note(
-            f"tiling again {counted(len(again), 'slide')} that changed, or of which other things are known now: "
-            f"{first_few(again)}"
-        )
+def _undrawn(jobs: Sequence[SlideJob], parts: Path) -> bool:
+    """Whether a slide that is done has no picture."""
+    done = [job.key for job in jobs if part_path(parts, job.key).exists()]
+    return any(not picture_path(parts, key).exists() for key in done)
 
 
 def _tell_copies(jobs: Sequence[SlideJob]) -> None:

@@ -37,6 +37,17 @@ class Materialise(StrEnum):
     """Decoded, compressed without loss."""
 
 
+class Missing(StrEnum):
+    """What becomes of tiles whose slides are not among those given any more."""
+
+    REFUSE = "refuse"
+    """Nothing is done, and a line names the slides."""
+    KEEP = "keep"
+    """They stay: those that are stored can be read, others again when their slide is back."""
+    DROP = "drop"
+    """They go."""
+
+
 def chosen(kind: type[C], value: str, *, option: str) -> C:
     """The member of an enum that a user named.
 

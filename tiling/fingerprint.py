@@ -11,7 +11,7 @@ from typing import BinaryIO
 import numpy as np
 import tifffile
 
-from tiling.backends.base import DAMAGED
+from tiling.backends.base import DAMAGED, LostFileError, backend_error
 from tiling.companions import companions_of
 from tiling.errors import InputError
 from tiling.ngff import DOCUMENTS
@@ -86,7 +86,9 @@ def _of_tiff(file: BinaryIO, size: int) -> list[bytes] | None:
         for index in np.linspace(0, cells - 1, _SAMPLES, dtype=int):
             length = min(_BLOCK, finest.databytecounts[index])
             parts.append(_bytes_at(file, finest.dataoffsets[index], length))
-    except DAMAGED:
+    except DAMAGED as error:
+        if isinstance(backend_error(error), LostFileError):
+            raise
         return None
     return parts
 

@@ -12,6 +12,8 @@ from tiling.errors import InputError
 
 Positions = npt.NDArray[np.int64]
 
+_NEGLIGIBLE = 1e-6  # px
+
 
 class Edge(enum.StrEnum):
     """What happens where the last tile of a row or column would stick out of the slide."""
@@ -53,7 +55,14 @@ class Grid:
 
 
 def make_grid(
-    width: int, height: int, *, size: int, scale: float = 1.0, overlap: int = 0, edge: Edge | str = Edge.WITHIN
+    width: int,
+    height: int,
+    *,
+    size: int,
+    scale: float = 1.0,
+    downsample: float | None = None,
+    overlap: int = 0,
+    edge: Edge | str = Edge.WITHIN,
 ) -> Grid:
     """Lay tiles over a plane.
 
@@ -65,6 +74,9 @@ def make_grid(
         Edge of a tile, px.
     scale
         Level-0 px per px of the plane, to place the tiles on the slide.
+    downsample
+        Level-0 px per px of the level that the tiles will be read from; None if the plane is that level. Each tile
+        begins with a pixel of the level, and its position is that pixel's, rounded to whole level-0 px.
     overlap
         How far neighbours overlap, px: the stride is `size - overlap`.
     edge
@@ -93,7 +105,9 @@ def make_grid(
         raise InputError(f"overlap must be from 0 to {size - 1} px for tiles of {size} px, not {overlap}")
     edge = parse_edge(edge)
     starts = [_starts(length, size, size - overlap, edge) for length in (width, height)]
-    x, y = (array.ravel() for array in np.meshgrid(*(np.rint(s * scale).astype(np.int64) for s in starts)))
+    downsample = scale if downsample is None else downsample
+    pixels = (np.floor(start * scale / downsample + _NEGLIGIBLE) for start in starts)  # not outwards over an edge
+    x, y = (array.ravel() for array in np.meshgrid(*(np.rint(p * downsample).astype(np.int64) for p in pixels)))
     return Grid(x, y, size, scale)
 
 

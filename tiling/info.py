@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from tiling.backends import SUFFIXES
+from tiling.companions import companions_of
 from tiling.discovery import slides_in
 from tiling.errors import InputError
 from tiling.ledger import counts, read_ledger, reasons
@@ -66,7 +67,7 @@ def describe_archive(place: str | os.PathLike[str]) -> dict[str, Any]:
         If there is no slide in it.
     """
     place = Path(place)
-    slides = sorted(slides_in(place, place))
+    slides = sorted(slides_in(place))
     if not slides:
         raise InputError(f"no slides in {place}; looked for {' '.join(sorted(SUFFIXES))}")
     pool = ThreadPoolExecutor(_READERS)
@@ -99,8 +100,9 @@ def describe_tiles(folder: Path) -> dict[str, Any]:
     -------
     dict
         `status`: complete, running or stopped; `slides`: how many are done, empty and failed, and, until it is
-        complete, of how many; `failures`: why the first failed, where any did; `given`, the slides or folders to give
-        again, where it was stopped and they are few and may be told.
+        complete, of how many; `failures`: why the first failed, where any did; `given`: the slides or folders to give
+        again, where it was stopped and they are few and may be told; `growing`: the same of a call that is to add to
+        what is complete.
 
     Raises
     ------
@@ -111,20 +113,23 @@ def describe_tiles(folder: Path) -> dict[str, Any]:
     record = read_record(folder)
     if record["stage"] != "tile":
         raise InputError(f"{folder} was made by `hdgan {record['stage']}`; name the study that it is in")
-    complete = record["status"] == "complete"
-    rows = read_ledger(folder) if complete else rows_of(folder)
-    facts: dict[str, Any] = {
-        "status": "complete" if complete else "running" if running else "stopped",
-        "slides": counts(rows),
-    }
     asked, places = asked_of(folder)
-    if not complete and asked is not None:
-        facts["slides"]["of"] = asked
-    if failed := [row for row in rows if row["status"] == "failed"]:
-        facts["failures"] = reasons(failed)
-    if facts["status"] == "stopped" and 0 < len(places) <= _FEW:
-        facts["given"] = [str(place) for place in places]
-    return facts
+    facts: dict[str, Any] = {"status": "complete"}
+    if record["status"] == "complete":
+        facts |= _results(read_ledger(folder))
+    if asked is None and record["status"] == "complete":
+        return facts
+    under_way = {"status": "running" if running else "stopped", **_results(rows_of(folder, asked))}
+    under_way["slides"] |= {} if asked is None else {"of": len(asked)}
+    if not running and 0 < len(places) <= _FEW:
+        under_way["given"] = [str(place) for place in places]
+    return facts | {"growing": under_way} if record["status"] == "complete" else under_way
+
+
+def _results(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """How many slides are done, empty and failed, and why the first failed."""
+    failed = [row for row in rows if row["status"] == "failed"]
+    return {"slides": counts(rows), **({"failures": reasons(failed)} if failed else {})}
 
 
 def _opened(path: Path) -> dict[str, Any] | str:
@@ -154,6 +159,6 @@ def _range(values: Iterable[int]) -> dict[str, int]:
 
 
 def _size(path: Path) -> int:
-    """Bytes of a slide's file, or of the files of its folder."""
-    files = path.rglob("*") if path.is_dir() else [path]
+    """Bytes of a slide's files."""
+    files = path.rglob("*") if path.is_dir() else [path, *companions_of(path)]
     return sum(file.stat().st_size for file in files if file.is_file())

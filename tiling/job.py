@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from PIL import Image as PillowImage
 
 from tiling.choices import Corrupt, Icc, Materialise
 from tiling.damage import DamagedCell, damaged_pixels
-from tiling.errors import InputError
+from tiling.errors import InputError, PassingError, is_passing
+from tiling.fingerprint import slide_fingerprint
 from tiling.grid import Grid
 from tiling.masks import SlideMask
 from tiling.picture import overview, write_overview
@@ -54,7 +56,7 @@ class Orders:
     store
         Where they are stored.
     pictures
-        Folder of the pictures of slides; None draws none.
+        Folder where every slide's picture is drawn, `KEY.jpg`; None draws none.
     """
 
     settings: TileSettings
@@ -93,7 +95,7 @@ class SlideJob:
     fingerprint
         Of the file.
     key
-        Of what is made of it: another fingerprint, resolution or annotation has another key.
+        Of what is made of it: another fingerprint, resolution, annotation or order has another key, another name not.
     mpp
         Micrometres per level-0 px as the user knows them, and whether that goes before what the slide says.
     annotations
@@ -134,7 +136,10 @@ class Surveyed:
 
 @dataclass(frozen=True)
 class Survey:
-    """Find the tiles of a slide, and inspect and store the first; an unusable slide gives a row that says why."""
+    """Find the tiles of a slide, and inspect and store the first; an unusable slide gives a row that says why.
+
+    A :class:`PassingError` is raised.
+    """
 
     job: SlideJob
     orders: Orders
@@ -144,7 +149,7 @@ class Survey:
         job, orders = self.job, self.orders
         row: dict[str, Any] = {"slide": job.public, "fingerprint": job.fingerprint, "tiles": 0}
         try:
-            with open_slide(job.path, icc=orders.icc) as slide:
+            with _opened(job, orders) as slide:
                 mpp = _resolution(slide, job)
                 row |= _facts(slide, mpp)
                 plan, row["without_area"] = _plan(slide, job, orders, mpp)
@@ -153,6 +158,8 @@ class Survey:
                 first = _inspect(slide, job, orders, array, plan.grid, plan.level, 0) if len(plan.grid) else None
                 if orders.pictures is not None and len(plan.grid) <= orders.tiles_per_task:
                     _draw(slide, job, orders.pictures, plan, first.cells if first else ())
+        except PassingError:
+            raise
         except InputError as error:
             told = {
                 "error": type(error.__cause__ or error).__name__,
@@ -179,31 +186,45 @@ class Inspection:
     start: int
 
     def __call__(self) -> Inspected | None:
-        """Do it; an :class:`InputError` if the slide can no longer be opened."""
-        with open_slide(self.job.path, icc=self.orders.icc) as slide:
+        """Do it; an :class:`InputError` if the slide can no longer be opened, or is another."""
+        with _opened(self.job, self.orders) as slide:
             array = _array(slide, self.orders, self.grid, self.level)
             return _inspect(slide, self.job, self.orders, array, self.grid, self.level, self.start)
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """Draw the picture of a slide that several tasks have inspected."""
+    """Draw the picture of a slide that has been tiled; with the cells that cannot be decoded."""
 
     job: SlideJob
     orders: Orders
     cells: Sequence[DamagedCell]
 
     def __call__(self) -> None:
-        """Do it; an :class:`InputError` if the slide can no longer be opened."""
+        """Do it; an :class:`InputError` if the slide can no longer be opened, or is another."""
         assert self.orders.pictures is not None
-        with open_slide(self.job.path, icc=self.orders.icc) as slide:
+        with _opened(self.job, self.orders) as slide:
             plan, _ = _plan(slide, self.job, self.orders, _resolution(slide, self.job))
             _draw(slide, self.job, self.orders.pictures, plan, self.cells)
 
 
-def picture_name(public: str) -> str:
-    """File name of a slide's picture, below the folder of pictures."""
-    return f"{public}.jpg"
+def picture_path(folder: Path, key: str) -> Path:
+    """Where a slide's picture is drawn."""
+    return folder / f"{key}.jpg"
+
+
+@contextmanager
+def _opened(job: SlideJob, orders: Orders) -> Iterator[Slide]:
+    """The slide, and an :class:`InputError` at the end if its file was replaced or written to meanwhile."""
+    try:
+        with open_slide(job.path, icc=orders.icc) as slide:
+            yield slide
+        if slide_fingerprint(job.path) != job.fingerprint:
+            raise InputError(f"{job.path} changed while it was tiled; run the same command again when it is whole")
+    except InputError as error:
+        if is_passing(error):  # told by its causes, which do not travel with it
+            raise PassingError(str(error)) from error
+        raise
 
 
 def _resolution(slide: Slide, job: SlideJob) -> float | None:
@@ -269,7 +290,7 @@ def _inspect(
     stop = min(start + orders.tiles_per_task, len(grid))
     if array is not None:
         assert orders.store is not None
-        begin_array(orders.store, job.key, array, slide_name=job.public, fingerprint=job.fingerprint)
+        begin_array(orders.store, job.key, array, fingerprint=job.fingerprint)
         if not orders.inspect:
             write_tiles(orders.store, job.key, array, slide, start=start, stop=stop)
     if not orders.inspect:
@@ -296,7 +317,7 @@ def _draw(slide: Slide, job: SlideJob, folder: Path, plan: SlidePlan, cells: Seq
     thumbnail.thumbnail((_PICTURE_SIZE, _PICTURE_SIZE))
     damaged = sorted({*cells, *plan.lost})
     picture = overview(np.asarray(thumbnail), **masks, grid=plan.grid, width=width, height=height, damaged=damaged)
-    write_overview(folder / picture_name(job.public), picture)
+    write_overview(picture_path(folder, job.key), picture)
 
 
 def _table(job: SlideJob, orders: Orders, plan: SlidePlan) -> pa.Table:

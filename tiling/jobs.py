@@ -15,13 +15,14 @@ from tiling.discovery import slides_in
 from tiling.errors import InputError
 from tiling.files import fingerprint
 from tiling.fingerprint import slide_fingerprint
-from tiling.job import SlideJob
+from tiling.job import Orders, SlideJob
 from tiling.names import PublicNames
 from tiling.progress import track
 from tiling.regions import RegionsFolder
 from tiling.wording import first_few
 
 _MASK_SUFFIXES = (".png", ".tif", ".tiff")  # of pictures that say where the tissue of a slide is
+_VERSION = 1  # of how slides are tiled: what another made is made again
 _READERS = 8  # fingerprints wait for disks, not for cores
 
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
@@ -76,6 +77,7 @@ def find_archive(slides: Paths, out: Path) -> Archive:
 
 def jobs_of(
     archive: Archive,
+    orders: Orders,
     *,
     names: PublicNames,
     mpps: Mapping[str, tuple[float, bool]],
@@ -88,6 +90,8 @@ def jobs_of(
     ----------
     archive
         The slides.
+    orders
+        What is wanted of them.
     names
         What they are called in the manifest.
     mpps
@@ -111,12 +115,26 @@ def jobs_of(
     for name, mark in archive.fingerprints.items():
         regions = () if drawn is None else tuple(drawn.of(name))
         inside = None if tissue is None or around is None else _tissue_files(name, tissue, around, archive.root / name)
-        public, mpp = names.slide(name), mpps.get(name)
-        made_from = [public, mark, mpp, *map(fingerprint, regions), "tissue", *map(fingerprint, inside or ())]
-        key = hashlib.sha256(json.dumps(made_from).encode()).hexdigest()[:32]
-        jobs.append(SlideJob(archive.root / name, name, public, mark, key, mpp, regions, inside))
-    # Rows in the order of names would tell of hashes which comes before which in the alphabet.
-    return jobs if names.key is None else sorted(jobs, key=lambda job: job.public)
+        mpp = mpps.get(name)
+        made_from = {
+            "version": _VERSION,
+            "file": mark or name,  # one that cannot be read is told by its name, and fails
+            "mpp": mpp,
+            "annotations": [fingerprint(path) for path in regions],
+            "tissue": None if inside is None else [fingerprint(path) for path in inside],
+            "orders": orders.to_dict(),
+        }
+        key = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:32]
+        jobs.append(SlideJob(archive.root / name, name, names.slide(name), mark, key, mpp, regions, inside))
+    return jobs
+
+
+def in_order(jobs: Iterable[SlideJob], names: PublicNames) -> list[SlideJob]:
+    """Jobs in the order of what their slides are called in the manifest.
+
+    In the order of their own names, rows would tell of hashes which comes before which in the alphabet.
+    """
+    return sorted(jobs, key=lambda job: job.name if names.key is None else job.public)
 
 
 def digest_of(jobs: Iterable[SlideJob]) -> str:

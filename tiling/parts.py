@@ -1,17 +1,18 @@
 """What is known of each slide so far, in files: what a killed run leaves to the next one.
 
-`parts/KEY.parquet` is all of a slide that is done: its tiles, and its row of the ledger as metadata. A slide that
-several tasks share has a folder `parts/KEY` until then: `survey.parquet`, the same without what inspection tells, and a
-`START.json` for every stretch of tiles that was inspected. The key tells the slide's content and all that was asked of
-it, so that a slide that changed has another.
+`parts/KEY.parquet` is all of a slide that is done: its tiles, and its row of the ledger as metadata; `parts/KEY.jpg` is
+its picture. A slide that several tasks share has a folder `parts/KEY` until then: `survey.parquet`, the same without
+what inspection tells, and a `START.json` for every stretch of tiles that was inspected. The key tells the slide's
+content and all that was asked of it, so that a slide that changed has another, and one that was renamed has not.
 
-Until all are done, `under-way/` tells people how far it is: how many slides were asked for, and which failed so far.
+Until all are done, `under-way/` tells people how far it is: which slides were asked for, and which failed so far.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,13 +23,16 @@ import pyarrow.parquet as pq
 
 from tiling.choices import Corrupt
 from tiling.damage import DamagedCell
+from tiling.errors import InputError
 from tiling.files import read_json, remove, replacing, sweep_partials, write_json
-from tiling.job import Inspected, Surveyed
-from tiling.progress import track
+from tiling.job import Inspected, Surveyed, picture_path
+from tiling.progress import note, track
+from tiling.wording import one_line
 
 PARTS, UNDER_WAY = "parts", "under-way"  # folders in that of the tiles
 _ROW = b"hdgan.slide"
 _SURVEY, _ASKED = "survey.parquet", "asked.json"
+_DAMAGED = (pa.ArrowException, KeyError, OSError, TypeError, ValueError)  # of a file that is no part any more
 
 
 @dataclass(frozen=True)
@@ -39,59 +43,85 @@ class Part:
     row: dict[str, Any]
 
 
+class _DamagedError(Exception):
+    """A file that is no part any more."""
+
+
 class Parts:
-    """The parts in a folder; those with other keys than these go.
+    """The parts in a folder."""
 
-    `places` are what was given to be tiled, for :func:`asked_of`; empty where nobody is to be told.
-    """
-
-    def __init__(self, folder: Path, keys: set[str], places: Sequence[Path] = ()) -> None:
-        self._folder, self._under_way = folder, folder.parent / UNDER_WAY
+    def __init__(self, folder: Path) -> None:
+        self.folder, self._under_way = folder, folder.parent / UNDER_WAY
         folder.mkdir(exist_ok=True)
         sweep_partials(folder)
-        for entry in folder.iterdir():
-            if entry.stem not in keys:
-                remove(entry)
+
+    def ask(self, keys: Sequence[str], places: Sequence[Path]) -> None:
+        """Note the keys of the slides that there are to be, and the places given; none where nobody is to be told."""
         remove(self._under_way)
-        write_json(self._under_way / _ASKED, {"slides": len(keys), "places": [str(place) for place in places]})
-
-    def finished(self, key: str) -> Part | None:
-        """A slide that is done; None if it is not."""
-        path = part_path(self._folder, key)
-        return read_part(path) if path.exists() else None
-
-    def finish(self, key: str, part: Part) -> None:
-        """Keep a slide that is done."""
-        _write(part_path(self._folder, key), part)
-        remove(self._folder / key)
-
-    def fail(self, key: str, row: dict[str, Any]) -> None:
-        """Note that a slide failed, until all are done or it is tried again; `row` is its row of the ledger."""
-        write_json(self._under_way / f"failed-{key}.json", row)
+        write_json(self._under_way / _ASKED, {"keys": list(keys), "places": [str(place) for place in places]})
 
     def all_done(self) -> None:
         """Forget what tells people how far it is."""
         remove(self._under_way)
 
+    def fail(self, key: str, row: dict[str, Any]) -> None:
+        """Note that a slide failed, until all are done or it is tried again; `row` is its row of the ledger."""
+        write_json(self._under_way / _failed(key), row)
+
+    def finished(self, key: str) -> Part | None:
+        """A slide that is done; None if it is not, or what told so is damaged."""
+        path = self._path(key)
+        if not path.exists():
+            return None
+        try:
+            return _read(path)
+        except _DamagedError as error:
+            note(f"{path} is damaged ({one_line(error)}): its slide is tiled again")
+            return None
+
+    def finish(self, key: str, part: Part) -> None:
+        """Keep a slide that is done."""
+        _write(self._path(key), part)
+        remove(self.folder / key)
+
     def begun(self, key: str) -> tuple[Surveyed | None, list[Inspected]]:
         """What there is of a slide that several tasks share."""
-        folder = self._folder / key
+        folder = self.folder / key
         if not (folder / _SURVEY).exists():
             return None, []
         sweep_partials(folder)
-        part = read_part(folder / _SURVEY)
-        stretches = [_inspected(read_json(path)) for path in sorted(folder.glob("[0-9]*.json"))]
+        try:
+            part = _read(folder / _SURVEY)
+            stretches = [_inspected(read_json(path)) for path in sorted(folder.glob("[0-9]*.json"))]
+        except (_DamagedError, InputError) as error:
+            note(f"{folder} is damaged ({one_line(error)}): its slide is tiled again")
+            remove(folder)
+            return None, []
         return Surveyed(part.row, part.tiles, None), stretches
 
     def begin(self, key: str, surveyed: Surveyed) -> None:
         """Keep the survey of a slide that several tasks share, and its first stretch."""
         if surveyed.first is not None:
             self.add(key, surveyed.first)
-        _write(self._folder / key / _SURVEY, Part(surveyed.tiles, surveyed.row))
+        _write(self.folder / key / _SURVEY, Part(surveyed.tiles, surveyed.row))
 
     def add(self, key: str, stretch: Inspected) -> None:
         """Keep a stretch of tiles that was inspected."""
-        write_json(self._folder / key / f"{stretch.start}.json", asdict(stretch))
+        write_json(self.folder / key / f"{stretch.start}.json", asdict(stretch))
+
+    def drop(self, key: str) -> None:
+        """Keep a slide that is done no longer."""
+        for path in (self._path(key), picture_path(self.folder, key)):
+            remove(path)
+
+    def keep_only(self, keys: Collection[str]) -> None:
+        """Drop what there is of all other slides."""
+        for entry in self.folder.iterdir():
+            if entry.stem not in keys:
+                remove(entry)
+
+    def _path(self, key: str) -> Path:
+        return part_path(self.folder, key)
 
 
 def part_path(folder: Path, key: str) -> Path:
@@ -99,29 +129,49 @@ def part_path(folder: Path, key: str) -> Path:
     return folder / f"{key}.parquet"
 
 
-def read_part(path: Path) -> Part:
-    """A part from its file."""
-    table = pq.read_table(path)
-    return Part(table.replace_schema_metadata(None), json.loads(table.schema.metadata[_ROW]))
+def read_rows(folder: Path) -> dict[str, dict[str, Any]]:
+    """The rows of the ledger of the slides that are done, by key, the latest last; damaged ones are left out.
+
+    These call a slide what it was called when it was tiled.
+    """
+    rows = {}
+    for path in sorted(folder.glob("[0-9a-f]*.parquet"), key=lambda path: path.stat().st_mtime_ns):
+        with contextlib.suppress(_DamagedError):
+            rows[path.stem] = _read(path).row
+    return rows
 
 
-def rows_of(folder: Path) -> list[dict[str, Any]]:
-    """The rows of the ledger that there are so far in a tile folder, without reading the tiles."""
-    paths = sorted((folder / PARTS).glob("[0-9a-f]*.parquet"))
-    done = [json.loads(pq.read_schema(path).metadata[_ROW]) for path in track(paths, "counting slides")]
-    return done + [read_json(path) for path in sorted((folder / UNDER_WAY).glob("failed-*.json"))]
+def asked_of(folder: Path) -> tuple[list[str] | None, list[Path]]:
+    """The keys of the slides that a tile folder is to hold when it is complete, and what was given, see `Parts.ask`.
 
-
-def asked_of(folder: Path) -> tuple[int | None, list[Path]]:
-    """How many slides a tile folder that is not complete was asked for, if that is known, and what was given.
-
-    The latter is empty where nobody is to be told.
+    None where nothing is under way.
     """
     path = folder / UNDER_WAY / _ASKED
     if not path.exists():
         return None, []
     asked = read_json(path)
-    return asked["slides"], [Path(place) for place in asked["places"]]
+    return asked["keys"], [Path(place) for place in asked["places"]]
+
+
+def rows_of(folder: Path, keys: Sequence[str] | None) -> list[dict[str, Any]]:
+    """The rows of the ledger that there are so far in a tile folder, of the slides with these keys, or of all."""
+    if keys is None:
+        keys = [path.stem for path in (folder / PARTS).glob("[0-9a-f]*.parquet")]
+    rows = {key: _row_so_far(folder, key) for key in track(dict.fromkeys(keys), "counting slides")}
+    return [row for key in keys if (row := rows[key]) is not None]
+
+
+def _row_so_far(folder: Path, key: str) -> dict[str, Any] | None:
+    part, failed = part_path(folder / PARTS, key), folder / UNDER_WAY / _failed(key)
+    with contextlib.suppress(*_DAMAGED):  # it is tiled again
+        if part.exists():
+            row: dict[str, Any] = json.loads(pq.read_schema(part).metadata[_ROW])
+            return row
+    return read_json(failed) if failed.exists() else None
+
+
+def _failed(key: str) -> str:
+    return f"failed-{key}.json"
 
 
 def part_of(surveyed: Surveyed, stretches: list[Inspected], corrupt: Corrupt) -> Part:
@@ -149,6 +199,16 @@ def part_of(surveyed: Surveyed, stretches: list[Inspected], corrupt: Corrupt) ->
                 "reason": f"all {len(damaged)} tiles with tissue have pixels that cannot be decoded",
             }
     return Part(table, row)
+
+
+def _read(path: Path) -> Part:
+    """A part from its file; an error of the disk is none of the file."""
+    content = pa.BufferReader(path.read_bytes())
+    try:
+        table = pq.read_table(content)
+        return Part(table.replace_schema_metadata(None), json.loads(table.schema.metadata[_ROW]))
+    except _DAMAGED as error:
+        raise _DamagedError(one_line(error)) from error
 
 
 def _write(path: Path, part: Part) -> None:

@@ -115,7 +115,8 @@ def plan_slide(
     width, height, downsample = slide.levels[level]
     if scale != downsample:
         width, height = (math.floor(length / scale + 1e-6) for length in slide.dimensions)
-    grid = make_grid(width, height, size=settings.size, scale=scale, overlap=settings.overlap, edge=settings.edge)
+    at = {"scale": scale, "downsample": downsample}
+    grid = make_grid(width, height, size=settings.size, **at, overlap=settings.overlap, edge=settings.edge)
     thumbnail, lost = slide.salvage_thumbnail(_mask_size(slide, grid))
     if tissue is None:
         tissue = SlideMask(find_tissue(thumbnail, dark=slide.dark_background), *slide.dimensions)

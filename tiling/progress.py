@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
@@ -64,11 +65,12 @@ class _Lines:
         self, description: str, total: int | None, completed: int, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._description, self._total, self._clock = description, total, clock
-        self._first = self._completed = completed
+        self._first: float = completed
+        self._completed: float = completed
         self._detail = ""
         self._began = self._said = clock()
 
-    def show(self, completed: int | None = None, detail: str | None = None) -> None:
+    def show(self, completed: float | None = None, detail: str | None = None) -> None:
         """Take over what has changed, and print it if the last line is long ago."""
         self._completed = self._completed if completed is None else completed
         self._detail = self._detail if detail is None else detail
@@ -79,7 +81,7 @@ class _Lines:
 
     def _line(self, seconds: float) -> str:
         of = "" if self._total is None else f" of {self._total}"
-        parts = [f"{self._description}: {self._completed}{of}", f"{lasting(seconds)} so far"]
+        parts = [f"{self._description}: {math.floor(self._completed)}{of}", f"{lasting(seconds)} so far"]
         if self._total is not None and self._first < self._completed < self._total:
             left = seconds * (self._total - self._completed) / (self._completed - self._first)
             parts.append(f"about {lasting(left)} left")

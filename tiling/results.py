@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from tiling.files import remove
-from tiling.job import Orders, SlideJob, picture_name
+from tiling.files import remove, replacing
+from tiling.job import Orders, SlideJob, picture_path
 from tiling.ledger import corrupt_cells, counts, dropped, write_ledger
 from tiling.names import PublicNames
 from tiling.page import write_page
-from tiling.parts import Part
+from tiling.parts import Part, Parts
 from tiling.people import People
 from tiling.store import finish_store
 from tiling.tileset import COLUMNS, MANIFEST, write_manifest
@@ -31,7 +33,7 @@ def combined(
     for job, part in pairs:
         patient = people.patients[job.name]
         labels = {label: value_of[job.name] for label, value_of in people.labels.items()}
-        about = {"patient": names.patient(patient), "fold": fold_of.get(patient)}
+        about = {"slide": job.public, "patient": names.patient(patient), "fold": fold_of.get(patient)}
         tables.append(_with_constants(part.tiles, about, labels))
         rows.append(part.row | about | labels)
     return pa.concat_tables(tables), rows
@@ -39,13 +41,19 @@ def combined(
 
 def write_results(
     out: Path,
+    parts: Parts,
     table: pa.Table,
     rows: Sequence[dict[str, Any]],
     jobs: Sequence[SlideJob],
     orders: Orders,
     root: Path | None,
 ) -> dict[str, Any]:
-    """Write manifest, ledger and page, and complete the store; gives what a report may show."""
+    """Write manifest, ledger and page, and complete the store; gives what a report may show.
+
+    What there is of other slides goes.
+    """
+    tiled = [job for job, row in zip(jobs, rows, strict=True) if row["status"] != "failed"]
+    pictures = _show_pictures(out, parts.folder, tiled, orders)
     if orders.store is not None and orders.materialise is not None:
         arrays = {job.public: job.key for job, row in zip(jobs, rows, strict=True) if row["tiles"]}
         finish_store(orders.store, arrays, orders.materialise)
@@ -54,8 +62,8 @@ def write_results(
     cells, slides = corrupt_cells(rows)
     summary = {"slides": counts(rows), "tiles": table.num_rows, "dropped": dropped(rows)}
     summary |= {"corrupt_cells": cells, "slides_with_corrupt_cells": slides} if cells else {}
-    pictures = _pictures(out, rows)
     write_page(out, rows, pictures=pictures, settings=orders.to_dict())
+    parts.keep_only({job.key for job in jobs})
     return summary
 
 
@@ -73,10 +81,24 @@ def _constant(value: Any, table: pa.Table, kind: pa.DataType) -> pa.Array:
     return pa.array([value] * table.num_rows, kind)
 
 
-def _pictures(out: Path, rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """The picture of every slide that has one, below the folder; those of other slides go."""
-    expected = {out / PICTURES / picture_name(row["slide"]): row["slide"] for row in rows}
+def _show_pictures(out: Path, parts: Path, jobs: Sequence[SlideJob], orders: Orders) -> dict[str, str]:
+    """Give the pictures of slides their names; where each is, below the folder. Those of other slides go."""
+    drawn = {job.public: picture_path(parts, job.key) for job in jobs if orders.pictures is not None}
+    shown = {slide: out / PICTURES / f"{slide}.jpg" for slide, picture in drawn.items() if picture.exists()}
+    for slide, place in shown.items():
+        if not (place.exists() and place.samefile(drawn[slide])):
+            with replacing(place) as partial:
+                _link(drawn[slide], partial)
+    expected = set(shown.values())
     for path in list((out / PICTURES).rglob("*")):
         if path.is_file() and path not in expected:
             remove(path)
-    return {slide: path.relative_to(out).as_posix() for path, slide in expected.items() if path.exists()}
+    return {slide: place.relative_to(out).as_posix() for slide, place in shown.items()}
+
+
+def _link(file: Path, name: Path) -> None:
+    """Give a file another name, or copy it where the disk knows no links."""
+    try:
+        os.link(file, name)
+    except OSError:
+        shutil.copyfile(file, name)

@@ -19,7 +19,7 @@ from tiling.cells import MadeOfCells, SourceCells
 from tiling.choices import Icc, chosen
 from tiling.colour import ToSrgb
 from tiling.damage import DamagedCell, salvaged
-from tiling.errors import InputError
+from tiling.errors import InputError, is_passing
 from tiling.ngff import is_zarr
 from tiling.resample import area_resample, rows_of
 from tiling.tissue import has_dark_background
@@ -57,6 +57,7 @@ def open_slide(path: str | os.PathLike[str], *, icc: str = "none") -> Slide:
     if path.is_dir() and not is_zarr(path):
         raise InputError(f"{path} is a folder; name one slide in it")
     refused_by: dict[str, list[str]] = {}
+    passing: BackendError | None = None
     for backend in BACKENDS:
         try:
             opened = backend.open(path)
@@ -64,12 +65,13 @@ def open_slide(path: str | os.PathLike[str], *, icc: str = "none") -> Slide:
             continue
         except BackendError as error:
             refused_by.setdefault(str(error), []).append(backend.name)
+            passing = error if is_passing(error) else passing
             if isinstance(error, RefusedError):
                 break
         else:
             return Slide(path, opened, icc=treatment)
     reasons = "; ".join(f"{reason} ({', '.join(names)})" for reason, names in refused_by.items())
-    raise InputError(f"cannot open {path} as a slide: {reasons}")
+    raise InputError(f"cannot open {path} as a slide: {reasons}") from passing
 
 
 class Slide:

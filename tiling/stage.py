@@ -50,6 +50,7 @@ class Stage:
     _previous: Mapping[str, Any] | None = None
     _grows: Collection[str] = ()
     _made_above: Sequence[Path] = ()
+    _changed: bool = True
     _started: float = field(default_factory=time.perf_counter)
 
     @classmethod
@@ -63,6 +64,7 @@ class Stage:
         origins: Mapping[str, str] = _NONE,
         grows: Collection[str] = (),
         unsettled: Callable[[Mapping[str, Any]], bool] = lambda summary: False,
+        aside: bool = False,
         redo: bool = False,
     ) -> Stage:
         """Start, continue or recognise a stage.
@@ -86,6 +88,9 @@ class Stage:
             files, see :meth:`finish`.
         unsettled
             Tells from the summary of a complete stage whether something in it is to be tried again.
+        aside
+            Whether what is made lies beside the output of a complete stage until :meth:`change` is called: that stays
+            complete until then, also if this process is killed.
         redo
             Replace what is there, if it is of the same stage. It is set aside until the stage is finished. A redo that
             was killed goes on if the same is asked for.
@@ -135,8 +140,15 @@ class Stage:
             "seconds": previous["seconds"] if previous else 0.0,
             "peak_rss_bytes": previous["peak_rss_bytes"] if previous else 0,
         }
-        write_json(folder / RECORD, record)
-        return cls(folder, record, False, lock, previous, grows, absent_above)
+        stage = cls(folder, record, False, lock, previous, grows, absent_above, False)
+        if not (aside and previous is not None and previous["status"] == "complete"):
+            stage.change()
+        return stage
+
+    def change(self) -> None:
+        """Say, in the record, that from now on the folder is half made."""
+        write_json(self.folder / RECORD, self.record)
+        self._changed = True
 
     def __enter__(self) -> Self:
         return self
@@ -146,7 +158,7 @@ class Stage:
     ) -> None:
         if self._lock is not None and isinstance(error, InputError) and self._is_bare():
             self.withdraw()
-        elif self._lock is not None:  # stopped half-way: what it cost counts
+        elif self._lock is not None and self._changed:  # stopped half-way: what it cost counts
             write_json(self.folder / RECORD, self.record | self._spent())
         self._release()
 
@@ -311,15 +323,20 @@ def _refuse_other(
 
     changed = [key for key in differing("config") if key not in grows]
     if settings := [key for key in changed if key not in origins]:
-        before = first_few([f"{key} = {previous['config'].get(key)!r}" for key in settings])
-        now = ", ".join(repr(wanted["config"].get(key)) for key in settings[:3])
+        before, now = (first_few([_told(key, of["config"].get(key)) for key in settings]) for of in (previous, wanted))
+        if len(settings) == 1 and wanted["config"].get(settings[0]) is not None:
+            now = repr(wanted["config"][settings[0]])
         raise InputError(
-            f"{folder} was made with {before}, and now {now} is asked for; "
+            f"{folder} was made with {before}, and now {now} {'is' if len(settings) == 1 else 'are'} asked for; "
             "repeat the first setting, add --redo to replace it, or use another study"
         )
     others = [words for key, words in origins.items() if key in changed] + [_other(key) for key in differing("inputs")]
     if others:
         raise InputError(f"{folder} was made from {others[0]}; add --redo to make it again from what is there now")
+
+
+def _told(setting: str, value: Any) -> str:
+    return f"no {setting}" if value is None else f"{setting} = {value!r}"
 
 
 def _other(inputs: str) -> str:

@@ -98,7 +98,11 @@ def _resampled(read: Callable[[int, int, int], Image], y: int, extent: float, si
     if side * side <= _HELD:
         return area_resample(rows_of(read(y, side, side)), (extent, extent), (size, size))
 
+    first = round(y / downsample)
+
     def read_rows(start: int, stop: int) -> Image:
-        return read(y + round(start * downsample), stop - start, side)
+        # From pixel to pixel of the level: of a downsample like 2.0005 not a whole number of level-0 px.
+        below = round((first + start) * downsample) - round(first * downsample)
+        return read(y + below, stop - start, side)
 
     return area_resample(read_rows, (extent, extent), (size, size))

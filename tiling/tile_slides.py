@@ -7,13 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tiling.damage import DamagedCell
 from tiling.errors import InputError
 from tiling.grid import Grid
-from tiling.job import Drawing, Inspected, Inspection, Orders, SlideJob, Survey, Surveyed
+from tiling.job import Drawing, Inspected, Inspection, Orders, SlideJob, Survey, Surveyed, picture_path
 from tiling.parts import Part, Parts, part_of
 from tiling.progress import bar, note
 from tiling.tileset import COLUMNS
-from tiling.wording import counted
+from tiling.wording import counted, one_line
 from tiling.workers import Done, Workers
 
 _KILLED = "KilledWorker"  # dask's error where a worker died with a task
@@ -51,14 +52,16 @@ def tile_slides(
         In the order of the jobs.
     """
     run = _Run(orders, parts, scrub)
-    for job in jobs:
+    of_key = {job.key: job for job in jobs}  # copies of a slide are done once
+    for job in of_key.values():
         run.take(job)
-    if 0 < len(run.parts_of) < len(jobs):
-        note(f"{len(run.parts_of)} of {counted(len(jobs), 'slide')} were done before")
-    with bar("tiling slides", total=len(jobs), completed=len(run.parts_of)) as show:
+    if 0 < len(run.parts_of) < len(of_key):
+        note(f"{len(run.parts_of)} of {counted(len(of_key), 'slide')} were done before")
+    with bar("tiling slides", total=len(of_key), completed=len(run.parts_of)) as show:
         for done in workers.run(run.tasks, retries=retries):
             run.settle(done)
-            show(completed=len(run.parts_of), detail=counted(run.tiles, "tile"))
+            slides, tiles = run.progress
+            show(completed=slides, detail=counted(tiles, "tile"))
     return [run.parts_of[job.key] for job in jobs]
 
 
@@ -88,6 +91,7 @@ class _Run:
         part = self.parts.finished(job.key)
         if part is not None:
             self._settled(job, part)
+            self._draw(job, part)
             return
         surveyed, stretches = self.parts.begun(job.key)
         if surveyed is None:
@@ -95,22 +99,31 @@ class _Run:
         else:
             self._share(job, surveyed, stretches)
 
+    @property
+    def progress(self) -> tuple[float, int]:
+        """How many slides and tiles are done; of those that several tasks share, the part that is."""
+        begun = [(len(each.stretches), len(self._starts(each.surveyed))) for each in self._shared.values()]
+        slides = len(self.parts_of) + sum(stretches / of for stretches, of in begun)
+        return slides, self.tiles + sum(stretches for stretches, _ in begun) * self.orders.tiles_per_task
+
     def settle(self, done: Done[Survey | Inspection | Drawing]) -> None:
         """Take over what a task gave."""
         job, task = done.task.job, done.task
+        if isinstance(task, Drawing):
+            if done.error is not None:
+                note(f"no picture of {job.public}: {self.scrub(one_line(done.error), job.name)}")
+            return
         if job.key in self.parts_of:  # failed by another of its tasks
             return
         if done.error is not None:
             self._fail(job, done.error, done.trace)
         elif isinstance(task, Survey):
             self._take_over(job, done.result)
-        elif isinstance(task, Inspection):
+        else:
             if done.result is not None:
                 self.parts.add(job.key, done.result)
             self._shared[job.key].stretches[task.start] = done.result
             self._finish_if_whole(job.key)
-        else:
-            self._finish(job.key)
 
     def _take_over(self, job: SlideJob, surveyed: Surveyed) -> None:
         row = surveyed.row
@@ -139,18 +152,9 @@ class _Run:
 
     def _finish_if_whole(self, key: str) -> None:
         shared = self._shared[key]
-        if len(shared.stretches) < len(self._starts(shared.surveyed)):
-            return
-        if self.orders.pictures is None:
-            self._finish(key)
-        else:
-            cells = {cell for stretch in shared.stretches.values() if stretch for cell in stretch.cells}
-            self.tasks.appendleft(Drawing(shared.job, self.orders, tuple(cells)))
-
-    def _finish(self, key: str) -> None:
-        shared = self._shared.pop(key)
-        stretches = [stretch for stretch in shared.stretches.values() if stretch is not None]
-        self._keep(shared.job, part_of(shared.surveyed, stretches, self.orders.corrupt))
+        if len(shared.stretches) == len(self._starts(shared.surveyed)):
+            stretches = [stretch for stretch in shared.stretches.values() if stretch is not None]
+            self._keep(shared.job, part_of(shared.surveyed, stretches, self.orders.corrupt))
 
     def _fail(self, job: SlideJob, error: BaseException, trace: str) -> None:
         reason = f"{job.name}: {type(error).__name__}: {error}"
@@ -176,10 +180,19 @@ class _Run:
         part = Part(part.tiles, self._told(job, part.row))
         self.parts.finish(job.key, part)
         self._settled(job, part)
+        self._draw(job, part)
 
     def _settled(self, job: SlideJob, part: Part) -> None:
+        self._shared.pop(job.key, None)
         self.parts_of[job.key] = part
         self.tiles += part.tiles.num_rows
+
+    def _draw(self, job: SlideJob, part: Part) -> None:
+        """Have a slide drawn that was not when it was surveyed."""
+        folder = self.orders.pictures
+        if folder is not None and not picture_path(folder, job.key).exists():
+            cells = tuple(DamagedCell(**cell) for cell in part.row["corrupt_cells"])
+            self.tasks.append(Drawing(job, self.orders, cells))
 
 
 def _grid(surveyed: Surveyed) -> tuple[Grid, int]:

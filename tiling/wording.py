@@ -33,6 +33,17 @@ def first_few(items: Sequence[str], separator: str = ", ") -> str:
     return separator.join([*items[:_NAMED], *more])
 
 
+def one_line(error: BaseException) -> str:
+    """What an error says, on one line; its kind where it says nothing.
+
+    Examples
+    --------
+    >>> one_line(ValueError("no\\n  such tag")), one_line(MemoryError())
+    ('no such tag', 'MemoryError')
+    """
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 def lasting(seconds: float) -> str:
     """A duration in the unit that suits it, with a decimal where it is below ten.
 

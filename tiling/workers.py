@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import queue
 import signal
+import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -13,17 +15,22 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from urllib.parse import urlsplit
 
-from tiling.errors import InputError
+from tiling.errors import InputError, is_passing
 from tiling.progress import note
 from tiling.traces import without_places
+from tiling.wording import one_line
 
 if TYPE_CHECKING:
     from distributed import Client
 
 T = TypeVar("T", bound="Task")
+MEMORY = "1GiB"  # that a worker of this machine may take
 _SECONDS_TO_CONNECT = 10
 _SECONDS_OF_SILENCE = 20
+_SECONDS_OF_REST = 2.0  # before a disk is tried again for the first time
+_LONGER = 5  # times, from rest to rest
 
 
 class Task(Protocol):
@@ -43,6 +50,15 @@ class Done(Generic[T]):
     trace: str = ""
 
 
+@dataclass(frozen=True)
+class _Attempt(Generic[T]):
+    """A task that is tried, for the how manieth time (from 0) and not before when, by the monotonic clock."""
+
+    task: T
+    number: int = 0
+    due: float = 0.0
+
+
 @dataclass
 class Workers:
     """Does tasks, several at a time; made by :func:`start_workers`.
@@ -59,43 +75,66 @@ class Workers:
         """Do tasks, first come first served, and give each as it ends.
 
         They are taken out of `tasks`, to which more may be added while this is iterated. One that raises is tried
-        again `retries` times: a shared disk has hiccups, a worker may have been killed.
-        """
-        waiting: dict[Any, tuple[T, int]] = {}
-        while True:
-            while tasks and len(waiting) < max(1, self.count()):
-                self._start(tasks.popleft(), retries, waiting)
-            if not waiting:
-                return
-            future = self._next()
-            task, left = waiting.pop(future)
-            error = future.exception()
-            if error is not None and left:
-                self._start(task, left - 1, waiting)
-            elif error is not None:
-                yield Done(task, error=error, trace=_trace(future, error))
-            else:
-                yield Done(task, result=future.result())
+        again `retries` times: at once, as a worker may have been killed, or after a rest that grows from time to time,
+        where a disk or a network did not answer.
 
-    def _next(self) -> Any:
-        """The next future that ends; says so if nobody is there any more who could end one."""
+        Raises
+        ------
+        InputError
+            If the scheduler is lost.
+        """
+        running: dict[Any, _Attempt[T]] = {}
+        resting: list[_Attempt[T]] = []
+        while True:
+            for attempt in [attempt for attempt in resting if attempt.due <= time.monotonic()]:
+                resting.remove(attempt)
+                self._start(attempt, running)
+            while tasks and len(running) < max(1, self.count()):
+                self._start(_Attempt(tasks.popleft()), running)
+            if not running and not resting:
+                return
+            future = self._next(min((attempt.due for attempt in resting), default=math.inf))
+            if future is None:
+                continue
+            attempt = running.pop(future)
+            if future.cancelled():
+                raise InputError(
+                    "the scheduler is lost, with what it was doing; run the same command again when it is back: what "
+                    "was done is kept"
+                )
+            error = future.exception()
+            if error is None:
+                yield Done(attempt.task, result=future.result())
+            elif attempt.number == retries:
+                yield Done(attempt.task, error=error, trace=_trace(future, error))
+            elif is_passing(error):
+                rest = _SECONDS_OF_REST * _LONGER**attempt.number
+                resting.append(_Attempt(attempt.task, attempt.number + 1, time.monotonic() + rest))
+            else:
+                self._start(_Attempt(attempt.task, attempt.number + 1), running)
+
+    def _next(self, due: float) -> Any:
+        """The next future that ends, None when it is `due`; says so if nobody is there any more who could end one."""
         told = False
         while True:
+            left = max(0.0, due - time.monotonic())
             try:
-                return self._ended.get(timeout=_SECONDS_OF_SILENCE)
+                return self._ended.get(timeout=min(left, _SECONDS_OF_SILENCE))
             except queue.Empty:
+                if left <= _SECONDS_OF_SILENCE:
+                    return None
                 if not told and not self.count():
                     note("all workers are gone: waiting for others, which go on where these were")
                     told = True
 
-    def _start(self, task: T, retries: int, waiting: dict[Any, tuple[T, int]]) -> None:
-        future = self._submit(task)
-        waiting[future] = task, retries
+    def _start(self, attempt: _Attempt[T], running: dict[Any, _Attempt[T]]) -> None:
+        future = self._submit(attempt.task)
+        running[future] = attempt
         future.add_done_callback(self._ended.put)
 
 
 @contextmanager
-def start_workers(*, scheduler: str | None, count: int | None, memory: str) -> Iterator[Workers]:
+def start_workers(*, scheduler: str | None, count: int | None, memory: str | None = None) -> Iterator[Workers]:
     """Start workers, or find those of a scheduler; they end with the block.
 
     Parameters
@@ -106,14 +145,21 @@ def start_workers(*, scheduler: str | None, count: int | None, memory: str) -> I
     count
         How many on this machine, one core each; 0 works in this process, None takes a worker per core.
     memory
-        What a worker on this machine may take, as dask writes it: `1GiB`. One that takes more is restarted.
+        What a worker on this machine may take, as dask writes it: by default `1GiB`. One that takes more is restarted.
 
     Raises
     ------
     InputError
-        If the scheduler does not answer, or the memory is no amount of memory.
+        If the scheduler does not answer, the memory is no amount of memory, or workers of this machine are asked for
+        beside a scheduler, which has its own.
     """
     if scheduler is not None:
+        for name, value in (("workers", count), ("memory", memory)):
+            if value is not None:
+                raise InputError(
+                    f"{name} (--{name}) {value} is about workers of this machine, and those of the scheduler "
+                    f"{scheduler} are to do the work: tell it when you start them, and leave --{name} out"
+                )
         with _connected(scheduler) as client:
             if not client.nthreads():
                 note(f"the scheduler at {scheduler} has no workers yet: waiting for the first")
@@ -127,7 +173,7 @@ def start_workers(*, scheduler: str | None, count: int | None, memory: str) -> I
                 pool.shutdown(cancel_futures=True)
     else:
         number = os.cpu_count() or 1 if count is None else count
-        with _local_cluster(number, memory) as client:
+        with _local_cluster(number, memory or MEMORY) as client:
             yield Workers(lambda: number, _submission(client))
 
 
@@ -139,15 +185,44 @@ def _submission(client: Client) -> Callable[[Task], Any]:
 def _connected(address: str) -> Iterator[Client]:
     from distributed import Client
 
+    _refuse_if_no_address(address)
+    with _silent("distributed.client"):  # that the scheduler is lost is told by an error of ours
+        try:
+            client = Client(address, timeout=_SECONDS_TO_CONNECT, set_as_default=False)
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"no dask scheduler answers at {address} ({one_line(error)}); give its address as it prints it, "
+                "tcp://HOST:PORT"
+            ) from error
+        with client:
+            yield client
+
+
+@contextmanager
+def _silent(logger: str) -> Iterator[None]:
+    """Let a library print nothing."""
+    before = logging.getLogger(logger).level
+    logging.getLogger(logger).setLevel(logging.CRITICAL)
     try:
-        client = Client(address, timeout=_SECONDS_TO_CONNECT, set_as_default=False)
-    except (OSError, ValueError) as error:  # nobody answers, or this is no address
-        reason = " ".join(str(error).split())
+        yield
+    finally:
+        logging.getLogger(logger).setLevel(before)
+
+
+def _refuse_if_no_address(address: str) -> None:
+    """Refuse what dask would try for ever."""
+    from distributed.comm.registry import backends
+
+    scheme, _, place = address.rpartition("://")
+    try:
+        url = urlsplit(f"//{place}")
+        whole = scheme == "inproc" or bool(url.hostname and url.port)
+    except ValueError:  # a port that is none
+        whole = False
+    if not whole or scheme not in {"", *backends}:
         raise InputError(
-            f"no dask scheduler answers at {address} ({reason}); give its address as it prints it, tcp://HOST:PORT"
-        ) from error
-    with client:
-        yield client
+            f"a dask scheduler's address is like tcp://HOST:8786, not {address!r}; give it as it prints it"
+        )
 
 
 @contextmanager

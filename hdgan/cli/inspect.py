@@ -55,7 +55,7 @@ def _facts(path: Path) -> dict[str, Any]:
         above = Study(path.parent)
         told = study_state(above)["tile"] if above.tiles.resolve() == path.resolve() else describe_tiles(path)
         return {"tile": told}
-    if not is_study(Study(path)) and any(slides_in(path, path)):
+    if not is_study(Study(path)) and any(slides_in(path)):
         return describe_archive(path)
     return study_state(Study(path))
 

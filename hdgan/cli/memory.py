@@ -11,6 +11,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand
 
+from hdgan.cli.origins import with_origins
 from tiling.errors import InputError
 from tiling.files import read_json, write_json
 
@@ -18,7 +19,19 @@ MEMORY = "options.json"
 _EITHER = ("mpp", "level", "power")  # ways to say the resolution of tiles: one that is given displaces the others
 _GIVEN = "hdgan.options.given"
 _OF_ONE_CALL = frozenset(
-    {"study", "redo", "quiet", "device", "root", "out", "checkpoint_seconds", "scheduler", "workers", "memory"}
+    {
+        "study",
+        "redo",
+        "quiet",
+        "device",
+        "root",
+        "out",
+        "checkpoint_seconds",
+        "scheduler",
+        "workers",
+        "memory",
+        "missing",
+    }
 )
 
 
@@ -53,13 +66,13 @@ class RememberingCommand(TyperCommand):
         _keep(root, before, after)  # before the work, which may be killed
         try:
             result = super().invoke(ctx)
-        except InputError:
+        except InputError as error:
             if root.exists():
                 _keep(root, after, before)
             for place in absent:
                 with contextlib.suppress(OSError):  # others wrote there, or nobody did
                     place.rmdir()
-            raise
+            raise InputError(with_origins(str(error), ctx)) from error
         _keep(root, before, after)
         return result
 

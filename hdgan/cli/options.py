@@ -9,11 +9,12 @@ from typing import Annotated, Any, cast
 import typer
 
 from hdgan.cli.memory import remembered
+from hdgan.cli.origins import note_origins
 from hdgan.study import Study
 from tiling import progress
 from tiling.errors import InputError
 
-_NOT_SETTINGS = ("help", "study", "redo", "quiet")  # what one call asks for, not what a study is
+_NOT_SETTINGS = ("help", "study", "redo", "quiet", "missing")  # what one call asks for, not what a study is
 
 
 def _load_settings(context: typer.Context, root: Path) -> Path:
@@ -34,7 +35,9 @@ def _load_settings(context: typer.Context, root: Path) -> Path:
             known = ", ".join(sorted(names))
             raise InputError(f"{root / 'study.toml'}: [{'.'.join(path)}] has no option {key!r}; there are: {known}")
         defaults[names.get(key.replace("_", "-"), key)] = value
-    context.default_map = {**(context.default_map or {}), **remembered(root, path, context), **defaults}
+    before = remembered(root, path, context)
+    note_origins(context, {**dict.fromkeys(before, "an earlier call"), **dict.fromkeys(defaults, root / "study.toml")})
+    context.default_map = {**(context.default_map or {}), **before, **defaults}
     return root
 
 

@@ -9,7 +9,7 @@ import typer
 
 from hdgan.cli.options import DEFAULT_STUDY, QuietOption, RedoOption, SeedOption, StudyOption, say, trainable_size
 from hdgan.study import Study
-from tiling.choices import Corrupt, Icc, Materialise
+from tiling.choices import Corrupt, Icc, Materialise, Missing
 from tiling.grid import Edge
 from tiling.wording import counted, quoted
 
@@ -124,7 +124,9 @@ def tile(
             rich_help_panel=_WORK,
         ),
     ] = None,
-    memory: Annotated[str, typer.Option(help="What each of them may take.", rich_help_panel=_WORK)] = "1GiB",
+    memory: Annotated[
+        str | None, typer.Option(help="What each of them may take; default 1GiB.", rich_help_panel=_WORK)
+    ] = None,
     scheduler: Annotated[
         str | None,
         typer.Option(help="Address of a dask scheduler that does the work: tcp://HOST:8786.", rich_help_panel=_WORK),
@@ -132,6 +134,10 @@ def tile(
     retries: Annotated[
         int, typer.Option(help="How often what fails is tried again.", min=0, rich_help_panel=_WORK)
     ] = 2,
+    missing: Annotated[
+        Missing,
+        typer.Option(help="Tiles whose slides are not given any more: refuse to go on, keep or drop them."),
+    ] = Missing.REFUSE,
     seed: SeedOption = 0,
     redo: RedoOption = False,
     quiet: QuietOption = False,
@@ -144,7 +150,8 @@ def tile(
     from tiling.ledger import told
     from tiling.progress import note
 
-    if size != trainable_size(size):
+    trainable = size == trainable_size(size)
+    if not trainable:
         note(f"tiles of {size} px cannot be trained on, only powers of two can: --size 64, 128, 256, ...")
     folder = Study(study).tiles
     tiles = tile_archive(
@@ -177,6 +184,7 @@ def tile(
         memory=memory,
         retries=retries,
         seed=seed,
+        missing=missing,
         redo=redo,
     )
     for line in (*told(folder), *_mixed(tiles)):
@@ -186,7 +194,8 @@ def tile(
             f"{counted(len(tiles), 'tile')} are few to learn a tissue from; more slides, an --overlap, "
             "a smaller --size or a coarser --mpp give more, and some thousands are a good start"
         )
-    say(f"{folder}: {counted(len(tiles), 'tile')} of {size} px. Next: hdgan train --study {quoted(study)}", quiet)
+    following = f" Next: hdgan train --study {quoted(study)}" if trainable else ""
+    say(f"{folder}: {counted(len(tiles), 'tile')} of {size} px.{following}", quiet)
 
 
 def _mixed(tiles: TileSet) -> list[str]:

@@ -72,45 +72,8 @@ def test_the_same_call_does_nothing_and_another_setting_is_refused(png, tmp_path
     assert tile_archive(png(), out, size=64, redo=True)[0].size == 64
 
 
-def test_slides_that_come_change_and_are_renamed_are_taken_up(png, tmp_path):
-    out = tmp_path / "tiles"
-    for name in "abc":
-        png(f"archive/{name}.png")
-    tile_archive(tmp_path / "archive", out, size=128)
-    before = {path.name: path.stat().st_mtime_ns for path in (out / "parts").iterdir()}
-    png("archive/a.png", seed=1).rename(tmp_path / "archive" / "e.png")
-    shutil.copy(png("old.png"), tmp_path / "archive" / "a.png")
-    tile_archive(tmp_path / "archive", out, size=128)
-    (tmp_path / "archive" / "e.png").rename(tmp_path / "archive" / "f.png")
-    png("archive/b.png", width=300, height=300)
-    png("archive/sub/d.png")
-    tiles = tile_archive(tmp_path / "archive", out, size=128)
-    assert tiles.slides == ["a.png", "b.png", "c.png", "f.png", "sub/d.png"]
-    after = {path.name: path.stat().st_mtime_ns for path in (out / "parts").iterdir()}
-    assert len(after) == 5
-    assert len(before.items() & after.items()) == 2  # a.png and c.png
-    fresh = tile_archive(tmp_path / "archive", tmp_path / "fresh", size=128)
-    assert fresh.table().equals(tiles.table())
-
-
 def content(out: Path) -> dict[str, bytes]:
     return {path.relative_to(out).as_posix(): path.read_bytes() for path in out.rglob("*") if path.is_file()}
-
-
-def test_tiles_of_slides_that_are_missing_now_are_dropped_by_a_redo_only(png, tmp_path):
-    out, archive = tmp_path / "tiles", tmp_path / "archive"
-    for name in "abcde":
-        png(f"archive/{name}.png", seed=ord(name))
-    tile_archive(archive, out, size=128)
-    before = content(out)
-    said = r"tiles holds tiles of 4 slides not among .*archive: b.png, c.png, d.png, and 1 more; .* add --redo"
-    with pytest.raises(InputError, match=said):
-        tile_archive(archive / "a.png", out, size=128)
-    (archive / "e.png").unlink()
-    with pytest.raises(InputError, match=r"tiles of 1 slide not among .*archive: e.png; give all slides, old and new"):
-        tile_archive(archive, out, size=128)
-    assert content(out) == before
-    assert tile_archive(archive / "a.png", out, size=128, redo=True).slides == ["a.png"]
 
 
 def test_a_redo_that_gives_no_tile_leaves_the_tiles_there_are(png, save, tmp_path):

@@ -49,7 +49,7 @@ def test_shards_of_other_tiles_are_never_taken_for_these(tmp_path, stained, kind
     with open_slide(path) as slide:
         for x in ([0, 128], [128, 256]):
             plan = plan_array(slide, Grid(np.array(x), np.array([256, 256]), 128), level=0, kind=kind)
-            begin_array(store, "0a", plan, slide_name="a.svs", fingerprint="f")
+            begin_array(store, "0a", plan, fingerprint="f")
             write_tiles(store, "0a", plan, slide, start=0, stop=1 if x[0] == 0 else 2)
         finish_store(store, {"a.svs": "0a"}, kind)
         tile = StoredTiles.open(tmp_path).read("a.svs", fingerprint="f", x=128, y=256, size=128, level=0, scale=1.0)

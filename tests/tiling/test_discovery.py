@@ -68,6 +68,35 @@ def test_folders_that_end_in_zarr_are_slides_or_passed_over_and_never_searched(t
     assert found(tmp_path / "features.zarr") == []
 
 
+def test_links_to_folders_are_followed_and_no_folder_is_searched_twice(tmp_path):
+    store, archive = tmp_path / "store", tmp_path / "archive"
+    touch(store, "a/1.svs", "a/deep/2.svs", "b/3.svs", "x/Slidedat.ini", "x/preview.jpg", "z/out/4.png")
+    documents(store / "image.zarr", IMAGE)
+    touch(archive, "own/5.svs", "x.mrxs", "study/study.toml")
+    for link, target in {
+        "own/all": store / "a",
+        "deep": store / "a" / "deep",
+        "twice": store / "a",
+        "b": store / "b",
+        "alias": archive / "own",
+        "loop": archive,
+        "own/loop": archive / "own",
+        "x": store / "x",
+        "image.zarr": store / "image.zarr",
+        ".hidden": store / "b",
+        "to-study": archive / "study",
+        "to-output": store / "z" / "out" / "tiles",
+        "to-nothing": store / "nothing",
+    }.items():
+        (archive / link).symlink_to(target)
+    (store / "a" / "back").symlink_to(archive)
+    touch(store, "z/out/tiles/4.png")
+    names = ["b/3.svs", "deep/2.svs", "image.zarr", "own/5.svs", "own/all/1.svs", "x.mrxs"]
+    assert found(archive, store / "z" / "out") == names
+    (tmp_path / "link").symlink_to(archive)
+    assert found(tmp_path / "link", store / "z" / "out") == names
+
+
 def test_an_index_that_cannot_be_read_hides_nothing(tmp_path):
     touch(tmp_path, "s.vms", "s.jpg")
     (tmp_path / "s.vms").chmod(0)

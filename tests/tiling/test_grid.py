@@ -54,6 +54,14 @@ def test_scale_places_tiles_on_level_0_to_the_nearest_pixel():
     assert grid.extent == pytest.approx(80.16)
 
 
+def test_resampled_tiles_begin_with_a_pixel_of_the_level_that_they_are_read_from():
+    grid = make_grid(100, 100, size=20, scale=3.3, downsample=2.5)
+    pixels = [0, 26, 52, 79, 105]  # 0, 26.4, 52.8, 79.2, 105.6
+    assert np.unique(grid.x).tolist() == [round(pixel * 2.5) for pixel in pixels]
+    grid = make_grid(100, 100, size=20, scale=2.004, downsample=2.004)
+    assert np.unique(grid.x).tolist() == [round(pixel * 2.004) for pixel in (0, 20, 40, 60, 80)]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

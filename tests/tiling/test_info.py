@@ -6,6 +6,7 @@ import pytest
 
 from tiling import InputError, tile_archive
 from tiling.info import describe, describe_archive, describe_tiles
+from tiling.parts import Parts
 
 
 def test_a_slide_is_described_without_what_the_scanner_noted_about_people(data):
@@ -64,3 +65,25 @@ def test_a_complete_tile_folder_is_told_with_the_slides_that_failed(png, tmp_pat
     facts = describe_tiles(tmp_path / "out")
     assert (facts["status"], facts["slides"]) == ("complete", {"done": 1, "empty": 0, "failed": 1})
     assert facts["failures"].startswith("cannot open b.svs as a slide: ")
+
+
+def test_a_complete_tile_folder_that_was_to_grow_is_told_as_both(png, tmp_path):
+    png("archive/a.png")
+    tile_archive(tmp_path / "archive", tmp_path / "out", size=64)
+    png("archive/b.png", seed=1)
+    png("archive/c.png", seed=2)
+    parts = Parts(tmp_path / "out" / "parts")
+    (key,) = (path.stem for path in parts.folder.glob("*.parquet"))
+    parts.ask([key, "b", "c"], [tmp_path / "archive"])
+    parts.fail("b", {"slide": "b.png", "status": "failed", "reason": "b.png has a hole"})
+    facts = describe_tiles(tmp_path / "out")
+    assert (facts["status"], facts["slides"]) == ("complete", {"done": 1, "empty": 0, "failed": 0})
+    assert facts["growing"] == {
+        "status": "stopped",
+        "slides": {"done": 1, "empty": 0, "failed": 1, "of": 3},
+        "failures": "b.png has a hole",
+        "given": [str(tmp_path / "archive")],
+    }
+    tile_archive(tmp_path / "archive", tmp_path / "out", size=64)
+    facts = describe_tiles(tmp_path / "out")
+    assert facts == {"status": "complete", "slides": {"done": 3, "empty": 0, "failed": 0}}

@@ -101,6 +101,7 @@ def test_messages_and_tracebacks_of_real_errors_keep_no_name_in_any_form(folders
     except InputError as error:
         told = names.scrub("".join(traceback.format_exception(error)), name, archive)
     assert public in told
+    told = told.replace(public, "")  # which may end like a name by chance
     assert name not in told
     assert path.name not in told
     assert str(archive) not in told

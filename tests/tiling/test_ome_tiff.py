@@ -147,6 +147,37 @@ def test_entities_of_xml_are_not_expanded(tmp_path, stained):
         open_slide(tmp_path / "a.ome.tif")
 
 
+def pictures(path, images):
+    """A file of several pictures, (name, pixels) each."""
+    with tifffile.TiffWriter(path, ome=True) as file:
+        for name, pixels in images:
+            about = {"axes": "YXS", "Name": name, "PhysicalSizeX": 0.25, "PhysicalSizeY": 0.25}
+            file.write(pixels, metadata=about, photometric="rgb", tile=(64, 64))
+    return path
+
+
+@pytest.mark.parametrize("label", ["label image", "macro image", "Macro mask image", "Overview", "a.svs [Label]"])
+def test_labels_and_macros_are_passed_over_wherever_they_stand(tmp_path, stained, label):
+    pixels, other = stained(120, 90), stained(60, 200)
+    images = [(label, other), ("thumbnail", other), ("a.svs", pixels), ("label image", other)]
+    with open_slide(pictures(tmp_path / "a.ome.tif", images)) as slide:
+        assert (slide.backend, slide.dimensions, slide.mpp) == ("ome-tiff", (120, 90), 0.25)
+        np.testing.assert_array_equal(whole(slide), pixels)
+
+
+def test_a_file_of_labels_alone_is_refused(tmp_path, stained):
+    path = pictures(tmp_path / "a.ome.tif", [("label image", stained(60, 50)), ("macro", stained(60, 50))])
+    with pytest.raises(InputError, match=r"has no picture but a scanner's label, macro or thumbnail, .* \(ome-tiff\)$"):
+        open_slide(path)
+
+
+def test_a_picture_behind_a_label_must_say_on_which_page_it_is(tmp_path, stained):
+    path = pictures(tmp_path / "a.ome.tif", [("label image", stained(120, 90)), ("a.svs", stained(120, 90))])
+    rewrite(path, b'IFD="1"', b'ifd="1"')
+    with pytest.raises(InputError, match="has OME-XML that does not say which pages are of its picture, and which of"):
+        open_slide(path)
+
+
 def test_a_corrupt_segment_is_named_and_the_others_stay_readable(tmp_path, stained):
     pixels = stained(256, 128)
     path = write(tmp_path / "a.ome.tif", [pixels], tile=(64, 64), compression="zlib", photometric="rgb")

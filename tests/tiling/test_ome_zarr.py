@@ -85,16 +85,67 @@ def test_grey_arrays_shards_and_other_units_are_read(tmp_path, stained):
             assert slide.mpp is None
 
 
+def series(folder, version, pictures, *, names=None, listed=None):
+    """A folder of several pictures as bioformats2raw makes it."""
+
+    def group(folder, attributes):
+        made = zarr.create_group(folder, zarr_format=3 if version == "0.5" else 2)
+        made.attrs.update({"ome": attributes} if version == "0.5" else attributes)
+
+    group(folder, {"bioformats2raw.layout": 3})
+    for path, pixels in pictures.items():
+        write(folder / path, [planes(pixels)], version)
+    if names is not None:
+        group(folder / "OME", {} if listed is None else {"series": listed})
+        images = "".join(f'<Image ID="Image:{number}" Name="{name}"/>' for number, name in enumerate(names))
+        schema = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
+        (folder / "OME" / "METADATA.ome.xml").write_text(f'<OME xmlns="{schema}">{images}</OME>')
+    return folder
+
+
 @pytest.mark.parametrize("version", ["0.4", "0.5"])
 def test_of_several_series_the_first_is_the_slide(tmp_path, stained, version):
-    pixels, folder = stained(90, 80), tmp_path / "a.zarr"
-    layout = {"bioformats2raw.layout": 3}
-    group = zarr.create_group(folder, zarr_format=3 if version == "0.5" else 2)
-    group.attrs.update({"ome": layout} if version == "0.5" else layout)
-    write(folder / "0", [planes(pixels)], version)
-    write(folder / "1", [planes(stained(30, 30))], version)
-    with open_slide(folder) as slide:
+    pixels = stained(90, 80)
+    with open_slide(series(tmp_path / "a.zarr", version, {"0": pixels, "1": stained(30, 30)})) as slide:
         np.testing.assert_array_equal(whole(slide), pixels)
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+@pytest.mark.parametrize("listed", [None, ["0", "1", "2"], ["b", "0", "1"]])
+def test_series_that_are_named_as_labels_are_passed_over(tmp_path, stained, version, listed):
+    label, pixels = stained(30, 30), stained(90, 80)
+    pictures = dict(zip(listed or "012", (label, label, pixels), strict=True))
+    names = ["label image", "a.svs macro image", "a.svs"]
+    with open_slide(series(tmp_path / "a.zarr", version, pictures, names=names, listed=listed)) as slide:
+        np.testing.assert_array_equal(whole(slide), pixels)
+
+
+def test_an_image_that_names_itself_a_label_is_refused_and_passed_over(tmp_path, stained):
+    folder = series(tmp_path / "a.zarr", "0.5", {"0": stained(30, 30), "1": stained(90, 80)})
+    document = folder / "0" / "zarr.json"
+    document.write_text(document.read_text().replace('"version": "0.5"', '"version": "0.5", "name": "label"', 1))
+    with open_slide(folder) as slide:
+        assert slide.dimensions == (90, 80)
+    (folder / "0").rename(tmp_path / "b.zarr")
+    with pytest.raises(InputError, match="has no picture but a scanner's label, macro or thumbnail, by their names"):
+        open_slide(tmp_path / "b.zarr")
+
+
+@pytest.mark.parametrize(
+    ("names", "listed", "told"),
+    [
+        (["macro", "label"], None, "has no picture but a scanner's label, macro or thumbnail"),
+        (["a", "b"], ["../b.zarr"], "names a picture outside itself: ../b.zarr"),
+        (["a", "b"], "01", "lists its series as '01', which are no names"),
+        (["<", "b"], None, "has OME-XML that cannot be read"),
+    ],
+)
+def test_series_that_cannot_be_told_apart_are_refused(tmp_path, stained, names, listed, told):
+    folder = series(
+        tmp_path / "a.zarr", "0.5", {"0": stained(30, 30), "1": stained(30, 30)}, names=names, listed=listed
+    )
+    with pytest.raises(InputError, match=rf"cannot open .*a.zarr as a slide: {told}.* \(ome-zarr\)$"):
+        open_slide(folder)
 
 
 def test_a_corrupt_chunk_is_damage_and_the_others_stay_readable(tmp_path, stained):

@@ -92,12 +92,12 @@ def test_other_settings_inputs_and_stages_are_refused_with_both_values(tmp_path,
     make(tmp_path / "out", slides)
     with pytest.raises(InputError, match=r"was made with size = 64, and now 32 is asked for; repeat .* add --redo"):
         begin(tmp_path / "out", slides, SETTINGS | {"size": 32})
-    with pytest.raises(InputError, match="was made with extra = None, and now 1"):
+    with pytest.raises(InputError, match="was made with no extra, and now 1"):
         begin(tmp_path / "out", slides, SETTINGS | {"extra": 1})
     with pytest.raises(InputError, match="was made by `tile`, not by `train`; choose another folder"):
         begin(tmp_path / "out", slides, name="train")
     others = dict.fromkeys(["zoom", *reversed(SETTINGS), "b", "a"], 9)
-    with pytest.raises(InputError, match=r"was made with zoom = None, .* and \d+ more, and now 9, 9, 9 is asked for"):
+    with pytest.raises(InputError, match=r"was made with no zoom, .* and \d+ more, and now zoom = 9, .* are asked for"):
         begin(tmp_path / "out", slides, others)
     (slides / "a.svs").write_bytes(b"another slide")
     with pytest.raises(InputError, match="was made from other slides; add --redo"):
@@ -386,3 +386,17 @@ def test_a_damaged_record_is_named(tmp_path, slides):
     (tmp_path / "out" / "stage.json").write_text('{"stage": "ti')
     with pytest.raises(InputError, match=r"stage\.json is not JSON"):
         begin(tmp_path / "out", slides)
+
+
+def test_a_complete_stage_stays_complete_until_it_is_changed_where_work_is_done_beside_it(tmp_path, slides):
+    make(tmp_path / "out", slides, summary={"failed": 1})
+    before = (tmp_path / "out" / "stage.json").read_bytes()
+    with pytest.raises(KeyboardInterrupt), begin(tmp_path / "out", slides, unsettled=lambda summary: True, aside=True):
+        raise KeyboardInterrupt
+    assert (tmp_path / "out" / "stage.json").read_bytes() == before
+    with begin(tmp_path / "out", slides, unsettled=lambda summary: True, aside=True) as stage:
+        stage.change()
+        with pytest.raises(InputError, match="only half made"):
+            completed(tmp_path / "out", made_by="hdgan tile")
+        stage.finish()
+    assert completed(tmp_path / "out", made_by="hdgan tile")

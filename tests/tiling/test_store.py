@@ -55,7 +55,7 @@ def stored(folder: Path, slide, grid, level, kind, **options):
     """Store tiles, and open the store."""
     store = folder / STORE_NAMES[kind]
     plan = plan_array(slide, grid, level=level, kind=kind)
-    begin_array(store, "0a", plan, slide_name="a.svs", fingerprint="f1")
+    begin_array(store, "0a", plan, fingerprint="f1")
     write_tiles(store, "0a", plan, slide, start=0, stop=len(grid), **options)
     finish_store(store, {"a.svs": "0a"}, kind)
     return plan, StoredTiles.open(folder)
@@ -119,6 +119,7 @@ def test_cells_are_copied_and_read_back_to_the_same_pixels(tmp_path, subsampling
     [
         ("cmu-1-small-region.svs", 0, "cells, cropped on reading"),
         ("tcga-cr-7395-01a-01-ts1.svs", 0, "cells"),
+        ("tcga-cr-7395-01a-01-ts1.svs", 1, "cells"),
         ("fluorescence-dapi.ndpi", 1, "pixels"),
         ("boxes.tiff", 0, "pixels"),
     ],

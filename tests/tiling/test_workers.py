@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import errno
+import functools
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections import deque
@@ -32,6 +36,7 @@ class Stumble:
     tries: Path
     until: int
     dies: bool = False
+    number: int | None = None
 
     def __call__(self) -> str:
         with self.tries.open("a") as file:
@@ -39,7 +44,7 @@ class Stumble:
         if self.tries.stat().st_size < self.until:
             if self.dies:
                 os.kill(os.getpid(), signal.SIGKILL)
-            raise OSError("the disk has hiccups")
+            raise OSError("the disk has hiccups") if self.number is None else OSError(self.number, "Stale file handle")
         return "done"
 
 
@@ -130,10 +135,44 @@ def test_it_is_said_when_no_worker_is_left_and_others_go_on(monkeypatch, capsys)
     assert "all workers are gone: waiting for others" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("address", ["nonsense", pytest.param("tcp://127.0.0.1:9", marks=pytest.mark.slow)])
-def test_a_scheduler_that_is_not_there_is_one_clear_line(address):
-    with pytest.raises(InputError, match=rf"no dask scheduler answers at {address} .*; give its address"):
+@pytest.mark.slow
+def test_a_scheduler_that_is_not_there_is_one_clear_line():
+    with pytest.raises(InputError, match=r"no dask scheduler answers at tcp://127.0.0.1:9 .*; give its address"):
+        run([], count=None, scheduler="tcp://127.0.0.1:9")
+
+
+@pytest.mark.parametrize(
+    "address", ["nonsense", "", "tcp://", "tcp://host:port", "tcp://host:99999", "http://host:80", "host"]
+)
+def test_what_is_no_address_of_a_scheduler_is_refused(address):
+    with pytest.raises(InputError, match=rf"address is like tcp://HOST:8786, not '{address}'"):
         run([], count=None, scheduler=address)
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_is_lost_is_one_clear_line(capfd):
+    command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--port", "0", "--no-dashboard"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as scheduler:
+        address = next(line.split()[-1] for line in scheduler.stderr if "Scheduler at:" in line)
+        worker = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--no-dashboard", "--no-nanny"]
+        with subprocess.Popen(worker, stderr=subprocess.DEVNULL) as running:
+            threading.Timer(2.0, scheduler.kill).start()
+            try:
+                with pytest.raises(InputError, match=r"the scheduler is lost, .* run the same command again"):
+                    run([functools.partial(time.sleep, 30)], count=None, scheduler=address)
+            finally:
+                running.kill()
+                scheduler.kill()
+    assert "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_a_disk_that_does_not_answer_is_given_a_rest_while_others_work(tmp_path, monkeypatch, count):
+    monkeypatch.setattr(tiling.workers, "_SECONDS_OF_REST", 0.3)
+    stumbling = Stumble(tmp_path / "a", until=2, number=errno.ESTALE)
+    done = run([stumbling, *map(Square, range(5))], count=count, retries=1)
+    assert done[-1].task == stumbling
+    assert done[-1].result == "done"
 
 
 def test_an_amount_of_memory_that_is_none_is_refused():

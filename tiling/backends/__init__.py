@@ -23,8 +23,7 @@ BACKENDS: tuple[type[Backend], ...] = (
     ImageBackend,
 )
 
-# Looked for when a folder is tiled. DICOM is not here: its slides are folders of many files that each open as the
-# whole slide, so one file of each is named instead.
+# Looked for when a folder is tiled.
 SUFFIXES = frozenset(
-    ".svs .tif .tiff .btf .tf2 .tf8 .ndpi .vms .vmu .scn .mrxs .svslide .bif .czi .png .jpg .jpeg .zarr".split()  # noqa: SIM905
+    ".svs .tif .tiff .btf .tf2 .tf8 .ndpi .vms .vmu .scn .mrxs .svslide .bif .czi .dcm .png .jpg .jpeg .zarr".split()  # noqa: SIM905
 )

@@ -53,8 +53,18 @@ class RefusedError(BackendError):
     """A file of a backend's own format that it cannot open, and that no other is to open as something else."""
 
 
-class LostFileError(BackendError):
+class LostFileError(RefusedError):
     """A file that cannot be opened again, or a disk that does not give its bytes: no fault of the region asked for."""
+
+
+def backend_error(error: Exception, kind: type[BackendError] = BackendError, what: str = "") -> BackendError:
+    """What is told of one of :data:`DAMAGED`: an error of `kind`, or a :class:`LostFileError` if it is the disk's.
+
+    A file system gives its errors a number; decoders that raise an OSError of bad data give none. `what` is said first.
+    """
+    if isinstance(error, OSError) and error.errno is not None:
+        return LostFileError(f"its disk does not answer: {error.strerror}")
+    return kind(what + (" ".join(str(error).split()) or type(error).__name__))
 
 
 def read_bytes(file: int, length: int, offset: int) -> bytes:
@@ -62,7 +72,7 @@ def read_bytes(file: int, length: int, offset: int) -> bytes:
     try:
         return os.pread(file, length, offset)
     except OSError as error:
-        raise LostFileError(f"its disk does not answer: {error.strerror}") from error
+        raise backend_error(error) from error
 
 
 class Level(NamedTuple):

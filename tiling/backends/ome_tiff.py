@@ -8,7 +8,7 @@ from typing import ClassVar, Self
 
 import tifffile
 
-from tiling.backends.base import DAMAGED, BackendError, DeclinedError, RefusedError
+from tiling.backends.base import DAMAGED, BackendError, DeclinedError, RefusedError, backend_error
 from tiling.backends.ome import OmeImage, parse_ome
 from tiling.backends.segmented import Facts, SegmentedTiff, grids_of, opened, tiff_mpp
 
@@ -17,7 +17,7 @@ _END_OF_OME = re.compile(r"</(?:[\w.-]+:)?OME>\s*(?:<!--.*?-->\s*)*$", re.DOTALL
 
 
 class OmeTiffBackend(SegmentedTiff):
-    """The first picture of an OME-TIFF.
+    """The first picture of an OME-TIFF that is no label or macro by its name.
 
     OpenSlide opens some of these files too, but sees neither their smaller levels nor their resolution, and of
     several channels only the first. What is refused here is therefore left to no other backend.
@@ -34,11 +34,12 @@ class OmeTiffBackend(SegmentedTiff):
                 if not _END_OF_OME.search(page.description):
                     raise DeclinedError("has no OME-XML")
         except DAMAGED as error:
-            raise DeclinedError(" ".join(str(error).split()) or type(error).__name__) from error
+            raise backend_error(error, DeclinedError) from error
         try:
             with tifffile.TiffFile(path) as file:
-                image = parse_ome(file.pages[0].description, stored=file.pages[0].samplesperpixel)
-                levels = _levels(file, image)
+                pages = file.pages
+                image = parse_ome(pages[0].description, stored=lambda page: _page(pages, page).samplesperpixel)
+                levels = _levels(pages, image)
                 facts = Facts(
                     mpp=image.mpp or tiff_mpp(levels[0][0]),
                     objective_power=image.objective_power,
@@ -47,17 +48,20 @@ class OmeTiffBackend(SegmentedTiff):
                 )
                 return cls(path, grids_of(levels), facts)
         except DAMAGED as error:
-            raise RefusedError(" ".join(str(error).split()) or type(error).__name__) from error
+            raise backend_error(error, RefusedError) from error
         except BackendError as error:
             raise RefusedError(str(error)) from error
 
 
-def _levels(file: tifffile.TiffFile, image: OmeImage) -> list[list[tifffile.TiffPage]]:
+def _page(pages: tifffile.TiffPages, number: int) -> tifffile.TiffPage:
+    if number >= len(pages):
+        raise BackendError(f"has OME-XML that names page {number}, and {len(pages)} pages")
+    return pages[number]
+
+
+def _levels(all_pages: tifffile.TiffPages, image: OmeImage) -> list[list[tifffile.TiffPage]]:
     """The pages of every level: the picture's, and those below them."""
-    count = len(file.pages)
-    if max(image.pages) >= count:
-        raise BackendError(f"has OME-XML that names page {max(image.pages)}, and {count} pages")
-    pages = [file.pages[number] for number in image.pages]
+    pages = [_page(all_pages, number) for number in image.pages]
     if (pages[0].imagewidth, pages[0].imagelength) != (image.width, image.height):
         raise BackendError(
             f"has OME-XML of {image.width} x {image.height} px on a page of "

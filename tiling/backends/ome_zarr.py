@@ -22,7 +22,9 @@ from tiling.backends.base import (
     DeclinedError,
     Image,
     Level,
+    LostFileError,
     RefusedError,
+    backend_error,
     credible_mpp,
     refuse_deep_pixels,
 )
@@ -88,7 +90,7 @@ class OmeZarrBackend:
         except BackendError as error:
             raise RefusedError(str(error)) from error
         except DAMAGED as error:
-            raise RefusedError(f"has documents that cannot be read: {_told(error)}") from error
+            raise backend_error(error, RefusedError, "has documents that cannot be read: ") from error
 
     def read(self, *, x: int, y: int, width: int, height: int, level: int) -> Image:
         """Read a region as RGB, or as RGBA where part of it is outside the slide."""
@@ -104,7 +106,9 @@ class OmeZarrBackend:
             _refuse_cut_chunks(array, selection)
             samples: npt.NDArray[np.uint8] = np.asarray(array[selection])
         except _CORRUPT as error:
-            raise BackendError(f"cannot decode a chunk of {array.path or 'the array'}: {_told(error)}") from error
+            raise backend_error(error, what=f"cannot decode a chunk of {array.path or 'the array'}: ") from error
+        if not Path(array.store.root, array.path).is_dir():  # its chunks would pass for areas without pixels
+            raise LostFileError("its folder is no longer there")
         pixels = self._coloured(samples)
         if (x1 - x0, y1 - y0) == (width, height):
             return pixels
@@ -227,7 +231,3 @@ def _refuse_cut_chunks(array: zarr.Array[Any], selection: Sequence[slice | int])
             continue
         if length < max(_BLOSC_HEADER, int.from_bytes(header[_BLOSC_LENGTH], "little")):
             raise ValueError("the file ends before its pixels do")
-
-
-def _told(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

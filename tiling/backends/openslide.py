@@ -17,9 +17,11 @@ from tiling.backends.base import (
     Image,
     Level,
     LostFileError,
+    backend_error,
     credible_mpp,
     refuse_deep_pixels,
 )
+from tiling.backends.disk import Disk
 from tiling.backends.scanners import refuse_where_a_label_comes_first
 
 _ICC_SIZE = "openslide.icc-size"
@@ -33,6 +35,7 @@ class OpenSlideBackend:
     def __init__(self, path: Path, handle: openslide.OpenSlide) -> None:
         self._path = path
         self._handle = handle
+        self._disk = Disk(path)
         self.properties: Mapping[str, str] = dict(handle.properties)
         self.levels = tuple(
             Level(width, height, downsample)
@@ -77,6 +80,7 @@ class OpenSlideBackend:
             return np.asarray(self._handle.read_region(*region))
         except openslide.OpenSlideError:
             pass
+        self._disk.check()  # OpenSlide's errors do not tell a disk that fails from data that are bad
         # After one unreadable cell a handle fails on every further region. Another region may have met that cell, in
         # this or another thread, so a new handle tells whether this one is to blame. The old handle is not closed,
         # since others may be reading by it: its last user frees it.
@@ -117,5 +121,5 @@ def _refuse_what_openslide_misreads(path: Path) -> None:
             dtype = np.dtype(file.pages[0].dtype)
             refuse_where_a_label_comes_first(file.pages[0])
     except DAMAGED as error:
-        raise BackendError(" ".join(str(error).split()) or type(error).__name__) from error
+        raise backend_error(error) from error
     refuse_deep_pixels(dtype)

@@ -7,7 +7,7 @@ from typing import ClassVar, Self
 
 import tifffile
 
-from tiling.backends.base import DAMAGED, BackendError
+from tiling.backends.base import DAMAGED, BackendError, backend_error
 from tiling.backends.scanners import refuse_where_a_label_comes_first
 from tiling.backends.segmented import Facts, SegmentedTiff, grids_of, opened, tiff_mpp
 
@@ -31,7 +31,7 @@ class PlainTiffBackend(SegmentedTiff):
                 facts = Facts(tiff_mpp(page), None, page.iccprofile, {"image.format": "TIFF"})
                 return cls(path, grids_of([[page], *([one] for one in _smaller(file))]), facts)
         except DAMAGED as error:
-            raise BackendError(" ".join(str(error).split()) or type(error).__name__) from error
+            raise backend_error(error) from error
 
 
 def _smaller(file: tifffile.TiffFile) -> list[tifffile.TiffPage]:

@@ -10,7 +10,7 @@ import tifffile
 
 # Modules and not their names: whichever of them is imported first imports the registry of backends, and so this one.
 from tiling import cells, damage
-from tiling.backends.base import BackendError, Colour, DeclinedError, Image, Level, credible_mpp
+from tiling.backends.base import Colour, DeclinedError, Image, Level, LostFileError, credible_mpp
 from tiling.backends.gridded import Grid, GriddedFile
 from tiling.backends.segments import SegmentGrid
 
@@ -104,12 +104,12 @@ def tiff_mpp(page: tifffile.TiffPage) -> float | None:
 
 
 def opened(path: Path) -> tifffile.TiffFile:
-    """Open a TIFF; a :class:`DeclinedError` if it is none, a :class:`BackendError` if its head is broken."""
+    """Open a TIFF; a :class:`DeclinedError` if it is none, a :class:`LostFileError` if it cannot be read."""
     try:
         with path.open("rb") as file:
             head = file.read(4)
     except OSError as error:
-        raise BackendError(str(error.strerror)) from error
+        raise LostFileError(str(error.strerror)) from error
     if head not in TIFF:
         raise DeclinedError("is no TIFF")
     return tifffile.TiffFile(path)

@@ -7,26 +7,39 @@ from pathlib import Path
 from typing import ClassVar, Self
 
 import numpy as np
+import numpy.typing as npt
 import tifffile
 
 # Modules and not their names: whichever of them is imported first imports the registry of backends, and so this one.
 from tiling import cells, damage
-from tiling.backends.base import DAMAGED, BackendError, Colour, DeclinedError, Image, Level
+from tiling.backends.base import (
+    DAMAGED,
+    BackendError,
+    Colour,
+    DeclinedError,
+    Image,
+    Level,
+    LostFileError,
+    backend_error,
+)
 from tiling.backends.gridded import GriddedFile
 from tiling.backends.openslide import OpenSlideBackend
 
 _SAMPLE = 64  # px
 _PARTS = (0.0, 0.37, 0.5, 0.71, 1.0)  # along the diagonal of a level
-_LONGEST_STEP = 256  # px of a level
-_ALIGNED = 1e-6  # px of a level
+_UNSHIFTED = 1 / 1024  # px of a level: OpenSlide does not interpolate regions that begin this near to a pixel
+_ROUNDING = 3  # of 255: how far its interpolation is from ours
 
 
 class TiffBackend:
     """The pixels that OpenSlide gives, in a fraction of its time.
 
     What the file is (levels, resolution, background) is OpenSlide's word. A file is served only if every level is a
-    whole grid of cells and a sample of regions of each level equals OpenSlide's pixels; regions that begin between
-    the pixels of their level, where OpenSlide interpolates, are read by OpenSlide.
+    whole grid of cells and a sample of regions of each level equals OpenSlide's pixels.
+
+    A region begins with a pixel of its level if its corner is that pixel's, rounded to whole level-0 px. So every pixel
+    of a level can be asked for, though few of those of a level of downsample 2.0005 begin with a level-0 px. Regions
+    that begin elsewhere, between pixels of their level, are read by OpenSlide, which interpolates.
     """
 
     name: ClassVar[str] = "tiff"
@@ -41,6 +54,8 @@ class TiffBackend:
         grids = _grids(path)
         try:
             openslide = OpenSlideBackend.open(path)
+        except LostFileError:
+            raise
         except BackendError as error:
             raise DeclinedError(str(error)) from error
         chosen = []
@@ -123,11 +138,10 @@ class TiffBackend:
         self._openslide.close()
 
     def _aligned(self, x: int, y: int, level: int) -> tuple[int, int] | None:
-        """A level-0 corner in px of a level; None if it is between two of them."""
+        """A level-0 corner in px of a level; None if it is not that of a pixel."""
         downsample = self.levels[level].downsample
         left, top = round(x / downsample), round(y / downsample)
-        aligned = max(abs(x / downsample - left), abs(y / downsample - top)) < _ALIGNED
-        return (left, top) if aligned else None
+        return (left, top) if (round(left * downsample), round(top * downsample)) == (x, y) else None
 
     def _compare(self) -> None:
         """Refuse a file whose pixels, decoded here, are not OpenSlide's.
@@ -136,19 +150,33 @@ class TiffBackend:
         A level whose sampled regions are all like that must be of the same make as one that could be compared.
         """
         compared = set()
-        for number, (grid, level) in enumerate(zip(self.grids, self.levels, strict=True)):
-            size = {"width": min(_SAMPLE, grid.width), "height": min(_SAMPLE, grid.height)}
-            for x, y in _places(grid, level):
+        for number, grid in enumerate(self.grids):
+            for left, top in _places(grid):
                 try:
-                    given = self.read(x=x, y=y, **size, level=number)
-                    expected = self._openslide.read(x=x, y=y, **size, level=number)
+                    same = self._is_openslides(left, top, number)
+                except LostFileError:
+                    raise
                 except BackendError:
                     continue
-                if (expected[..., 3] != 255).any() or not np.array_equal(expected[..., :3], given[..., :3]):
-                    raise DeclinedError(f"has pixels that OpenSlide sees otherwise, at x={x}, y={y} of level {number}")
+                if not same:
+                    raise DeclinedError(f"has pixels that OpenSlide sees otherwise, at {left}, {top} of level {number}")
                 compared.add(grid.make)
         if any(grid.make not in compared for grid in self.grids):
             raise DeclinedError("has a level of which no region can be compared with OpenSlide's pixels")
+
+    def _is_openslides(self, left: int, top: int, level: int) -> bool:
+        """Whether a sample, placed in px of its level, has OpenSlide's pixels; what it interpolates is rounded."""
+        downsample, grid = self.levels[level].downsample, self.grids[level]
+        width, height = min(_SAMPLE, grid.width), min(_SAMPLE, grid.height)
+        x, y = round(left * downsample), round(top * downsample)
+        expected = self._openslide.read(x=x, y=y, width=width, height=height, level=level)
+        if (expected[..., 3] != 255).any():
+            return False
+        shift = x / downsample - left, y / downsample - top
+        if max(map(abs, shift)) < _UNSHIFTED:
+            return np.array_equal(expected[..., :3], self._file.read(left, top, width, height, level)[..., :3])
+        pixels = self._file.read(left - 1, top - 1, width + 2, height + 2, level)[..., :3]
+        return bool(np.abs(_shifted(pixels, *shift) - expected[..., :3]).max() <= _ROUNDING)
 
 
 def _grids(path: Path) -> dict[tuple[int, int], cells.CellGrid]:
@@ -160,14 +188,24 @@ def _grids(path: Path) -> dict[tuple[int, int], cells.CellGrid]:
                 if page.is_tiled:
                     grids.setdefault((page.imagewidth, page.imagelength), cells.CellGrid.of_page(page))
     except DAMAGED as error:
-        raise DeclinedError(" ".join(str(error).split()) or type(error).__name__) from error
+        raise backend_error(error, DeclinedError) from error
     return grids
 
 
-def _places(grid: cells.CellGrid, level: Level) -> list[tuple[int, int]]:
-    """Level-0 corners of the sampled regions, each on a pixel of the level."""
-    steps = (n for n in range(1, _LONGEST_STEP + 1) if abs(n * level.downsample % 1) < _ALIGNED)
-    step = next(steps, 0)  # 0: only the origin is on a pixel of both
-    ends = max(0, grid.width - _SAMPLE), max(0, grid.height - _SAMPLE)
-    corners = [tuple(int(part * end) // step * step if step else 0 for end in ends) for part in _PARTS]
-    return [(round(x * level.downsample), round(y * level.downsample)) for x, y in dict.fromkeys(corners)]
+def _places(grid: cells.CellGrid) -> list[tuple[int, int]]:
+    """Corners of the sampled regions, px of the level: the first, and such as lie each within a cell."""
+    columns, rows = (
+        range(1, size - _SAMPLE, cell)
+        for size, cell in ((grid.width, grid.cell_width), (grid.height, grid.cell_height))
+    )
+    if not columns or not rows:
+        return [(0, 0)]
+    within = [(columns[round(part * (len(columns) - 1))], rows[round(part * (len(rows) - 1))]) for part in _PARTS]
+    return [(0, 0), *dict.fromkeys(within)]
+
+
+def _shifted(pixels: Image, x: float, y: float) -> npt.NDArray[np.float64]:
+    """An image without its rim, begun by parts of a pixel (-1 to 1) further right and down: linear interpolation."""
+    ahead = slice(2, None) if x > 0 else slice(None, -2)
+    across = (1 - abs(x)) * pixels[:, 1:-1] + abs(x) * pixels[:, ahead]
+    return (1 - abs(y)) * across[1:-1] + abs(y) * across[slice(2, None) if y > 0 else slice(None, -2)]

@@ -32,7 +32,6 @@ METADATA = "zarr.json"
 
 _CHUNK = 512  # px
 _SMALLEST_CHUNK = 64
-_ALIGNED = 1e-6  # px
 _SEPARATOR = "."  # of a chunk's coordinates: one file per tile, without the folders that "/" would put it in
 
 
@@ -92,10 +91,11 @@ def plan_array(slide: Slide, grid: Grid, *, level: int, kind: Materialise) -> Ar
         What is asked for.
     """
     downsample = slide.levels[level].downsample
-    corners = np.stack([grid.x, grid.y], axis=1) / downsample
-    left_top = np.rint(corners).astype(np.int64)
+    corners = np.stack([grid.x, grid.y], axis=1)
+    left_top = np.rint(corners / downsample).astype(np.int64)
     source = slide.cells(level)
-    native = abs(grid.scale / downsample - 1) * grid.size < 0.5 and bool(np.all(abs(corners - left_top) < _ALIGNED))
+    on_pixels = np.array_equal(np.rint(left_top * downsample), corners)  # as a backend of cells reads them
+    native = abs(grid.scale / downsample - 1) * grid.size < 0.5 and on_pixels
     constant: dict[str, Any] = {"grid": grid, "level": level, "background": slide.background}
     constant |= {"inside": slide.levels[level][:2], "downsample": downsample}
     if kind is Materialise.PIXELS or source is None or not native or slide.icc_applied:
@@ -117,7 +117,7 @@ def plan_array(slide: Slide, grid: Grid, *, level: int, kind: Materialise) -> Ar
     )
 
 
-def begin_array(store: Path, key: str, plan: ArrayPlan, *, slide_name: str, fingerprint: str) -> None:
+def begin_array(store: Path, key: str, plan: ArrayPlan, *, fingerprint: str) -> None:
     """Write an array's metadata; the same again where they are there.
 
     Parameters
@@ -128,14 +128,11 @@ def begin_array(store: Path, key: str, plan: ArrayPlan, *, slide_name: str, fing
         The array's name.
     plan
         Of :func:`plan_array`.
-    slide_name
-        What the slide is called.
     fingerprint
         Of the slide's file, as in the manifest.
     """
     height, width = plan.shape
     attributes = {
-        "slide": slide_name,
         "fingerprint": fingerprint,
         "how": plan.how,
         "size": plan.grid.size,
@@ -194,7 +191,7 @@ def write_tile(
     damaged: Collection[DamagedCell] = (),
     pixels: Image | None = None,
 ) -> None:
-    """Store a tile; one that is there is left alone. Killed at any moment, no shard is half there.
+    """Store a tile, in place of one that is there: nobody knows of what file it was. No shard is ever half there.
 
     Parameters
     ----------
@@ -216,8 +213,6 @@ def write_tile(
         `damaged` does not tell so: they would be taken for background.
     """
     path = shard_path(store, key, i)
-    if path.exists():
-        return
     if plan.codec is None:
         write_pixels(path, _decoded(plan, slide, i, damaged) if pixels is None else pixels, chunk=plan.chunk[0])
         return

@@ -1,0 +1,212 @@
+"""Slides that come, go, change, move and are copied while an archive is tiled again and again."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from damaged import jpeg_slide
+
+import tiling.archive
+from tiling import InputError, TileSet, open_slide, tile_archive
+from tiling.choices import Missing
+from tiling.parts import Parts
+from tiling.progress import set_quiet
+
+
+def content(out: Path) -> dict[str, bytes]:
+    return {path.relative_to(out).as_posix(): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+
+
+def parts(out: Path) -> set[tuple[str, int]]:
+    return {(path.name, path.stat().st_mtime_ns) for path in (out / "parts").iterdir()}
+
+
+def ledger(out: Path) -> dict[str, dict[str, object]]:
+    return {row["slide"]: row for row in pq.read_table(out / "ledger.parquet").to_pylist()}
+
+
+@pytest.fixture
+def archive(png, tmp_path):
+    for name in "abc":
+        png(f"archive/{name}.png", seed=ord(name))
+    return tmp_path / "archive"
+
+
+def test_slides_that_come_change_and_are_renamed_are_taken_up(png, archive, tmp_path):
+    out = tmp_path / "tiles"
+    tile_archive(archive, out, size=128)
+    before = parts(out)
+    (archive / "a.png").rename(archive / "e.png")
+    png("archive/b.png", width=300, height=300)
+    png("archive/sub/d.png")
+    tiles = tile_archive(archive, out, size=128)
+    assert tiles.slides == ["b.png", "c.png", "e.png", "sub/d.png"]
+    assert len(parts(out)) == 2 * 4
+    assert len(before & parts(out)) == 2 * 2  # what there is of e.png, as it is called now, and c.png
+    assert tiles.table().equals(tile_archive(archive, tmp_path / "fresh", size=128).table())
+    assert sorted(path.name for path in (out / "pictures").rglob("*.jpg")) == [
+        "b.png.jpg",
+        "c.png.jpg",
+        "d.png.jpg",
+        "e.png.jpg",
+    ]
+
+
+@pytest.mark.parametrize("anonymise", [False, True])
+def test_a_second_folder_beside_the_first_leaves_what_was_made_of_that(png, archive, tmp_path, anonymise):
+    out = tmp_path / "tiles"
+    asked = {"size": 128, "anonymise": anonymise}
+    tile_archive(archive, out, **asked)
+    before = parts(out)
+    png("second/d.png", seed=7)
+    tiles = tile_archive([archive, tmp_path / "second"], out, **asked)
+    assert before < parts(out)
+    assert len(tiles.slides) == 4
+    assert anonymise or tiles.slides == ["archive/a.png", "archive/b.png", "archive/c.png", "second/d.png"]
+    assert tiles.read(0).shape == (128, 128, 3)
+
+
+def test_copies_are_tiled_once_and_each_has_its_tiles(archive, tmp_path):
+    shutil.copy(archive / "a.png", archive / "copy.png")
+    tiles = tile_archive(archive, tmp_path / "tiles", size=128, materialise="pixels")
+    assert len(parts(tmp_path / "tiles")) == 2 * 3
+    of = {slide: [i for i, tile in enumerate(tiles) if tile.slide == slide] for slide in tiles.slides}
+    assert len(of["a.png"]) == len(of["copy.png"]) > 0
+    for one, other in zip(of["a.png"], of["copy.png"], strict=True):
+        np.testing.assert_array_equal(tiles.read(one), tiles.read(other))
+
+
+def test_tiles_of_slides_that_are_missing_are_not_given_up_unasked(archive, tmp_path):
+    out = tmp_path / "tiles"
+    tile_archive(archive, out, size=128)
+    before = content(out)
+    said = r"tiles holds tiles of 2 slides not among those in .*archive: b.png, c.png; give all slides, .* keep or drop"
+    with pytest.raises(InputError, match=said):
+        tile_archive(archive / "a.png", out, size=128)
+    (archive / "c.png").unlink()
+    with pytest.raises(InputError, match=r"tiles of 1 slide not among those in .*archive: c.png"):
+        tile_archive(archive, out, size=128)
+    assert content(out) == before
+    with pytest.raises(InputError, match="missing must be refuse, keep, drop, not 'lose'"):
+        tile_archive(archive, out, size=128, missing="lose")
+    assert tile_archive(archive / "a.png", out, size=128, redo=True).slides == ["a.png"]
+
+
+@pytest.mark.parametrize("missing", [Missing.KEEP, Missing.DROP])
+def test_tiles_of_missing_slides_stay_or_go_as_asked_while_others_come(png, archive, tmp_path, missing):
+    out = tmp_path / "tiles"
+    before = tile_archive(archive, out, size=128, materialise="pixels")
+    pixels = before.read(len(before) - 1)
+    assert before[len(before) - 1].slide == "c.png"
+    made = parts(out)
+    (archive / "c.png").unlink()
+    png("archive/b2.png", seed=3)
+    tiles = tile_archive(archive, out, size=128, materialise="pixels", missing=missing)
+    kept = missing is Missing.KEEP
+    assert tiles.slides == ["a.png", "b.png", "b2.png"] + ["c.png"] * kept
+    assert len(made & parts(out)) == 2 * (3 if kept else 2)
+    assert len(list((out / "pixels.zarr").glob("[0-9a-f]*"))) == len(tiles.slides)
+    assert ("c.png" in ledger(out)) == kept
+    if kept:
+        np.testing.assert_array_equal(tiles.read(len(tiles) - 1), pixels)
+        assert tile_archive(archive, out, size=128, materialise="pixels", missing="keep").slides == tiles.slides
+
+
+def test_tiles_of_a_slide_that_cannot_be_read_now_stay_while_others_come(png, archive, tmp_path, capsys):
+    out = tmp_path / "tiles"
+    before = tile_archive(archive, out, size=128)
+    (archive / "c.png").rename(tmp_path / "c.png")
+    (archive / "c.png").symlink_to("/gone/c.png")
+    png("archive/d.png", seed=3)
+    set_quiet(False)
+    tiles = tile_archive(archive, out, size=128)
+    assert "1 slide cannot be read now, and the tiles that were found before stay: c.png" in capsys.readouterr().err
+    assert tiles.slides == [*before.slides, "d.png"]
+    assert ledger(out)["c.png"]["status"] == "done"
+    (archive / "c.png").unlink()
+    (tmp_path / "c.png").rename(archive / "c.png")
+    done = parts(out)
+    assert tile_archive(archive, out, size=128).table().equals(tiles.table())
+    assert parts(out) == done
+
+
+def test_a_slide_that_is_replaced_before_it_is_read_is_not_taken_for_the_old_one(stained, tmp_path, monkeypatch):
+    archive, out = tmp_path / "archive", tmp_path / "tiles"
+    archive.mkdir()
+    for i, name in enumerate("ab"):
+        jpeg_slide(archive / f"{name}.svs", [stained(1024, 768, i)])
+    start = tiling.archive.start_workers
+
+    def swapping(**asked):
+        jpeg_slide(archive / "a.svs", [stained(1024, 768, 9)])
+        return start(**asked)
+
+    asked = {"size": 256, "materialise": "cells", "workers": 0}
+    with monkeypatch.context() as patch:
+        patch.setattr(tiling.archive, "start_workers", swapping)
+        tile_archive(archive, out, **asked)
+    row = ledger(out)["a.svs"]
+    assert row["status"] == "failed"
+    assert "a.svs changed while it was tiled; run the same command again" in str(row["reason"])
+    assert [path.name for path in (out / "pictures").iterdir()] == ["b.svs.jpg"]
+    tiles = tile_archive(archive, out, **asked)
+    with open_slide(archive / "a.svs") as slide:
+        first = slide.read(x=tiles[0].x, y=tiles[0].y, width=256, height=256)
+    np.testing.assert_array_equal(tiles.read(0), first)
+
+
+def test_a_tile_set_stays_whole_while_it_grows_and_after_the_growth_was_stopped(png, archive, tmp_path, monkeypatch):
+    out = tmp_path / "tiles"
+    before = tile_archive(archive, out, size=128, materialise="pixels")
+    for i in range(3):
+        png(f"archive/new{i}.png", seed=i)
+    finish, count = Parts.finish, itertools.count()
+
+    def stopping(self, *arguments):
+        finish(self, *arguments)
+        if next(count) == 1:
+            assert TileSet.open(out).table().equals(before.table())
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Parts, "finish", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            tile_archive(archive, out, size=128, materialise="pixels")
+    again = TileSet.open(out)
+    assert again.table().equals(before.table())
+    assert again.read(0).shape == (128, 128, 3)
+    done = parts(out)
+    tiles = tile_archive(archive, out, size=128, materialise="pixels")
+    assert len(tiles.slides) == 6
+    assert done < parts(out)
+
+
+def test_a_damaged_part_is_made_again(png, archive, tmp_path, capsys):
+    out = tmp_path / "tiles"
+    before = tile_archive(archive, out, size=128)
+    hurt = sorted((out / "parts").glob("*.parquet"))[0]
+    hurt.write_bytes(hurt.read_bytes()[:-9])
+    png("archive/d.png", seed=3)
+    set_quiet(False)
+    tiles = tile_archive(archive, out, size=128)
+    assert f"{hurt} is damaged" in capsys.readouterr().err
+    assert tiles.slides == [*before.slides, "d.png"]
+
+
+def test_pictures_that_were_not_wanted_are_drawn_when_they_are(archive, tmp_path):
+    out = tmp_path / "tiles"
+    tile_archive(archive, out, size=128, pictures=False)
+    assert not (out / "pictures").exists()
+    done = parts(out)
+    tile_archive(archive, out, size=128)
+    assert done < parts(out)
+    tile_archive(archive, tmp_path / "fresh", size=128)
+    for path in (tmp_path / "fresh" / "pictures").iterdir():
+        assert (out / "pictures" / path.name).read_bytes() == path.read_bytes()
+    tile_archive(archive, out, size=128, pictures=False, redo=True)
+    assert not list(out.glob("pictures/*"))

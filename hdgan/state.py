@@ -12,6 +12,7 @@ from hdgan.pairs import read_ledger
 from hdgan.study import SETTINGS, Study
 from tiling.errors import InputError
 from tiling.files import fingerprint
+from tiling.info import describe_tiles
 from tiling.lock import is_locked
 from tiling.progress import note
 from tiling.stage import RECORD, read_record
@@ -34,11 +35,21 @@ def study_state(study: Study) -> dict[str, Any]:
     InputError
         When the folder is no study, or a stage's files cannot be read.
     """
-    folders = {**study.stages(), "annotate": study.picks}
-    marks = [study.root / SETTINGS, study.annotations / "masks", *(folder / RECORD for folder in folders.values())]
-    if not any(mark.exists() for mark in marks):
-        raise InputError(f"{study.root} is no study: it has none of {', '.join(at.name for at in folders.values())}")
-    return {command: _stage_state(study, command) for command in folders}
+    if not is_study(study):
+        stages = ", ".join(folder.name for folder in _recorded(study).values())
+        raise InputError(f"{study.root} is no study: it has none of {stages}")
+    return {command: _stage_state(study, command) for command in study.stages()}
+
+
+def is_study(study: Study) -> bool:
+    """Whether anything in a folder is a study's."""
+    marks = [study.root / SETTINGS, study.annotations / "masks"]
+    return any(mark.exists() for mark in (*marks, *(folder / RECORD for folder in _recorded(study).values())))
+
+
+def _recorded(study: Study) -> dict[str, Path]:
+    """The folders with the records of the commands."""
+    return {**study.stages(), "annotate": study.picks}
 
 
 def outdated(study: Study, command: str) -> str:
@@ -101,13 +112,20 @@ def _stage_state(study: Study, command: str) -> str | dict[str, Any]:
         "status": status,
         **({"outdated": why} if why else {}),
         **record.get("summary", {}),
-        **(_progress(command, folder, record) if status != "complete" else {}),
+        **(_progress(command, folder, record) if status != "complete" or command == "tile" else {}),
     }
 
 
 def _progress(command: str, folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
-    """How far a stage is that is not complete, where that is quickly told."""
+    """How far a stage is that is not complete, where that is quickly told; of tiles, also which slides failed."""
     config = record["config"]
+    if command == "tile":
+        facts = describe_tiles(folder)
+        for each in (facts, facts.get("growing", {})):
+            places = " ".join(quoted(Path(place)) for place in each.pop("given", ["SLIDES"]))
+            if each.get("status") == "stopped":
+                each["continue"] = f"hdgan tile {places} --study {quoted(folder.parent)}"
+        return facts
     if command == "train":
         logged = read_metrics(folder)
         return {"kimg": f"{logged[-1].get('kimg', 0) if logged else 0:g} of {config['kimg']:g}"}

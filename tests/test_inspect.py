@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import shlex
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -83,3 +88,70 @@ def test_a_folder_that_ends_in_zarr_is_told_as_a_slide(tmp_path: Path) -> None:
     group.attrs["ome"] = {"version": "0.5", "multiscales": [multiscale]}
     facts = json.loads(hdgan("info", tmp_path / "a.ome.zarr", "--json").stdout)
     assert (facts["format"], facts["width"], facts["height"], facts["mpp"]) == ("OME-Zarr 0.5", 40, 30, 0.5)
+
+
+def test_a_folder_of_slides_is_told_and_each_that_would_fail_is_named(tmp_path: Path) -> None:
+    archive = tmp_path / "archive"
+    archive.mkdir()
+    for number in range(25):
+        (archive / f"broken-{number:02}[b].svs").write_bytes(b"no slide")
+    Image.new("RGB", (70, 50)).save(archive / "a.png")
+    told = " ".join(hdgan("info", archive).stdout.split())
+    assert told.startswith("slides 26 ")
+    assert "cannot open broken-00[b].svs as a slide" in told
+    assert "broken-19[b]" in told
+    assert "broken-20[b]" not in told
+    assert "and 5 more" in told
+    assert len(json.loads(hdgan("info", archive, "--json").stdout)["would_fail"]) == 25
+
+
+def _stop_tiling(archive: Path, study: Path, *options: str) -> None:
+    """Kill `hdgan tile` when some slides are done."""
+    call = [sys.executable, "-m", "hdgan", "tile", archive, "--size", "128", "--limit", "3", "--study", study, *options]
+    process = subprocess.Popen(call, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    while process.poll() is None and len(list(study.glob("tiles/parts/[0-9a-f]*.parquet"))) < 5:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+def test_of_a_tiling_that_was_stopped_info_tells_how_far_it_is_and_the_command_that_continues_it(
+    tmp_path: Path,
+) -> None:
+    archive, study = tmp_path / "an archive", tmp_path / "study"
+    archive.mkdir()
+    for number in range(40):
+        pixels = np.random.default_rng(number).integers(90, 200, (300, 400, 3), np.uint8)
+        Image.fromarray(pixels).save(archive / f"{number:02}.png")
+    (archive / "00.svs").write_bytes(b"no slide")
+    _stop_tiling(archive, study)
+    told = json.loads(hdgan("info", study, "--json").stdout)["tile"]
+    assert told["status"] == "stopped"
+    assert told["slides"]["of"] == 41
+    assert 5 <= told["slides"]["done"] + told["slides"]["failed"] < 41
+    assert told["failures"].startswith("cannot open 00.svs as a slide")
+    assert told["continue"] == f"hdgan tile '{archive}' --study {study}"
+    assert json.loads(hdgan("info", study / "tiles", "--json").stdout) == {"tile": told}
+    assert "stopped: slides done " in hdgan("info", study).stdout
+    hdgan(*shlex.split(told["continue"])[1:])
+    told = json.loads(hdgan("info", study, "--json").stdout)["tile"]
+    assert (told["status"], told["slides"]) == ("complete", {"done": 40, "empty": 0, "failed": 1})
+    assert "continue" not in told
+    assert not (study / "tiles" / "under-way").exists()
+
+
+def test_of_an_anonymised_tiling_that_was_stopped_no_place_is_told(tmp_path: Path) -> None:
+    archive, study = tmp_path / "Doe^John", tmp_path / "study"
+    archive.mkdir()
+    for number in range(40):
+        pixels = np.random.default_rng(number).integers(90, 200, (300, 400, 3), np.uint8)
+        Image.fromarray(pixels).save(archive / f"{number:02}.png")
+    _stop_tiling(archive, study, "--anonymise")
+    told = json.loads(hdgan("info", study, "--json").stdout)["tile"]
+    assert told["continue"] == f"hdgan tile SLIDES --study {study}"
+    assert "Doe" not in (study / "tiles" / "under-way" / "asked.json").read_text()
+
+
+def test_a_folder_of_another_stage_is_answered_with_the_study(demo_study: Path) -> None:
+    said = hdgan("info", demo_study / "features", code=2).stderr
+    assert "was made by `hdgan features`; name the study that it is in" in said

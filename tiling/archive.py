@@ -18,7 +18,7 @@ from tiling.labels import Labels
 from tiling.ledger import reasons, told_dropped
 from tiling.mpp import MppOf, mpp_by_slide, read_mpp
 from tiling.names import NAMES, PublicNames
-from tiling.parts import Parts, part_path
+from tiling.parts import PARTS, UNDER_WAY, Parts, part_path
 from tiling.past import Past
 from tiling.people import People
 from tiling.progress import note
@@ -31,8 +31,7 @@ from tiling.tileset import MANIFEST, TileSet, table_fingerprint, write_manifest
 from tiling.wording import first_few
 from tiling.workers import start_workers
 
-PARTS = "parts"
-_MADE = (PARTS, PICTURES, NAMES, *STORE_NAMES.values())
+_MADE = (PARTS, UNDER_WAY, PICTURES, NAMES, *STORE_NAMES.values())
 _SMALL = 64 << 20  # bytes of slides that are tiled before workers would have started
 
 
@@ -211,13 +210,16 @@ def tile_archive(
                     parts.drop(key)
                     if orders.store is not None:
                         remove(orders.store / key)
+                parts.ask([job.key for job in jobs], () if anonymise else _given(slides))
                 done = tile_slides(jobs, orders, parts, crew, retries=retries, scrub=scrub)
             if not any(part.row["tiles"] for part in done):
+                parts.all_done()
                 _withdraw(stage)
                 raise InputError(_why_nothing([part.row for part in done]))
             table, rows = combined(jobs, done, people, names)
             stage.change()
             summary = write_results(out, parts, table, rows, jobs, orders, names.told_root(archive.root))
+            parts.all_done()
             stage.finish(content=table_fingerprint(table), summary=summary)
     _keep_root(out, archive.root, names)
     return TileSet.open(out, root=archive.root)
@@ -305,6 +307,10 @@ def _why_nothing(rows: Sequence[Mapping[str, Any]]) -> str:
         return reasons(rows)
     told = told_dropped(rows)
     return f"no tile in any of {len(rows)} slides{f' ({told})' if told else ''}: {reasons(rows)}"
+
+
+def _given(slides: Paths) -> list[Path]:
+    return [Path(place).absolute() for place in ([slides] if isinstance(slides, str | os.PathLike) else slides)]
 
 
 def _path(place: str | os.PathLike[str] | None) -> Path | None:

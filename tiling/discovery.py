@@ -18,7 +18,7 @@ _LABEL = re.compile(r"(.+)[_. -](?:label|macro|overview|thumbnail)", re.IGNORECA
 _MARKS_OF_OURS = (RECORD, NOT_SLIDES, "study.toml", f"tiles/{RECORD}")
 
 
-def slides_in(place: Path, out: Path) -> Iterator[Path]:
+def slides_in(place: Path, out: Path | None = None) -> Iterator[Path]:
     """Find slides.
 
     Parameters
@@ -26,7 +26,7 @@ def slides_in(place: Path, out: Path) -> Iterator[Path]:
     place
         A slide, or a folder that is searched with all its subfolders.
     out
-        The folder that will be written, absolute as `place` is.
+        The folder that will be written, absolute as `place` is; None if none will.
 
     Yields
     ------
@@ -46,15 +46,16 @@ def slides_in(place: Path, out: Path) -> Iterator[Path]:
         yield from _slides_below(links.pop(0), out, searched, links)
 
 
-def _slides_below(top: Path, out: Path, searched: set[str], links: list[Path]) -> Iterator[Path]:
+def _slides_below(top: Path, out: Path | None, searched: set[str], links: list[Path]) -> Iterator[Path]:
     """The slides below a folder, without those behind links to folders: these are added to `links`.
 
     `searched` are the folders that need not be searched again, by their real paths; they are added to it.
     """
-    output = os.path.realpath(out)
+    output = None if out is None else os.path.realpath(out)
     for folder, below, names in os.walk(top, onerror=_refuse):
         here, real = Path(folder), os.path.realpath(folder)
-        if is_zarr(here) or real in searched or Path(real).is_relative_to(output):
+        is_output = output is not None and Path(real).is_relative_to(output)
+        if is_zarr(here) or real in searched or is_output:
             below.clear()
             continue
         searched.add(real)
@@ -95,6 +96,6 @@ def _refuse(error: OSError) -> None:
     raise InputError(f"cannot look into {error.filename}: {error.strerror}; make it readable, or name other folders")
 
 
-def _is_ours(folder: Path, out: Path) -> bool:
+def _is_ours(folder: Path, out: Path | None) -> bool:
     """Whether a folder is the output, a study (this one from the first call on), a stage, or marked."""
     return out in (folder, folder / "tiles") or any((folder / mark).exists() for mark in _MARKS_OF_OURS)

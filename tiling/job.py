@@ -23,7 +23,7 @@ from tiling.masks import SlideMask
 from tiling.picture import overview, write_overview
 from tiling.plan import SlidePlan, plan_slide
 from tiling.quality import blur_score
-from tiling.regions import Region, format_of, read_regions, region_mask
+from tiling.regions import Drawn, format_of, read_drawn, region_mask
 from tiling.settings import TileSettings
 from tiling.slide import Slide, open_slide
 from tiling.store import ArrayPlan, begin_array, plan_array, write_tile, write_tiles
@@ -152,7 +152,7 @@ class Survey:
             with _opened(job, orders) as slide:
                 mpp = _resolution(slide, job)
                 row |= _facts(slide, mpp)
-                plan = _plan(slide, job, orders, mpp)
+                plan, row["without_area"] = _plan(slide, job, orders, mpp)
                 array = _array(slide, orders, plan.grid, plan.level)
                 row |= {"stored": array.how} if array else {}
                 first = _inspect(slide, job, orders, array, plan.grid, plan.level, 0) if len(plan.grid) else None
@@ -204,7 +204,7 @@ class Drawing:
         """Do it; an :class:`InputError` if the slide can no longer be opened, or is another."""
         assert self.orders.pictures is not None
         with _opened(self.job, self.orders) as slide:
-            plan = _plan(slide, self.job, self.orders, _resolution(slide, self.job))
+            plan, _ = _plan(slide, self.job, self.orders, _resolution(slide, self.job))
             _draw(slide, self.job, self.orders.pictures, plan, self.cells)
 
 
@@ -240,32 +240,40 @@ def _facts(slide: Slide, mpp: float | None) -> dict[str, Any]:
     return facts | {"backend": slide.backend, "icc": str(Icc.SRGB if slide.icc_applied else Icc.NONE)}
 
 
-def _plan(slide: Slide, job: SlideJob, orders: Orders, mpp: float | None) -> SlidePlan:
-    annotations = _regions(slide, job.annotations)
-    tissue = None if job.tissue is None else _given_tissue(slide, job)
-    return plan_slide(
-        slide, orders.settings, name=job.name, key=job.fingerprint, mpp=mpp, tissue=tissue, annotations=annotations
+def _plan(slide: Slide, job: SlideJob, orders: Orders, mpp: float | None) -> tuple[SlidePlan, int]:
+    """Which tiles it gives, and how many of the shapes drawn on it enclose no area."""
+    annotations = _drawn(slide, job.annotations)
+    tissue, without_area = (None, 0) if job.tissue is None else _given_tissue(slide, job, job.tissue)
+    plan = plan_slide(
+        slide,
+        orders.settings,
+        name=job.name,
+        key=job.fingerprint,
+        mpp=mpp,
+        tissue=tissue,
+        annotations=annotations.regions,
     )
+    return plan, annotations.without_area.total() + without_area
 
 
-def _regions(slide: Slide, files: Sequence[Path]) -> list[Region]:
+def _drawn(slide: Slide, files: Sequence[Path]) -> Drawn:
     width, height = slide.dimensions
-    return [region for path in files for region in read_regions(path, shape=(height, width))]
+    return read_drawn(files, shape=(height, width))
 
 
-def _given_tissue(slide: Slide, job: SlideJob) -> SlideMask:
-    """Where somebody says that the tissue is: a picture, or regions."""
+def _given_tissue(slide: Slide, job: SlideJob, files: Sequence[Path]) -> tuple[SlideMask, int]:
+    """Where somebody says that the tissue is: a picture, or regions; and how many shapes enclose no area."""
     width, height = slide.dimensions
-    if not job.tissue:
+    if not files:
         raise InputError(
             f"nothing says where the tissue of {job.name} is: add a mask or annotations named after it to the folder "
             "given as tissue_from (--tissue-from)"
         )
-    if len(job.tissue) == 1 and format_of(job.tissue[0]) is None:
-        return SlideMask.from_image(job.tissue[0], width=width, height=height)
-    return SlideMask(
-        region_mask(_regions(slide, job.tissue), width=width, height=height, max_size=_MASK_SIZE), width, height
-    )
+    if len(files) == 1 and format_of(files[0]) is None:
+        return SlideMask.from_image(files[0], width=width, height=height), 0
+    drawn = _drawn(slide, files)
+    mask = region_mask(drawn.regions, width=width, height=height, max_size=_MASK_SIZE)
+    return SlideMask(mask, width, height), drawn.without_area.total()
 
 
 def _array(slide: Slide, orders: Orders, grid: Grid, level: int) -> ArrayPlan | None:

@@ -18,7 +18,7 @@ from tiling.fingerprint import slide_fingerprint
 from tiling.job import Orders, SlideJob
 from tiling.names import PublicNames
 from tiling.progress import track
-from tiling.regions import regions_file
+from tiling.regions import RegionsFolder
 from tiling.wording import first_few
 
 _MASK_SUFFIXES = (".png", ".tif", ".tiff")  # of pictures that say where the tissue of a slide is
@@ -109,10 +109,12 @@ def jobs_of(
                 f"{place} is one file, and there are {len(archive.names)} slides; put a file for each, named after it, "
                 "into a folder and give that"
             )
+    drawn = None if annotations is None else RegionsFolder(annotations)
+    around = None if tissue is None else RegionsFolder(tissue)
     jobs = []
     for name, mark in archive.fingerprints.items():
-        regions = () if annotations is None else tuple(regions_file(name, annotations))
-        inside = None if tissue is None else _tissue_files(name, tissue, archive.root / name)
+        regions = () if drawn is None else tuple(drawn.of(name))
+        inside = None if tissue is None or around is None else _tissue_files(name, tissue, around, archive.root / name)
         mpp = mpps.get(name)
         made_from = {
             "version": _VERSION,
@@ -147,7 +149,7 @@ def _fingerprint(slide: Path) -> str:
         return ""
 
 
-def _tissue_files(slide: str, place: Path, itself: Path) -> tuple[Path, ...]:
+def _tissue_files(slide: str, place: Path, drawn: RegionsFolder, itself: Path) -> tuple[Path, ...]:
     """The picture or the annotations that say where a slide's tissue is; the slide may lie beside them."""
     if place.is_file():
         return (place,)
@@ -155,7 +157,7 @@ def _tissue_files(slide: str, place: Path, itself: Path) -> tuple[Path, ...]:
     bases = dict.fromkeys([slide, str(path.with_suffix("")), path.name, path.stem])
     named = [place / f"{base}{suffix}" for base in bases for suffix in _MASK_SUFFIXES]
     pictures = [path for path in dict.fromkeys(named) if path.is_file() and path.resolve() != itself.resolve()]
-    regions = regions_file(slide, place)
+    regions = drawn.of(slide)
     if len(pictures) > 1 or (pictures and regions):
         several = first_few([str(path) for path in (*pictures, *regions)])
         raise InputError(f"more than one file says where the tissue of {slide} is: {several}; keep one of them")

@@ -37,6 +37,7 @@ COLUMNS = pa.schema(
         *((name, pa.int64()) for name in DROPPED),
         ("corrupt_cells", pa.list_(pa.struct([(field.name, pa.int64()) for field in fields(DamagedCell)]))),
         ("classes", pa.list_(pa.string())),
+        ("without_area", pa.int64()),
         ("width", pa.int64()),
         ("height", pa.int64()),
         ("mpp", pa.float64()),
@@ -117,6 +118,11 @@ def told(folder: Path) -> list[str]:
     if missing := [name for name in config.get("keep_classes", ()) if name.casefold() not in there]:
         known = sorted({name for row in rows for name in row["classes"] or ()})
         lines.append(f"no annotation has {' or '.join(missing)}; they have {', '.join(known) or 'no classes'}")
+    if passed_over := [count for row in rows if (count := row.get("without_area"))]:
+        lines.append(
+            f"passed over {counted(sum(passed_over), 'annotated shape')} without an area (points, lines, rulers) of "
+            f"{counted(len(passed_over), 'slide')}: the ledger's column `without_area` tells which"
+        )
     cells, slides = corrupt_cells(rows)
     if cells:
         where = "; their tiles were dropped" if config["corrupt"] == "drop" else ""

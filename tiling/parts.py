@@ -4,13 +4,15 @@
 its picture. A slide that several tasks share has a folder `parts/KEY` until then: `survey.parquet`, the same without
 what inspection tells, and a `START.json` for every stretch of tiles that was inspected. The key tells the slide's
 content and all that was asked of it, so that a slide that changed has another, and one that was renamed has not.
+
+Until all are done, `under-way/` tells people how far it is: which slides were asked for, and which failed so far.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,11 +26,12 @@ from tiling.damage import DamagedCell
 from tiling.errors import InputError
 from tiling.files import read_json, remove, replacing, sweep_partials, write_json
 from tiling.job import Inspected, Surveyed, picture_path
-from tiling.progress import note
+from tiling.progress import note, track
 from tiling.wording import one_line
 
+PARTS, UNDER_WAY = "parts", "under-way"  # folders in that of the tiles
 _ROW = b"hdgan.slide"
-_SURVEY = "survey.parquet"
+_SURVEY, _ASKED = "survey.parquet", "asked.json"
 _DAMAGED = (pa.ArrowException, KeyError, OSError, TypeError, ValueError)  # of a file that is no part any more
 
 
@@ -48,9 +51,22 @@ class Parts:
     """The parts in a folder."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder, self._under_way = folder, folder.parent / UNDER_WAY
         folder.mkdir(exist_ok=True)
         sweep_partials(folder)
+
+    def ask(self, keys: Sequence[str], places: Sequence[Path]) -> None:
+        """Note the keys of the slides that there are to be, and the places given; none where nobody is to be told."""
+        remove(self._under_way)
+        write_json(self._under_way / _ASKED, {"keys": list(keys), "places": [str(place) for place in places]})
+
+    def all_done(self) -> None:
+        """Forget what tells people how far it is."""
+        remove(self._under_way)
+
+    def fail(self, key: str, row: dict[str, Any]) -> None:
+        """Note that a slide failed, until all are done or it is tried again; `row` is its row of the ledger."""
+        write_json(self._under_way / _failed(key), row)
 
     def finished(self, key: str) -> Part | None:
         """A slide that is done; None if it is not, or what told so is damaged."""
@@ -123,6 +139,39 @@ def read_rows(folder: Path) -> dict[str, dict[str, Any]]:
         with contextlib.suppress(_DamagedError):
             rows[path.stem] = _read(path).row
     return rows
+
+
+def asked_of(folder: Path) -> tuple[list[str] | None, list[Path]]:
+    """The keys of the slides that a tile folder is to hold when it is complete, and what was given, see `Parts.ask`.
+
+    None where nothing is under way.
+    """
+    path = folder / UNDER_WAY / _ASKED
+    if not path.exists():
+        return None, []
+    asked = read_json(path)
+    return asked["keys"], [Path(place) for place in asked["places"]]
+
+
+def rows_of(folder: Path, keys: Sequence[str] | None) -> list[dict[str, Any]]:
+    """The rows of the ledger that there are so far in a tile folder, of the slides with these keys, or of all."""
+    if keys is None:
+        keys = [path.stem for path in (folder / PARTS).glob("[0-9a-f]*.parquet")]
+    rows = {key: _row_so_far(folder, key) for key in track(dict.fromkeys(keys), "counting slides")}
+    return [row for key in keys if (row := rows[key]) is not None]
+
+
+def _row_so_far(folder: Path, key: str) -> dict[str, Any] | None:
+    part, failed = part_path(folder / PARTS, key), folder / UNDER_WAY / _failed(key)
+    with contextlib.suppress(*_DAMAGED):  # it is tiled again
+        if part.exists():
+            row: dict[str, Any] = json.loads(pq.read_schema(part).metadata[_ROW])
+            return row
+    return read_json(failed) if failed.exists() else None
+
+
+def _failed(key: str) -> str:
+    return f"failed-{key}.json"
 
 
 def part_of(surveyed: Surveyed, stretches: list[Inspected], corrupt: Corrupt) -> Part:

@@ -138,7 +138,7 @@ class _Run:
     def _take_over(self, job: SlideJob, surveyed: Surveyed) -> None:
         row = surveyed.row
         if row["status"] == "failed":
-            self._settled(job, Part(surveyed.tiles, self._told(job, row)))
+            self._give_up(job, row)
         elif surveyed.tiles.num_rows <= self.orders.tiles_per_task:
             stretches = [surveyed.first] if surveyed.first else []
             self._keep(job, part_of(surveyed, stretches, self.orders.corrupt))
@@ -176,7 +176,12 @@ class _Run:
             )
         row = {"slide": job.public, "fingerprint": job.fingerprint, "tiles": 0, "status": "failed", "reason": reason}
         row |= {"error": type(error).__name__, "traceback": trace}
-        self._settled(job, Part(COLUMNS.empty_table(), self._told(job, row)))
+        self._give_up(job, row)
+
+    def _give_up(self, job: SlideJob, row: dict[str, Any]) -> None:
+        part = Part(COLUMNS.empty_table(), self._told(job, row))
+        self.parts.fail(job.key, part.row)
+        self._settled(job, part)
 
     def _told(self, job: SlideJob, row: dict[str, Any]) -> dict[str, Any]:
         return row | {key: self.scrub(row[key], job.name) for key in ("reason", "traceback") if row.get(key)}

@@ -16,7 +16,7 @@ from hdgan.annotations.exchange import (
     stored_masks,
     void_masks,
 )
-from hdgan.annotations.geojson import read_geojson, to_geojson, write_geojson
+from hdgan.annotations.geojson import to_geojson, write_geojson
 from hdgan.annotations.indexed_png import encode_indexed_png, read_indexed_png
 from hdgan.annotations.pick import pick
 from hdgan.annotations.registry import FORMATS, AnnotationFormat, read_mask
@@ -37,7 +37,6 @@ __all__ = [
     "pick",
     "pick_samples",
     "picked_samples",
-    "read_geojson",
     "read_indexed_png",
     "read_mask",
     "read_object_masks",

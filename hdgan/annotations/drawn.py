@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from hdgan.labels import UNLABELLED, ClassList, LabelMap
 from tiling.errors import InputError
-from tiling.regions import Region, bounds, paint_region, read_object_mask, read_regions
+from tiling.regions import Region, Ring, bounds, paint_region, read_drawn, read_regions
 
 
 def label_map(
@@ -64,12 +64,12 @@ def label_map(
     return labels
 
 
-def read_drawn(path: Path, /, *, shape: tuple[int, int], classes: ClassList) -> LabelMap:
+def read_polygons(path: Path, /, *, shape: tuple[int, int], classes: ClassList) -> LabelMap:
     """Read a file in any format of regions; called like :func:`hdgan.annotations.read_mask`."""
     return of_image(read_regions(path, shape=shape), shape=shape, classes=classes)
 
 
-def read_object_masks(files: Iterable[Path], *, shape: tuple[int, int], classes: ClassList) -> LabelMap:
+def read_object_masks(files: Sequence[Path], *, shape: tuple[int, int], classes: ClassList) -> LabelMap:
     """Read QuPath's masks of single objects, all those of an image, to one label map.
 
     Parameters
@@ -80,15 +80,27 @@ def read_object_masks(files: Iterable[Path], *, shape: tuple[int, int], classes:
     shape, classes
         As for :func:`hdgan.annotations.read_mask`, and so are the result and the errors.
     """
-    regions = [region for path in files for region in read_object_mask(path)]
-    return of_image(regions, shape=shape, classes=classes)
+    drawn = read_drawn(files)
+    drawn.tell(files[0].parent)
+    return of_image(drawn.regions, shape=shape, classes=classes)
 
 
 def of_image(regions: Sequence[Region], *, shape: tuple[int, int], classes: ClassList) -> LabelMap:
     """The label map of a whole image (height, width): an :class:`InputError` for a region wholly outside it."""
     for region in regions:
-        _refuse_outside(region, shape)
+        if lies_outside(region, shape):
+            least, most = _bounds(region)
+            raise InputError(
+                f"{region.where} lies at x {least[0]:g} to {most[0]:g}, y {least[1]:g} to {most[1]:g}, outside the "
+                f"image of {shape[1]} x {shape[0]} px; was it drawn on another image?"
+            )
     return label_map(regions, shape=shape, classes=classes)
+
+
+def lies_outside(region: Region, shape: tuple[int, int]) -> bool:
+    """Whether no part of a region is on an image or slide (height, width)."""
+    least, most = _bounds(region)
+    return bool((most <= 0).any() or (least >= shape[::-1]).any())
 
 
 def _class_index(region: Region, classes: ClassList) -> int:
@@ -99,21 +111,22 @@ def _class_index(region: Region, classes: ClassList) -> int:
             return by_name[name.casefold()]
     known = ", ".join(classes.names)
     where = region.layer or region.where
-    if region.names:
-        raise InputError(f"{where} has the unknown class {region.names[0]!r}; this study's classes are: {known}")
-    if not region.layer:
+    if not region.names:
         raise InputError(
             f"{where} has no class; set it in the tool that it was drawn with or delete it; the classes are: {known}"
         )
-    if len(classes) > 1:
-        raise InputError(f"{where} has no name to tell its class; name it as one of: {known}")
-    return 0  # layers are seldom named, and there is nothing else that they can be
-
-
-def _refuse_outside(region: Region, shape: tuple[int, int]) -> None:
-    least, most = bounds([ring for polygon in region.polygons for ring in polygon])
-    if (most <= 0).any() or (least >= shape[::-1]).any():
+    if not region.is_named and len(classes) == 1:
+        return 0  # layers are seldom named, and there is nothing else that they can be
+    if not region.is_named:
         raise InputError(
-            f"{region.where} lies at x {least[0]:g} to {most[0]:g}, y {least[1]:g} to {most[1]:g}, outside the image "
-            f"of {shape[1]} x {shape[0]} px; was it drawn on another image?"
+            f"{where} has no name to tell its class; name it as one of: {known}; or list a class "
+            f"{region.names[-1]!r} in a classes.json and give that with --classes"
         )
+    raise InputError(
+        f"{where} has the unknown class {region.names[0]!r}; the classes are: {known}; rename it, or list it in a "
+        "classes.json and give that with --classes"
+    )
+
+
+def _bounds(region: Region) -> tuple[Ring, Ring]:
+    return bounds([ring for polygon in region.polygons for ring in polygon])

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from hdgan.annotations.drawn import read_drawn
+from hdgan.annotations.drawn import read_polygons
 from hdgan.annotations.indexed_png import read_indexed_png
 from hdgan.labels import ClassList, LabelMap
 from tiling import regions
@@ -41,7 +41,7 @@ def _is_png(path: Path) -> bool:
 
 FORMATS: tuple[AnnotationFormat, ...] = (
     AnnotationFormat("indexed or class-coloured PNG", ".png", read_indexed_png, _is_png),
-    *(AnnotationFormat(each.name, each.suffix, read_drawn, each.matches) for each in regions.FORMATS),
+    *(AnnotationFormat(each.name, each.suffix, read_polygons, each.matches) for each in regions.FORMATS),
 )
 
 

@@ -125,13 +125,21 @@ def import_(
 
 @app.command()
 def convert(
-    source: Annotated[Path, typer.Argument(help="Annotations of a slide: GeoJSON, ImageScope, labelme, or a PNG.")],
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="Annotations of a slide: GeoJSON, ImageScope, labelme, a PNG, or a folder of QuPath's object masks."
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="File to write: .geojson, or .png for a mask.")],
-    slide: Annotated[Path | None, typer.Option(help="The slide that a mask is to cover.")] = None,
+    slide: Annotated[Path | None, typer.Option(help="The slide that they are of, and a mask is to cover.")] = None,
     level: Annotated[int, typer.Option(help="Level of the slide that a mask is drawn at.", min=0)] = 0,
     study: StudyOption = DEFAULT_STUDY,
     classes: Annotated[
         Path | None, typer.Option(help="classes.json; default: the study's, else the kidney's five.")
+    ] = None,
+    from_classes: Annotated[
+        Path | None, typer.Option(help="classes.json of a PNG that is read, if its indices mean others.")
     ] = None,
     quiet: QuietOption = False,
 ) -> None:
@@ -142,7 +150,8 @@ def convert(
     from hdgan.annotations import convert_annotations
 
     listed = ClassList.load(classes) if classes else Study(study).classes()
-    convert_annotations(source, out, classes=listed, slide=slide, level=level)
+    before = ClassList.load(from_classes) if from_classes else None
+    convert_annotations(source, out, classes=listed, from_classes=before, slide=slide, level=level)
     say(str(out), quiet)
 
 

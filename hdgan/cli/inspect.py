@@ -9,35 +9,55 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from hdgan.cli.options import DEFAULT_STUDY, JsonOption, QuietOption
 from hdgan.study import Study
 from tiling.errors import InputError
 
+_LINES = 20  # of things that are told one by one
+
 
 def info(
-    path: Annotated[Path, typer.Argument(help="A slide, or a study's folder.", envvar="HDGAN_STUDY")] = DEFAULT_STUDY,
+    path: Annotated[
+        Path,
+        typer.Argument(help="A slide, a folder of slides, a study, or its tiles.", envvar="HDGAN_STUDY"),
+    ] = DEFAULT_STUDY,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Tell what a slide is, or how far a study is.
+    """Tell what a slide or a folder of slides is, and what of it would fail; or how far a study is.
 
-    Example: hdgan info biopsy.svs
+    Example: hdgan info archive/
     """
-    from hdgan.state import study_state
-    from tiling.info import describe
-    from tiling.ngff import is_zarr
-
     if not path.exists():
         raise InputError(f"no such slide or study: {path}")
-    facts = study_state(Study(path)) if path.is_dir() and not is_zarr(path) else describe(path)
+    facts = _facts(path)
     if as_json:
         typer.echo(json.dumps(facts, indent=2))
     elif not quiet:
         table = Table(show_header=False, box=None)
         for name, value in facts.items():
-            table.add_row(name, _shown(value))
+            table.add_row(name, Text(_shown(value)))  # names of slides may have brackets, which would be markup
         Console().print(table)
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    from hdgan.state import is_study, study_state
+    from tiling.discovery import slides_in
+    from tiling.info import describe, describe_archive, describe_tiles
+    from tiling.ngff import is_zarr
+    from tiling.stage import RECORD
+
+    if not path.is_dir() or is_zarr(path):
+        return describe(path)
+    if (path / RECORD).exists():
+        above = Study(path.parent)
+        told = study_state(above)["tile"] if above.tiles.resolve() == path.resolve() else describe_tiles(path)
+        return {"tile": told}
+    if not is_study(Study(path)) and any(slides_in(path)):
+        return describe_archive(path)
+    return study_state(Study(path))
 
 
 def _shown(value: Any) -> str:
@@ -47,8 +67,11 @@ def _shown(value: Any) -> str:
         return f"{status}: {_shown(rest)}" if rest else str(status)
     if isinstance(value, dict):
         return ", ".join(f"{key} {_shown(item)}" for key, item in value.items())
+    if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
+        more = [f"and {len(value) - _LINES} more"] * (len(value) > _LINES)
+        return "\n".join([*value[:_LINES], *more])
     if isinstance(value, list):
-        return "; ".join(_shown(item) for item in value)
+        return "none" if not value else "; ".join(_shown(item) for item in value)
     if isinstance(value, float):
         return f"{value:.4g}"
     return "unknown" if value is None else str(value)

@@ -62,13 +62,16 @@ class RememberingCommand(TyperCommand):
         kept = {name: value for name, value in before.get(verb, {}).items() if name in ctx.params}
         kept = {name: value for name, value in kept.items() if not (name in _EITHER and given.keys() & set(_EITHER))}
         after = {**before, verb: {**kept, **given}}
-        if root.exists():  # before the work, which may be killed
-            _keep(root, before, after)
+        absent = [place for place in (root, *root.parents) if not place.exists()]
+        _keep(root, before, after)  # before the work, which may be killed
         try:
             result = super().invoke(ctx)
         except InputError as error:
             if root.exists():
                 _keep(root, after, before)
+            for place in absent:
+                with contextlib.suppress(OSError):  # others wrote there, or nobody did
+                    place.rmdir()
             raise InputError(with_origins(str(error), ctx)) from error
         _keep(root, before, after)
         return result

@@ -61,9 +61,9 @@ def _touched(corners: Points, extent: float, polygon: Polygon, cut: Sequence[Pol
     touched = _crossed(corners, extent, _boundary(polygon, cut))
     whole = np.flatnonzero(~touched)  # no edge crosses them: inside or outside as a whole, as any point of theirs is
     centres = corners[whole] + extent / 2
-    inside = _contains(polygon, centres)
+    inside = contains(polygon, centres)
     for hole in cut:
-        inside &= ~_contains(hole, centres)
+        inside &= ~contains(hole, centres)
     touched[whole] = inside
     return touched
 
@@ -91,9 +91,9 @@ def _crossed(corners: Points, extent: float, edges: Points) -> Flags:
     return crossed
 
 
-def _contains(polygon: Polygon, points: Points) -> Flags:
+def contains(polygon: Polygon, points: Points) -> Flags:
     """Which of n points (n, 2) a polygon encloses, by the even-odd rule over its rings."""
-    start, end = np.moveaxis(_edges(polygon), 1, 0)
+    start, end = np.moveaxis(edges_of(polygon), 1, 0)
     inside = np.zeros(len(points), np.bool_)
     x, y = points[:, :1], points[:, 1:]
     for some in _blocks(len(start), len(points)):
@@ -110,21 +110,21 @@ def _boundary(polygon: Polygon, cut: Sequence[Polygon]) -> Points:
     least, most = bounds(polygon)
     near = [hole for hole in cut if (bounds(hole)[0] <= most).all() and (bounds(hole)[1] >= least).all()]
     if not near:
-        return _edges(polygon)
+        return edges_of(polygon)
     kept = []
     for own in (polygon, *near):
         others = [hole for hole in near if hole is not own]
-        crossing = np.concatenate([_edges(other) for other in (polygon, *near) if other is not own])
-        pieces = _split(_edges(own), crossing)
+        crossing = np.concatenate([edges_of(other) for other in (polygon, *near) if other is not own])
+        pieces = split_at(edges_of(own), crossing)
         middle = pieces.mean(axis=1)
-        keep = np.ones(len(pieces), np.bool_) if own is polygon else _contains(polygon, middle)
+        keep = np.ones(len(pieces), np.bool_) if own is polygon else contains(polygon, middle)
         for hole in others:
-            keep &= ~_contains(hole, middle)
+            keep &= ~contains(hole, middle)
         kept.append(pieces[keep])
     return np.concatenate(kept)
 
 
-def _split(edges: Points, others: Points) -> Points:
+def split_at(edges: Points, others: Points) -> Points:
     """Edges (m, 2, 2) in pieces (p, 2, 2), which end where one of the others crosses them."""
     along, there = edges[:, 1] - edges[:, 0], others[:, 1] - others[:, 0]
     at = [np.zeros(len(edges)), np.ones(len(edges))]
@@ -150,7 +150,7 @@ def _cross(a: Points, b: Points) -> Points:
     return product
 
 
-def _edges(polygon: Polygon) -> Points:
+def edges_of(polygon: Polygon) -> Points:
     """All edges of a polygon's rings, (m, 2, 2): start and end, x and y."""
     return np.concatenate([np.stack([ring, np.roll(ring, -1, axis=0)], axis=1) for ring in polygon])
 

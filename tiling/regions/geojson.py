@@ -8,19 +8,22 @@ from pathlib import Path
 from typing import Any
 
 from tiling.errors import InputError
+from tiling.regions.holes import with_holes
 from tiling.regions.polygons import Polygon, Ring
-from tiling.regions.region import Region, names_of_parts
-from tiling.regions.shapes import parsed, ring_of
+from tiling.regions.region import Region, WithoutArea, names_of_parts
+from tiling.regions.shapes import FLAT, encloses_area, parsed, ring_of
 
 _TRIANGLE = 3  # points of the smallest ring
+_WITHOUT_AREA = {"Point": "point", "MultiPoint": "point", "LineString": "line", "MultiLineString": "line"}
+_WITH_AREA = ("Polygon", "MultiPolygon")
 
 
-def read_geojson(path: Path, /, *, shape: tuple[int, int] | None = None) -> list[Region]:
-    """Read a FeatureCollection, some Features or a Feature; called like :func:`tiling.regions.read_regions`.
+def read_geojson(path: Path, /, *, shape: tuple[int, int] | None = None) -> list[Region | WithoutArea]:
+    """Read a FeatureCollection, some Features or a Feature, see :class:`tiling.regions.registry.Reader`.
 
     A feature's class is its classification, by name or by the list of names of a derived one, else the name that the
-    annotation itself was given. Measurements and nuclei of cells are passed over. A feature with a geometry that has
-    no area is refused.
+    annotation itself was given. Measurements and nuclei of cells are passed over. Of a GeometryCollection, the polygons
+    count.
     """
     content = parsed(path, json.loads, kind="JSON", tool="QuPath")
     return [_region(feature, f"{path}, feature {number}") for number, feature in enumerate(_features(content, path), 1)]
@@ -41,7 +44,7 @@ def regions_to_geojson(
     Raises
     ------
     InputError
-        For a region with cut-outs that are no holes of its polygons: GeoJSON has no such thing.
+        For a region with cut-outs that are no holes of its polygons, see :func:`tiling.regions.holes.with_holes`.
     """
     return {"type": "FeatureCollection", "features": [_feature(region, colours or {}) for region in regions]}
 
@@ -61,8 +64,29 @@ def _features(content: Any, path: Path) -> list[dict[str, Any]]:
     return features
 
 
-def _region(feature: dict[str, Any], where: str) -> Region:
-    return Region(_names(feature, where), _polygons(feature.get("geometry"), where), where)
+def _region(feature: dict[str, Any], where: str) -> Region | WithoutArea:
+    geometry = feature.get("geometry")
+    parts = [] if geometry is None else _parts(geometry, where)
+    polygons = [polygon for part in parts for polygon in _polygons(part, where)]
+    if polygons:
+        return Region(_names(feature, where), polygons, where)
+    kinds = {_WITHOUT_AREA.get(part["type"], FLAT if part["coordinates"] else "empty shape") for part in parts}
+    return WithoutArea(kinds.pop() if len(kinds) == 1 else "empty shape")
+
+
+def _parts(geometry: Any, where: str) -> list[dict[str, Any]]:
+    """A geometry, or those that it collects, each of a known type."""
+    parts: list[Any] = [geometry]
+    if isinstance(geometry, dict) and geometry.get("type") == "GeometryCollection":
+        collected = geometry.get("geometries")
+        parts = collected if isinstance(collected, list) else [collected]
+    for part in parts:
+        kind = part.get("type") if isinstance(part, dict) else None
+        if kind not in (*_WITH_AREA, *_WITHOUT_AREA):
+            raise InputError(f"{where} is a {kind}; expected a Polygon or a MultiPolygon: draw it again or delete it")
+        if not isinstance(part.get("coordinates"), list):
+            raise InputError(f"{where} is a {kind} without coordinates; draw it again or delete it")
+    return parts
 
 
 def _names(feature: dict[str, Any], where: str) -> tuple[str, ...]:
@@ -85,25 +109,21 @@ def _names(feature: dict[str, Any], where: str) -> tuple[str, ...]:
     return (name,) if isinstance(name, str) and name else ()
 
 
-def _polygons(geometry: Any, where: str) -> list[Polygon]:
-    kind = geometry.get("type") if isinstance(geometry, dict) else None
-    if kind == "GeometryCollection":
-        raise InputError(f"{where} is a GeometryCollection; expected a Polygon or a MultiPolygon: split it in QuPath")
-    if kind not in ("Polygon", "MultiPolygon"):
-        raise InputError(f"{where} is a {kind}, which has no area; expected a Polygon or a MultiPolygon")
-    coordinates = geometry.get("coordinates")
-    polygons = [coordinates] if kind == "Polygon" else coordinates
-    if not isinstance(polygons, list) or not polygons or not all(isinstance(p, list) and p for p in polygons):
+def _polygons(part: dict[str, Any], where: str) -> list[Polygon]:
+    """The polygons of a geometry that enclose an area, without holes that enclose none."""
+    kind, coordinates = part["type"], part["coordinates"]
+    if kind not in _WITH_AREA:
+        return []
+    listed = [coordinates] if kind == "Polygon" else coordinates
+    if not all(isinstance(rings, list) for rings in listed):
         raise InputError(f"{where} is a {kind} without rings; draw it again or delete it")
-    return [[_opened(ring_of(ring, where)) for ring in polygon] for polygon in polygons]
+    polygons = [[_opened(ring_of(ring, where)) for ring in rings] for rings in listed]
+    drawn = [rings for rings in polygons if rings and encloses_area(rings[0])]
+    return [[outline, *filter(encloses_area, holes)] for outline, *holes in drawn]
 
 
 def _feature(region: Region, colours: Mapping[str, tuple[int, int, int]]) -> dict[str, Any]:
-    if region.cut:
-        raise InputError(
-            f"{region.where} has parts cut out of it, which GeoJSON cannot say; write its label map as GeoJSON instead"
-        )
-    coordinates = [[_closed(ring) for ring in polygon] for polygon in region.polygons]
+    coordinates = [[_closed(ring) for ring in polygon] for polygon in with_holes(region)]
     single = len(coordinates) == 1
     properties: dict[str, Any] = {"objectType": "annotation", "isLocked": False}
     if region.names:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
@@ -11,22 +12,24 @@ from defusedxml.ElementTree import fromstring
 
 from tiling.errors import InputError
 from tiling.regions.polygons import Ring, bounds
-from tiling.regions.region import Region
-from tiling.regions.shapes import ellipse, parsed, ring_of
+from tiling.regions.region import Region, WithoutArea
+from tiling.regions.shapes import FLAT, ellipse, encloses_area, parsed, rectangle, ring_of
 
-_ELLIPSE, _WITHOUT_AREA = "2", {"3": "an arrow", "4": "a ruler"}
+_BOXES = {"1": rectangle, "2": ellipse}  # by the region's type, where it is told by two corners
+_WITHOUT_AREA = {"3": "arrow", "4": "ruler"}
 
 
-def read_imagescope(path: Path, /, *, shape: tuple[int, int] | None = None) -> list[Region]:
-    """Read the regions of a file, layer by layer; called like :func:`tiling.regions.read_regions`.
+def read_imagescope(path: Path, /, *, shape: tuple[int, int] | None = None) -> list[Region | WithoutArea]:
+    """Read the regions of a file, layer by layer, see :class:`tiling.regions.registry.Reader`.
 
-    A layer's name is the class of its regions. What the layer's negative regions cover is cut out of them. Arrows and
-    rulers are refused, and files that declare entities.
+    A layer's name is the class of its regions. Where it has none, a region is called by its own text or description,
+    if it has one, and else `Layer 2`, by the layer's number. What the layer's negative regions cover is cut out of
+    them. A file that declares entities is refused.
     """
     return [
         region
         for number, layer in enumerate(_layers(path), start=1)
-        for region in _regions(layer, f"{path}, layer {number}")
+        for region in _regions(layer, layer.get("Id") or str(number), path)
     ]
 
 
@@ -45,33 +48,40 @@ def _root(content: bytes) -> Element:
     return root
 
 
-def _regions(layer: Element, layer_at: str) -> list[Region]:
-    name = (layer.get("Name") or "").strip()
-    positive: list[tuple[Ring, str]] = []
+def _regions(layer: Element, number: str, path: Path) -> Iterator[Region | WithoutArea]:
+    name, layer_at = (layer.get("Name") or "").strip(), f"{path}, layer {number}"
+    positive: list[tuple[Ring, Element, str]] = []
     negative: list[Ring] = []
     for element in layer.findall("./Regions/Region"):
         where = f"{layer_at}, region {element.get('Id', '?')}"
         ring = _ring(element, where)
-        if element.get("NegativeROA") == "1":
+        if isinstance(ring, WithoutArea):
+            yield ring
+        elif element.get("NegativeROA") == "1":
             negative.append(ring)
         else:
-            positive.append((ring, where))
+            positive.append((ring, element, where))
     boxes = np.array([bounds([ring]) for ring in negative]).reshape(-1, 2, 2)  # (n, least and most, x and y)
-    regions = []
-    for ring, where in positive:
+    for ring, element, where in positive:
         least, most = bounds([ring])
         near = np.flatnonzero(((boxes[:, 0] <= most) & (boxes[:, 1] >= least)).all(axis=1))
         cut = [[negative[index]] for index in near]  # no other one reaches it
-        regions.append(Region((name,) if name else (), [[ring]], where, cut, layer_at))
-    return regions
+        names = (name,) if name else (*_notes(element), f"Layer {number}")
+        yield Region(names, [[ring]], where, cut, layer_at, is_named=bool(name))
 
 
-def _ring(region: Element, where: str) -> Ring:
+def _notes(region: Element) -> list[str]:
+    """What somebody wrote to a region: its text, and its description."""
+    described = region.findall("./Attributes/Attribute[@Name='Description']")
+    texts = [region.get("Text"), *(attribute.get("Value") for attribute in described)]
+    return [text.strip() for text in texts if text and text.strip()]
+
+
+def _ring(region: Element, where: str) -> Ring | WithoutArea:
     kind = region.get("Type", "0")
     if kind in _WITHOUT_AREA:
-        raise InputError(f"{where} is {_WITHOUT_AREA[kind]}, which has no area; delete it")
-    points = [(vertex.get("X"), vertex.get("Y")) for vertex in region.findall("./Vertices/Vertex")]
-    if kind == _ELLIPSE and len(points) == 2:
-        (x0, y0), (x1, y1), _ = ring_of([*points, points[0]], where).tolist()
-        return ellipse(x0, y0, x1, y1)
-    return ring_of(points, where)
+        return WithoutArea(_WITHOUT_AREA[kind])
+    ring = ring_of([(vertex.get("X"), vertex.get("Y")) for vertex in region.findall("./Vertices/Vertex")], where)
+    if kind in _BOXES and len(ring) == 2:
+        ring = _BOXES[kind](*ring.ravel().tolist())
+    return ring if encloses_area(ring) else WithoutArea(FLAT)

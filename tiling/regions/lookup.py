@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from pathlib import Path, PurePosixPath
 
 from tiling.errors import InputError
@@ -11,59 +12,77 @@ from tiling.regions.registry import format_of
 from tiling.slide_table import names_of
 
 
-def regions_file(slide: str, folder_or_file: Path) -> list[Path]:
-    """The annotation files of a slide.
+class RegionsFolder:
+    """A folder of annotation files that are named after slides. Each of its folders is listed once.
 
     Parameters
     ----------
-    slide
-        Its path below the archive, POSIX: `a/b.svs`.
-    folder_or_file
-        A folder of annotation files; or one such file, which is the slide's whatever its name: the caller answers for
-        that. In a folder, files that are named after the path are asked for first: `a/b.svs.geojson`, `a/b.geojson`;
-        then those after the slide's own name: `b.svs.geojson`, `b.geojson`. So for every known suffix, in any case,
-        and QuPath's masks of objects: `b.svs_Glomerulus_(1.00,8,16,300,260)-mask.png`.
-
-    Returns
-    -------
-    list of Path
-        One file, or all the masks of the slide's objects, in the order of their names; none if none is the slide's.
+    place
+        The folder; or one annotation file, which is any slide's whatever its name: the caller answers for that.
 
     Raises
     ------
     InputError
-        When there is nothing at the path given, or two files in one folder are both named after the slide.
+        When there is nothing at the place given.
     """
-    if not folder_or_file.is_dir():
-        if not folder_or_file.exists():
-            raise InputError(f"no such file or folder: {folder_or_file}")
-        return [folder_or_file]
-    for folder in dict.fromkeys((folder_or_file / PurePosixPath(slide).parent, folder_or_file)):
-        if found := _in_folder(folder, slide):
-            return found
-    return []
 
+    def __init__(self, place: Path) -> None:
+        if not place.exists():
+            raise InputError(f"no such file or folder: {place}")
+        self._place = place
+        self._file = None if place.is_dir() else place
+        self._listed: dict[Path, dict[str, list[Path]]] = {}
 
-def _in_folder(folder: Path, slide: str) -> list[Path]:
-    if not folder.is_dir():
+    def of(self, slide: str) -> list[Path]:
+        """The annotation files of a slide.
+
+        Parameters
+        ----------
+        slide
+            Its path below the archive, POSIX: `a/b.svs`. Files that are named after the path are asked for first:
+            `a/b.svs.geojson`, `a/b.geojson`; then those after the slide's own name: `b.svs.geojson`, `b.geojson`. So
+            for every known suffix, in any case, and QuPath's masks of objects:
+            `b.svs_Glomerulus_(1.00,8,16,300,260)-mask.png`.
+
+        Returns
+        -------
+        list of Path
+            One file, or all the masks of the slide's objects, in the order of their names; none if none is the slide's.
+
+        Raises
+        ------
+        InputError
+            When two files in one folder are both named after the slide.
+        """
+        if self._file is not None:
+            return [self._file]
+        for folder in dict.fromkeys((self._place / PurePosixPath(slide).parent, self._place)):
+            if found := self._in_folder(folder, slide):
+                return found
         return []
-    with os.scandir(folder) as entries:
-        beginning = PurePosixPath(slide).stem  # every name of the slide's begins with it
-        names = sorted(entry.name for entry in entries if entry.name.startswith(beginning))
-    found = [folder / name for name in names if _is_of(folder / name, slide)]
-    others = [path for path in found if ObjectMaskName.parse(path.name) is None]
-    if others and len(found) > 1:
-        both = others[0], next(path for path in found if path != others[0])
-        raise InputError(
-            f"both {both[0]} and {both[1]} are named after the slide {slide}; keep one of them in this folder"
-        )
-    return found
+
+    def _in_folder(self, folder: Path, slide: str) -> list[Path]:
+        if folder not in self._listed:
+            self._listed[folder] = _by_slide(folder)
+        _, name, stem = names_of(slide)
+        found = sorted(path for called in {name, stem} for path in self._listed[folder].get(called, ()))
+        others = [path for path in found if ObjectMaskName.parse(path.name) is None]
+        if others and len(found) > 1:
+            both = others[0], next(path for path in found if path != others[0])
+            raise InputError(
+                f"both {both[0]} and {both[1]} are named after the slide {slide}; keep one of them in this folder"
+            )
+        return found
 
 
-def _is_of(path: Path, slide: str) -> bool:
-    """Whether the name of an annotation file, without its folder, says that it is a slide's."""
-    if format_of(path) is None:
-        return False
-    mask = ObjectMaskName.parse(path.name)
-    _, name, stem = names_of(slide)
-    return (mask.image if mask else path.stem) in (name, stem)
+def _by_slide(folder: Path) -> dict[str, list[Path]]:
+    """The annotation files directly in a folder, by what they call their slide."""
+    files: dict[str, list[Path]] = defaultdict(list)
+    if folder.is_dir():
+        with os.scandir(folder) as entries:
+            paths = [folder / entry.name for entry in entries]
+        for path in paths:
+            if format_of(path) is not None:
+                mask = ObjectMaskName.parse(path.name)
+                files[mask.image if mask else path.stem].append(path)
+    return files

@@ -19,7 +19,7 @@ from PIL.PngImagePlugin import PngImageFile
 from tiling.errors import InputError
 from tiling.png import open_png
 from tiling.regions.polygons import outline
-from tiling.regions.region import Region, names_of_parts
+from tiling.regions.region import Region, WithoutArea, names_of_parts
 
 # Java writes the number with a comma where its user's language does.
 _PLACE = r"_\((\d+[.,]\d+),(-?\d+),(-?\d+),(\d+),(\d+)\)-mask\.png"
@@ -77,24 +77,20 @@ def is_object_mask(path: Path) -> bool:
     return ObjectMaskName.parse(path.name) is not None
 
 
-def read_object_mask(path: Path, /, *, shape: tuple[int, int] | None = None) -> list[Region]:
-    """Read the mask of an object, as one region; called like :func:`tiling.regions.read_regions`.
+def read_object_mask(path: Path, /, *, shape: tuple[int, int] | None = None) -> list[Region | WithoutArea]:
+    """Read the mask of an object, as one region, see :class:`tiling.regions.registry.Reader`.
 
-    The region runs along the edges of the mask's pixels. A mask that marks nothing is refused, and so is one whose
-    size is not what its name says.
+    The region runs along the edges of the mask's pixels. A mask that marks nothing, as one of a small object at a large
+    downsample may, encloses no area. One whose size is not what its name says is refused.
     """
     name = ObjectMaskName.parse(path.name)
-    if name is None:
-        raise InputError(
-            f"{path} is not named as QuPath names the mask of an object, like "
-            "image_7.png_Glomerulus_(1.00,8,16,300,260)-mask.png"
-        )
+    assert name is not None  # by which the format is known
     with open_png(path) as picture:
         downsample = _downsample(name, picture.size, path)
         picture.load()
         mask = _marked(picture)
     if not mask.any():
-        raise InputError(f"{path} marks nothing: all its pixels are 0; export it again or delete it")
+        return [WithoutArea("empty mask")]
     polygons = [[ring * downsample + (name.x, name.y) for ring in polygon] for polygon in outline(mask)]
     return [Region(names_of_parts(name.label.split(": ")), polygons, str(path))]
 

@@ -14,42 +14,6 @@ from tiling.regions.region import Region
 Mask = npt.NDArray[np.bool_]
 
 
-def rasterise(
-    regions: Iterable[Region], *, shape: tuple[int, int], x: float = 0.0, y: float = 0.0, downsample: float = 1.0
-) -> Mask:
-    """Where in a window of a slide any of some regions is.
-
-    Parameters
-    ----------
-    regions
-        They may reach past the window, or lie outside.
-    shape
-        (height, width) of the window, in px of its own resolution.
-    x, y
-        Upper left corner of the window, level-0 px.
-    downsample
-        Level-0 px per px of the window.
-
-    Returns
-    -------
-    (height, width) bool
-
-    Examples
-    --------
-    >>> from tiling.regions.shapes import rectangle
-    >>> square = Region(("glomerulus",), [[rectangle(100, 100, 120, 140)]], "drawn")
-    >>> rasterise([square], shape=(4, 3), x=90, y=90, downsample=10).astype(int)
-    array([[0, 0, 0],
-           [0, 1, 1],
-           [0, 1, 1],
-           [0, 1, 1]])
-    """
-    covered = np.zeros(shape, np.uint8)
-    for region in regions:
-        paint_region(covered, region, 1, x=x, y=y, downsample=downsample)
-    return covered.view(np.bool_)
-
-
 def region_mask(regions: Iterable[Region], *, width: int, height: int, max_size: int = 1024) -> Mask:
     """Where on a slide any of some regions is, in a small picture of the size of the slide's thumbnail.
 
@@ -86,9 +50,32 @@ def paint_region(
     y: float = 0.0,
     downsample: float | Pair = 1.0,
 ) -> None:
-    """Set the pixels of a window (h, w) uint8 that are in a region, in place; see :func:`rasterise`.
+    """Set the pixels of a window of a slide that are in a region, in place.
 
-    `downsample` is one number, or one across and one down.
+    Parameters
+    ----------
+    labels
+        (height, width) uint8: the window, at its own resolution.
+    region
+        It may reach past the window, or lie outside.
+    value
+        What its pixels become.
+    x, y
+        Upper left corner of the window, level-0 px.
+    downsample
+        Level-0 px per px of the window: one number, or one across and one down.
+
+    Examples
+    --------
+    >>> from tiling.regions.shapes import rectangle
+    >>> square = Region(("glomerulus",), [[rectangle(100, 100, 120, 140)]], "drawn")
+    >>> window = np.zeros((4, 3), np.uint8)
+    >>> paint_region(window, square, 7, x=90, y=90, downsample=10)
+    >>> window
+    array([[0, 0, 0],
+           [0, 7, 7],
+           [0, 7, 7],
+           [0, 7, 7]], dtype=uint8)
     """
     across, down = downsample if isinstance(downsample, tuple) else (downsample, downsample)
     if not (across > 0 and down > 0):

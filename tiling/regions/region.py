@@ -26,6 +26,9 @@ class Region:
         Polygons that are taken away from those, as ImageScope's negative regions are.
     layer
         The place in the file where the class is named, if that is not the region itself.
+    is_named
+        Whether somebody named the class. Where nobody did, the names are those that its place in the file suggests, as
+        the number of an ImageScope layer does.
     """
 
     names: tuple[str, ...]
@@ -33,11 +36,25 @@ class Region:
     where: str
     cut: list[Polygon] = field(default_factory=list)
     layer: str = ""
+    is_named: bool = True
 
     def is_one_of(self, names: Collection[str]) -> bool:
         """Whether the region has one of some names, whatever their case."""
         wanted = {name.casefold() for name in names}
         return any(name.casefold() in wanted for name in self.names)
+
+
+@dataclass(frozen=True)
+class WithoutArea:
+    """What was drawn and encloses no area, so that it is no region: a point, a line, a ruler.
+
+    Attributes
+    ----------
+    kind
+        In a word or two, as `ruler`.
+    """
+
+    kind: str
 
 
 def names_of_parts(parts: Sequence[str]) -> tuple[str, ...]:

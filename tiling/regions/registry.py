@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from tiling.errors import InputError
+from tiling.progress import note
 from tiling.regions.geojson import read_geojson
 from tiling.regions.imagescope import read_imagescope
 from tiling.regions.labelme import read_labelme
 from tiling.regions.object_masks import is_object_mask, read_object_mask
-from tiling.regions.region import Region
+from tiling.regions.region import Region, WithoutArea
+from tiling.wording import counted
 
 
 class Reader(Protocol):
-    """Reads one file of a format, with the parameters, result and errors of :func:`read_regions`."""
+    """Reads all shapes in one file of a format, with the parameters and errors of :func:`read_regions`."""
 
-    def __call__(self, path: Path, /, *, shape: tuple[int, int] | None = None) -> list[Region]:
+    def __call__(self, path: Path, /, *, shape: tuple[int, int] | None = None) -> list[Region | WithoutArea]:
         """Read `path`."""
 
 
@@ -49,8 +52,30 @@ def format_of(path: Path) -> RegionFormat | None:
     return next((known for known in FORMATS if known.matches(path)), None)
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """What is drawn in annotation files; made by :func:`read_drawn`.
+
+    Attributes
+    ----------
+    regions
+        In the order of the files.
+    without_area
+        How many shapes enclose no area, by their kind: `{"ruler": 2}`.
+    """
+
+    regions: list[Region]
+    without_area: Counter[str]
+
+    def tell(self, where: Path) -> None:
+        """Note how many shapes of a file, or of a folder of files, were passed over, if any were."""
+        if self.without_area:
+            kinds = ", ".join(counted(number, kind) for kind, number in sorted(self.without_area.items()))
+            note(f"{where}: passed over {counted(self.without_area.total(), 'shape')} without an area: {kinds}")
+
+
 def read_regions(path: Path, /, *, shape: tuple[int, int] | None = None) -> list[Region]:
-    """Read the regions in an annotation file.
+    """Read the regions in an annotation file; a note tells how many shapes were passed over as they have no area.
 
     Parameters
     ----------
@@ -69,10 +94,25 @@ def read_regions(path: Path, /, *, shape: tuple[int, int] | None = None) -> list
     ------
     InputError
         For a name of no known format, and for whatever the format's reader refuses: a file that cannot be read or is of
-        another format, a shape without an area.
+        another format, a point that is none.
     """
+    drawn = read_drawn([path], shape=shape)
+    drawn.tell(path)
+    return drawn.regions
+
+
+def read_drawn(paths: Iterable[Path], *, shape: tuple[int, int] | None = None) -> Drawn:
+    """Read annotation files together, without a note; otherwise as :func:`read_regions`."""
+    shapes = [each for path in paths for each in _reader(path)(path, shape=shape)]
+    return Drawn(
+        [each for each in shapes if isinstance(each, Region)],
+        Counter(each.kind for each in shapes if isinstance(each, WithoutArea)),
+    )
+
+
+def _reader(path: Path) -> Reader:
     known = format_of(path)
     if known is None:
         formats = ", ".join(f"{each.suffix} ({each.name})" for each in FORMATS)
         raise InputError(f"{path} is of no known kind of file of regions; known are: {formats}")
-    return known.read(path, shape=shape)
+    return known.read

@@ -1,4 +1,4 @@
-"""What the formats of polygons share: parsing a file, and the rings of shapes."""
+"""What the formats of polygons share: parsing a file, the rings of shapes, and whether they enclose anything."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import numpy as np
 
 from tiling.errors import InputError
 from tiling.regions.polygons import Ring
-from tiling.wording import counted
 
 T = TypeVar("T")
+FLAT = "flat polygon"  # of less than three different points, or all on one line: a click is soon made
 _MOST_CORNERS = 1 << 14  # of an ellipse; at 10,000 px across, its edges leave the curve by 0.0002 px
 _UNPARSED = (ValueError, LookupError, RecursionError, ParseError)  # an unknown encoding is a LookupError
 
@@ -40,11 +40,18 @@ def ring_of(points: Any, where: str) -> Ring:
         ring = np.array([[float(point[0]), float(point[1])] for point in points])
     except (TypeError, ValueError, IndexError, KeyError, OverflowError) as error:
         raise InputError(f"{where} has a ring that is not a list of [x, y] pairs ({error})") from error
-    if len(ring) < 3 or not np.isfinite(ring).all():
-        raise InputError(
-            f"{where} has a ring of {counted(len(ring), 'point')}; expected at least 3, all of finite numbers"
-        )
-    return ring
+    if not np.isfinite(ring).all():
+        raise InputError(f"{where} has a ring with a point that is no place: its numbers must be finite; draw it again")
+    return ring.reshape(-1, 2)
+
+
+def encloses_area(ring: Ring) -> bool:
+    """Whether a ring's points (n, 2) do not all lie on one line; not those of less than three different points."""
+    if not len(ring):
+        return False
+    away = ring - ring[0]
+    farthest = away[np.abs(away).sum(axis=1).argmax()]
+    return bool((away[:, 0] * farthest[1] != away[:, 1] * farthest[0]).any())
 
 
 def ellipse(left: float, top: float, right: float, bottom: float) -> Ring:

@@ -1,4 +1,5 @@
 import json
+import math
 from xml.etree import ElementTree
 
 import numpy as np
@@ -86,6 +87,15 @@ def test_rectangles_and_circles_of_labelme_have_areas_and_later_classes_cover(tm
     assert (labels == 255).sum() > 300
 
 
+def test_a_nameless_layer_is_of_the_class_that_is_called_by_its_number_or_its_regions_text(tmp_path):
+    layers = ClassList((LabelClass("artery", (0, 0, 0)), LabelClass("layer 1", (1, 1, 1))))
+    regions = [({"Text": "Artery"}, box(1, 1, 5, 5)), ({}, box(10, 10, 12, 12)), ({"Type": "4"}, [(1, 1), (9, 9)])]
+    labels = read_mask(imagescope(tmp_path / "x.xml", ("", regions)), shape=SHAPE, classes=layers)
+    assert [(labels == value).sum() for value in (0, 1)] == [16, 4]
+    alone = read_mask(tmp_path / "x.xml", shape=SHAPE, classes=NUCLEUS)
+    assert (alone == 0).sum() == 20
+
+
 def test_negative_regions_of_imagescope_are_holes_of_their_own_layer(tmp_path):
     path = imagescope(
         tmp_path / "x.xml",
@@ -115,12 +125,18 @@ def test_both_formats_come_in_with_the_import(tmp_path):
 @pytest.mark.parametrize(
     ("shapes", "more", "message"),
     [
-        ([square("c", 1, 1, 5, 5)], {}, "shape 1 has the unknown class 'c'; this study's classes are: a, b"),
+        (
+            [square("c", 1, 1, 5, 5)],
+            {},
+            "shape 1 has the unknown class 'c'; the classes are: a, b; rename it, or list it in a classes.json",
+        ),
         ([square("a", 1, 1, 5, 5)], {"imageWidth": 31}, "is of an image of 31 x 20 px, and this one has 30 x 20"),
         ([square("a", 40, 1, 50, 5)], {}, "outside the image of 30 x 20 px"),
-        ([square("a", 1, 1, 5, 5) | {"shape_type": "line"}], {}, "is a line, which has no area"),
+        ([square("a", 1, 1, 5, 5) | {"shape_type": "mask"}], {}, "is a mask, which is not read; expected a polygon"),
+        ([square("a", 1, 1, 5, 5) | {"shape_type": ["line"]}], {}, "is a .'line'., which is not read"),
         ([square("a", 1, 1, 5, 5) | {"shape_type": "circle"}], {}, "is a circle without its two points"),
-        ([square("a", 1, 1, 5, 5) | {"points": [[1, 2]]}], {}, "ring of 1 point"),
+        ([square("a", 1, 1, 5, 5) | {"points": [[1, 2], [3, 4], [5, math.nan]]}], {}, "numbers must be finite"),
+        ([square("a", 1, 1, 5, 5) | {"points": None}], {}, "has a ring that is not a list"),
         ([7], {}, "has no list of shapes"),
     ],
 )
@@ -155,8 +171,11 @@ def test_xml_that_is_no_annotation_or_declares_entities_is_refused(tmp_path, tex
     ("layer", "message"),
     [
         (("c", [({}, box(1, 1, 5, 5))]), "layer 1 has the unknown class 'c'"),
-        (("", [({}, box(1, 1, 5, 5))]), "layer 1 has no name"),
-        (("a", [({"Type": "4", "Id": "7"}, [(1, 1), (5, 5)])]), "layer 1, region 7 is a ruler, which has no area"),
+        (
+            ("", [({}, box(1, 1, 5, 5))]),
+            "layer 1 has no name .* as one of: a, b; or list a class 'Layer 1' in a classes",
+        ),
+        (("", [({"Text": "c"}, box(1, 1, 5, 5))]), "layer 1 has no name"),
         (("a", [({"Id": "7"}, [(1, 1), (5, "east"), (6, 6)])]), "region 7 has a ring that is not a list"),
         (("a", [({"Id": "7"}, box(40, 1, 50, 5))]), "outside the image of 30 x 20 px"),
     ],

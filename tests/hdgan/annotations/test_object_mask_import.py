@@ -57,7 +57,7 @@ def test_masks_of_objects_and_other_formats_come_in_together_and_one_alone(tmp_p
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("image_7.png_Tumour_(1.00,1,1,4,4)-mask.png", "image_7.*has the unknown class 'Tumour'; this study's"),
+        ("image_7.png_Tumour_(1.00,1,1,4,4)-mask.png", "image_7.*has the unknown class 'Tumour'; the classes are"),
         ("image_7.png_artery_(1.00,99,1,4,4)-mask.png", "lies at x 99 to 103, y 1 to 5, outside the image of 32 x 24"),
         (
             "image_7.png_artery_(4.00,1,1,4,4)-mask.png",

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from hdgan.annotations import label_map, read_geojson, read_mask, write_geojson
+from hdgan.annotations import label_map, read_mask, write_geojson
 from hdgan.labels import KIDNEY, UNLABELLED, ClassList, LabelClass
 from tiling.errors import InputError
 from tiling.regions import Region, read_regions, regions_to_geojson
@@ -28,7 +28,7 @@ def test_a_drawn_label_map_equals_itself_after_a_round_trip_through_geojson(draw
     for path in drawn:
         labels = read_mask(path, shape=SHAPE, classes=LESIONS)
         write_geojson(tmp_path / "labels.geojson", labels, LESIONS)
-        np.testing.assert_array_equal(read_geojson(tmp_path / "labels.geojson", shape=SHAPE, classes=LESIONS), labels)
+        np.testing.assert_array_equal(read_mask(tmp_path / "labels.geojson", shape=SHAPE, classes=LESIONS), labels)
 
 
 def test_a_window_of_a_slide_is_what_the_whole_shows_there(drawn, tmp_path):
@@ -60,7 +60,7 @@ def test_a_region_of_no_class_is_refused_by_its_place():
     for region, message in (
         (
             Region(("Vein",), [[box(0, 0, 1, 1)]], "x, shape 1"),
-            "^x, shape 1 has the unknown class 'Vein'; this",
+            "^x, shape 1 has the unknown class 'Vein'; the classes are: .*; rename it, or list it",
         ),
         (Region((), [[box(0, 0, 1, 1)]], "x, shape 1"), "^x, shape 1 has no class; set it in the tool .*: whitespace"),
     ):

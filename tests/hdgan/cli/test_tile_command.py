@@ -12,6 +12,7 @@ from command_line import files, hdgan
 from PIL import Image
 
 from tiling import TileSet
+from tiling.ledger import read_ledger
 
 Draw = Callable[[str], Path]
 
@@ -112,6 +113,30 @@ def test_copies_mixed_resolutions_and_classes_that_occur_nowhere_are_told(draw: 
     assert "b.png: no tile of the classes asked for" in said
     said = hdgan("tile", archive, "--annotations", marks, "--study", tmp_path / "other", code=2).stderr
     assert "keep_classes (--keep-classes) and annotations (--annotations) go together" in said
+
+
+RULED = """\
+<Annotations><Annotation Id="2" LineColor="255"><Regions>
+<Region Id="1" Type="4"><Vertices><Vertex X="1" Y="1"/><Vertex X="250" Y="250"/></Vertices></Region>
+<Region Id="2" Type="3"><Vertices><Vertex X="1" Y="1"/><Vertex X="250" Y="250"/></Vertices></Region>
+<Region Id="3"><Vertices><Vertex X="2" Y="2"/><Vertex X="60" Y="2"/><Vertex X="60" Y="60"/></Vertices></Region>
+</Regions></Annotation></Annotations>
+"""
+
+
+def test_rulers_and_arrows_on_slides_are_passed_over_and_told_once(draw: Draw, tmp_path: Path) -> None:
+    (tmp_path / "marks").mkdir()
+    for name in ("a", "b-2"):
+        draw(f"{name}.png")
+        (tmp_path / "marks" / f"{name}.xml").write_text(RULED)
+    kept = ("--annotations", tmp_path / "marks", "--keep-classes", "layer 2")
+    for options in (kept, ("--tissue-from", tmp_path / "marks")):
+        study = tmp_path / options[0].strip("-")
+        said = hdgan("tile", tmp_path / "archive", "--size", 64, "--study", study, "--workers", 0, *options).stderr
+        (line,) = [line for line in said.splitlines() if "without an area" in line]
+        assert line.startswith("passed over 4 annotated shapes without an area (points, lines, rulers) of 2 slides: ")
+        assert len(TileSet.open(study / "tiles")) == 2
+        assert [row["without_area"] for row in read_ledger(study / "tiles")] == [2, 2]
 
 
 def test_alike_failures_are_told_once_and_how_often(draw: Draw, tmp_path: Path) -> None:

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from painted import covered
 from skimage.measure import points_in_poly
 
 from tiling.errors import InputError
-from tiling.regions import Region, paint_region, rasterise, read_regions, region_mask
+from tiling.regions import Region, paint_region, read_regions, region_mask
 
 
 def star(x: float, y: float, radius: float, seed: int) -> np.ndarray:
@@ -25,7 +26,7 @@ def box(left: float, top: float, right: float, bottom: float) -> np.ndarray:
 def test_a_pixel_of_any_level_is_of_a_region_if_its_centre_is(downsample: float) -> None:
     outline, hole = star(300, 200, 150, 0), star(300, 200, 40, 1)
     region = Region(("a",), [[outline, hole]], "a")
-    got = rasterise([region], shape=(50, 70), x=260.5, y=170, downsample=downsample)
+    got = covered([region], shape=(50, 70), x=260.5, y=170, downsample=downsample)
     y, x = np.mgrid[:50, :70] + 0.5
     centres = np.stack([260.5 + x.ravel() * downsample, 170 + y.ravel() * downsample], axis=1)
     inside = points_in_poly(centres, outline) & ~points_in_poly(centres, hole)
@@ -38,11 +39,11 @@ def test_windows_are_parts_of_the_whole_and_regions_elsewhere_leave_them_free(da
     if not files:
         pytest.skip(f"no ImageScope files at {data / 'monuseg'}")
     regions = read_regions(files[0])
-    whole = rasterise(regions, shape=(1000, 1000))
+    whole = covered(regions, shape=(1000, 1000))
     for x, y in ((0, 0), (310, 777)):
-        window = rasterise(regions, shape=(200, 300), x=x, y=y)
+        window = covered(regions, shape=(200, 300), x=x, y=y)
         np.testing.assert_array_equal(window, whole[y : y + 200, x : x + 300])
-    assert not rasterise(regions, shape=(64, 64), x=5000, y=5000).any()
+    assert not covered(regions, shape=(64, 64), x=5000, y=5000).any()
 
 
 def test_what_is_cut_out_of_a_region_stays_as_it_was() -> None:
@@ -57,7 +58,7 @@ def test_what_is_cut_out_of_a_region_stays_as_it_was() -> None:
 
 def test_a_region_of_more_pixels_than_are_decided_on_at_once_is_painted_without_a_seam() -> None:
     corners = star(3000, 1500, 3400, 2)
-    got = rasterise([Region(("a",), [[corners]], "a")], shape=(3000, 6000))
+    got = covered([Region(("a",), [[corners]], "a")], shape=(3000, 6000))
     generator = np.random.default_rng(0)
     y, x = generator.integers(0, 3000, 4000), generator.integers(0, 6000, 4000)
     np.testing.assert_array_equal(got[y, x], points_in_poly(np.stack([x + 0.5, y + 0.5], axis=1), corners))
@@ -75,6 +76,6 @@ def test_a_mask_of_regions_has_the_proportions_of_the_slide() -> None:
 
 def test_a_downsample_that_is_none_is_refused() -> None:
     with pytest.raises(InputError, match="downsample must be positive, not 0"):
-        rasterise([Region((), [[box(0, 0, 1, 1)]], "a")], shape=(2, 2), downsample=0)
+        covered([Region((), [[box(0, 0, 1, 1)]], "a")], shape=(2, 2), downsample=0)
     with pytest.raises(InputError, match="at least 1 px, not 0"):
         region_mask([], width=10, height=10, max_size=0)

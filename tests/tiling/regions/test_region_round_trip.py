@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from painted import covered
 
 from tiling.errors import InputError
 from tiling.regions import Region, read_regions, regions_to_geojson
@@ -47,6 +48,31 @@ def test_a_drawn_data_set_equals_itself_after_a_round_trip_through_geojson(data:
         assert_same(written_and_read(regions, tmp_path / "slide.geojson"), regions)
 
 
-def test_what_is_cut_out_of_a_region_cannot_be_said_in_geojson() -> None:
-    with pytest.raises(InputError, match="layer 1 has parts cut out of it, which GeoJSON cannot say"):
-        regions_to_geojson([Region(("a",), [[WHOLE]], "x.xml, layer 1", [[TRIANGLE]])])
+def box(left: float, top: float, right: float, bottom: float) -> np.ndarray:
+    return np.array([[left, top], [right, top], [right, bottom], [left, bottom]], np.float64)
+
+
+def test_what_is_cut_out_of_a_region_becomes_its_hole_in_geojson(tmp_path: Path) -> None:
+    cut = [[box(2, 2, 5, 5)], [box(6, 6, 8, 8)], [box(40, 40, 50, 50)]]
+    region = Region(("a",), [[box(0, 0, 10, 10)]], "x.xml, layer 1", cut)
+    (read,) = written_and_read([region], tmp_path / "a.geojson")
+    assert [ring.tolist() for ring in read.polygons[0]] == [
+        box(*corners).tolist() for corners in ((0, 0, 10, 10), (2, 2, 5, 5), (6, 6, 8, 8))
+    ]
+    places = {"shape": (100, 100), "downsample": 0.5}
+    np.testing.assert_array_equal(covered([read], **places), covered([region], **places))
+
+
+@pytest.mark.parametrize(
+    "cut",
+    [
+        [[box(5, 5, 15, 8)]],
+        [[box(-1, -1, 11, 11)]],
+        [[box(2, 2, 6, 6)], [box(4, 4, 8, 8)]],
+        [[box(3, 3, 4, 4)], [box(2, 2, 6, 6)]],
+        [[box(-1, 4, 11, 5)]],
+    ],
+)
+def test_what_is_cut_out_across_an_outline_cannot_be_said_in_geojson(cut: list[list[np.ndarray]]) -> None:
+    with pytest.raises(InputError, match=r"layer 1 has a negative region that is not wholly within it, .*write a mask"):
+        regions_to_geojson([Region(("a",), [[box(0, 0, 10, 10)]], "x.xml, layer 1", cut)])

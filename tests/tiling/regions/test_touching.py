@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from painted import covered
 from skimage.measure import points_in_poly
 
 from tiling.grid import Grid, make_grid
-from tiling.regions import Polygon, Region, outline, rasterise, read_regions, touching
+from tiling.regions import Polygon, Region, outline, read_regions, touching
 
 Point = tuple[int, int]
 
@@ -64,7 +65,7 @@ def test_tiles_in_holes_and_in_what_is_cut_out_do_not_touch(seed: int) -> None:
     grid = make_grid(44, 44, size=2)
     for cuts in ([], cut):
         one = Region(("a",), drawn, "a", cuts)
-        quarters = rasterise([one], shape=(176, 176), downsample=0.25)  # nothing lies across one of these pixels
+        quarters = covered([one], shape=(176, 176), downsample=0.25)  # nothing lies across one of these pixels
         expected = [
             quarters[4 * y : 4 * (y + 2), 4 * x : 4 * (x + 2)].any() for x, y in zip(grid.x, grid.y, strict=True)
         ]
@@ -115,7 +116,7 @@ def test_tiles_with_nuclei_of_a_data_set_are_those_that_a_fine_raster_finds(data
         pytest.skip(f"no ImageScope files at {data / 'monuseg'}")
     regions = [Region(("nucleus",), each.polygons, each.where) for each in read_regions(files[0])]
     grid = make_grid(1000, 1000, size=25)
-    some = rasterise(regions, shape=(1000, 1000)).reshape(40, 25, 40, 25).any(axis=(1, 3)).ravel()
+    some = covered(regions, shape=(1000, 1000)).reshape(40, 25, 40, 25).any(axis=(1, 3)).ravel()
     touched = touching(grid, regions, ["Nucleus"])
     assert touched[some].all()  # a tile with a pixel in a nucleus touches it
     assert touched[~some].mean() < 0.15  # and few do by less than a pixel's centre

@@ -16,7 +16,8 @@ import numpy.typing as npt
 Image = npt.NDArray[np.uint8]
 Colour = tuple[int, int, int]
 
-LARGEST = 1 << 30  # bytes that may have to be decoded at once
+# What a worker of 1 GiB can hold beside all else: decoded at once, and of a picture that is held decoded.
+LARGEST, LARGEST_PICTURE = 1 << 28, 3 << 27  # bytes
 _FINEST_MPP, _COARSEST_MPP = 0.01, 20.0
 _MOST_ANISOTROPIC = 1.02
 

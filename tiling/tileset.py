@@ -59,7 +59,7 @@ _KEY = b"hdgan.tiles"
 _FORMAT = 2
 _ROWS = 1 << 16
 _OPEN_SLIDES = 8
-_HELD_PIXELS = 1 << 28  # of plain pictures, which are held decoded: 0.8 GiB
+_HELD_PIXELS = 1 << 28  # of plain pictures, which are held decoded: 1 GiB at most
 
 
 @dataclass(frozen=True)

@@ -89,11 +89,11 @@ def _decoded(
     """Decode a picture; raise where data are missing, or where there are too many."""
     with picture:
         width, height = picture.size
-        if width * height > LARGEST_PICTURE // bytes_per_px:
+        most = LARGEST_PICTURE // bytes_per_px
+        if width * height > most:
             raise BackendError(
-                f"has {width} x {height} px, too many to be decoded as a whole (its kind can have up to "
-                f"{LARGEST_PICTURE // bytes_per_px // 1_000_000} megapixels); convert it into a pyramidal TIFF, "
-                "by libvips: vips tiffsave PICTURE SLIDE.tif --tile --pyramid --compression jpeg"
+                f"has {width} x {height} px, more than the {most // 1_000_000} megapixels that can be decoded as a whole; "
+                "convert it into a pyramidal TIFF: vips tiffsave PICTURE SLIDE.tif --tile --pyramid --compression jpeg"
             )
         picture.load()
         return picture

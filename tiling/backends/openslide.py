@@ -9,6 +9,7 @@ from typing import ClassVar, Self
 import numpy as np
 import openslide
 import tifffile
+from PIL import Image as PillowImage
 
 from tiling.backends.base import (
     DAMAGED,
@@ -22,6 +23,7 @@ from tiling.backends.base import (
 )
 from tiling.backends.scanners import refuse_where_a_label_comes_first
 
+_BAND = 1 << 20  # px
 _ICC_SIZE = "openslide.icc-size"
 
 
@@ -74,7 +76,7 @@ class OpenSlideBackend:
         """Read a region as RGBA."""
         region = (x, y), level, (width, height)
         try:
-            return np.asarray(self._handle.read_region(*region))
+            return _pixels(self._handle.read_region(*region))
         except openslide.OpenSlideError:
             pass
         # After one unreadable cell a handle fails on every further region. Another region may have met that cell, in
@@ -85,7 +87,7 @@ class OpenSlideBackend:
         except BackendError as error:
             raise LostFileError(str(error)) from error
         try:
-            pixels = np.asarray(fresh.read_region(*region))
+            pixels = _pixels(fresh.read_region(*region))
         except openslide.OpenSlideError as error:
             fresh.close()
             raise BackendError(str(error)) from error
@@ -108,6 +110,16 @@ def _opened(path: Path) -> openslide.OpenSlide:
         return openslide.OpenSlide(path)
     except openslide.OpenSlideError as error:
         raise BackendError(str(error)) from error
+
+
+def _pixels(region: PillowImage.Image) -> Image:
+    """A region as an array: in bands, since Pillow makes two copies of what it hands out."""
+    pixels = np.empty((region.height, region.width, 4), np.uint8)
+    rows = max(1, _BAND // region.width)
+    for top in range(0, region.height, rows):
+        bottom = min(top + rows, region.height)
+        pixels[top:bottom] = np.asarray(region.crop((0, top, region.width, bottom)))
+    return pixels
 
 
 def _refuse_what_openslide_misreads(path: Path) -> None:

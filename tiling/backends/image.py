@@ -92,7 +92,7 @@ def _decoded(
         most = LARGEST_PICTURE // bytes_per_px
         if width * height > most:
             raise BackendError(
-                f"has {width} x {height} px, more than the {most // 1_000_000} megapixels that can be decoded as a whole; "
+                f"has {width} x {height} px, more than the {most // 1_000_000} megapixels that can be decoded at once; "
                 "convert it into a pyramidal TIFF: vips tiffsave PICTURE SLIDE.tif --tile --pyramid --compression jpeg"
             )
         picture.load()

@@ -44,7 +44,8 @@ from tiling.settings import TileSettings
 
 LIMIT = 1 << 30
 MPP, CELL, STRIP, CHUNK = 0.25, 256, 64, 1024
-PART_SIDE, SIDE, LARGE, PICTURE, MASK = 2048, 17000, 32768, 10000, 16384  # px
+PART_SIDE, SIDE, LARGE, PNG, JPEG, MASK = 2048, 17000, 32768, 10000, 8950, 16384  # px
+ONE_STRIP = 8192  # px: the largest piece that is decoded
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,7 @@ CASES = {
     "openslide: tissue on 4096 px, dark": Case("dark.tif", SMALL, UNREAD),
     "openslide: tissue from a PNG": Case("large.tif", {"limit": 1}, tissue="mask.png"),
     "openslide: tissue from a TIFF": Case("large.tif", {"limit": 1}, tissue="mask.tif"),
+    "plain-tiff: one strip": Case("strip.tif", PAD, STORED),
     "PNG": Case("picture.png", {"tissue": 0.0}),
     "PNG: averaged 2 x 2, padded, stored": Case("picture.png", {"mpp": 0.5, **PAD}, STORED),
     "PNG: tissue on 4096 px": Case("picture.png", {"size": 16, "tissue": 0.0}, UNREAD),
@@ -106,9 +108,10 @@ def make_slides(folder: Path, part: np.ndarray) -> None:
         "dark.tif": lambda path: by_openslide(path, dark),
         "deflate.ome.tif": lambda path: _write_tiff(path, part, side=SIDE, encode=_deflate, options=ome),
         "strips.tif": lambda path: _write_strips(path, part, deflate),
+        "strip.tif": lambda path: tifffile.imwrite(path, _tiled(part, ONE_STRIP), rowsperstrip=ONE_STRIP, **deflate),
         "picture.zarr": lambda path: _write_zarr(path, part),
-        "picture.png": lambda path: _picture(part).save(path, "PNG", compress_level=1, icc_profile=profile),
-        "picture.jpg": lambda path: _picture(part).save(path, "JPEG", progressive=True, subsampling=0),
+        "picture.png": lambda path: _picture(part, PNG).save(path, "PNG", compress_level=1, icc_profile=profile),
+        "picture.jpg": lambda path: _picture(part, JPEG).save(path, "JPEG", progressive=True, subsampling=0),
         "mask.png": lambda path: Image.fromarray(_mask()).save(path, "PNG"),
         "mask.tif": lambda path: tifffile.imwrite(path, _mask(), compression="adobe_deflate", rowsperstrip=STRIP),
     }
@@ -167,8 +170,13 @@ def _write_zarr(path: Path, part: np.ndarray) -> None:
         array[:, y : y + rows] = wide[:, y % PART_SIDE : y % PART_SIDE + rows]
 
 
-def _picture(part: np.ndarray) -> Image.Image:
-    return Image.fromarray(np.tile(part, (5, 5, 1))[:PICTURE, :PICTURE])
+def _picture(part: np.ndarray, side: int) -> Image.Image:
+    return Image.fromarray(_tiled(part, side))
+
+
+def _tiled(part: np.ndarray, side: int) -> np.ndarray:
+    count = -(-side // PART_SIDE)
+    return np.tile(part, (count, count, 1))[:side, :side]
 
 
 def _mask() -> np.ndarray:

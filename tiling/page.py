@@ -12,26 +12,16 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from tiling.files import write_bytes
+from tiling.ledger import DROPPED, PAGE, told_dropped
 from tiling.page_assets import SCRIPT, STYLE
 from tiling.wording import counted
 
-PAGE = "index.html"
-
 Row = Mapping[str, Any]
 
-_DROPPED = {
-    "below_tissue": "with too little tissue",
-    "over_limit": "over the limit per slide",
-    "outside_classes": "outside the annotated classes",
-    "outside_mask": "outside the mask",
-    "damaged": "with corrupt cells",
-    "blurred": "blurred",
-    "pen": "with pen",
-}
 _FIRST = ("slide", "status", "reason", "tiles", "candidates")
 _LAST = ("width", "height", "mpp", "backend", "patient", "fold")
 _UNFOLDED = ("error", "traceback", "corrupt_cells")  # below the reason
-_TOLD_ELSEWHERE = {*_UNFOLDED, "labels", "fingerprint"}
+_TOLD_ELSEWHERE = {*_UNFOLDED, "fingerprint"}
 _CELL_FIELDS = ("level", "row", "column", "x", "y", "width", "height")
 _CELL_WIDTH = 7
 _CELLS_LISTED = 100  # a slide can have thousands; the ledger has them all
@@ -42,7 +32,6 @@ class _Column(NamedTuple):
     name: str
     title: str
     is_number: bool
-    is_label: bool = False
 
 
 def write_page(
@@ -51,7 +40,6 @@ def write_page(
     *,
     title: str = "Tiles of an archive",
     pictures: Mapping[str, str] | None = None,
-    summary: Mapping[str, Any] | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write the page of a ledger: failures first, then slides with corrupt cells, then empty ones, then the rest.
@@ -64,16 +52,12 @@ def write_page(
     folder
         Where `index.html` is written, whole or not at all.
     rows
-        Of the ledger, a slide each. `slide`, `status` (done, empty or failed) and `tiles` are there; `reason`,
-        `candidates`, `width`, `height`, `mpp`, `backend`, `patient`, `fold`, `fingerprint`, `error`, `traceback`,
-        `corrupt_cells` (a list of mappings with level, row, column, x, y, width, height) and `labels` (a mapping)
-        may be. Any other column of whole numbers counts tiles that a filter dropped; any other column is shown.
+        Of the ledger (:data:`tiling.ledger.COLUMNS`), a slide each, with `slide`, `status` and `tiles` at least. Any
+        further column is shown.
     title
         Heading of the page.
     pictures
         Paths of pictures below `folder`, POSIX, by slide.
-    summary
-        More facts, shown below the summary in words.
     settings
         What was asked for, shown folded.
 
@@ -86,8 +70,7 @@ def write_page(
     columns = _columns(ordered)
     parts = [
         f"<h1>{escape(title)}</h1>",
-        *(f"<p>{escape(line)}</p>" for line in _in_words(ordered, columns)),
-        _facts(summary or {}),
+        *(f"<p>{escape(line)}</p>" for line in _in_words(ordered)),
         _folded("Settings", _facts(settings)) if settings else "",
         _table(ordered, columns, pictures or {}),
     ]
@@ -107,25 +90,19 @@ def _rank(row: Row) -> int:
 
 
 def _columns(rows: Sequence[Row]) -> list[_Column]:
-    """The columns that hold something: what, why, how many tiles, what was dropped, the slide, its labels."""
+    """The columns that hold something: what, why, how many tiles, what was dropped, the slide, all else."""
     values: dict[str, list[Any]] = {}
-    labels: dict[str, list[Any]] = {}
     for row in rows:
         for name, value in row.items():
-            if value is not None and name not in _TOLD_ELSEWHERE:
+            if value is not None and name not in _TOLD_ELSEWHERE and (value or name not in DROPPED):
                 values.setdefault(name, []).append(value)
-        for name, value in (row.get("labels") or {}).items():
-            labels.setdefault(name, []).append(value)
-    unknown = [name for name in values if name not in (*_FIRST, *_LAST)]
-    counting = [name for name in unknown if all(type(value) is int for value in values[name])]
-    dropping = [name for name in counting if any(values[name])]
-    names = [*_FIRST, *dropping, "corrupt_cells", *_LAST, *(name for name in unknown if name not in counting)]
     if any(row.get("corrupt_cells") for row in rows):
         values["corrupt_cells"] = [0]
     if any(row.get(name) for row in rows for name in _UNFOLDED):
         values.setdefault("reason", [""])
-    columns = [_Column(name, _words(name), _all_numbers(values[name])) for name in names if name in values]
-    columns += [_Column(name, _words(name), _all_numbers(found), is_label=True) for name, found in labels.items()]
+    named = (*_FIRST, *DROPPED, "corrupt_cells", *_LAST)
+    names = [name for name in named if name in values] + [name for name in values if name not in named]
+    columns = [_Column(name, _words(name), _all_numbers(values[name])) for name in names]
     if any(row.get("fingerprint") for row in rows):
         columns.append(_Column("fingerprint", "fingerprint", is_number=False))
     return columns
@@ -139,22 +116,15 @@ def _words(name: str) -> str:
     return name.replace("_", " ")
 
 
-def _in_words(rows: Sequence[Row], columns: Sequence[_Column]) -> list[str]:
+def _in_words(rows: Sequence[Row]) -> list[str]:
     """What became of the archive, a line each."""
     statuses = [row["status"] for row in rows]
     number = {status: statuses.count(status) for status in ("done", "empty", "failed")}
     told = [f"{_counted(len(rows), 'slide')}: " + ", ".join(f"{count:,} {status}" for status, count in number.items())]
     tiles, candidates = (sum(row.get(name) or 0 for row in rows) for name in ("tiles", "candidates"))
     told[0] += f". {_counted(tiles, 'tile')}" + (f" of {_counted(candidates, 'candidate')}." if candidates else ".")
-    dropped = []
-    for column in columns:
-        if column.is_number and not column.is_label and column.name not in (*_FIRST, *_LAST, "corrupt_cells"):
-            values = [row.get(column.name) for row in rows]
-            if any(values) and all(value is None or type(value) is int for value in values):
-                count = sum(filter(None, values))
-                dropped.append(f"{count:,} {_DROPPED.get(column.name, f'by {column.title}')}")
-    if dropped:
-        told.append(f"Dropped: {', '.join(dropped)}.")
+    if dropped := told_dropped(rows):
+        told.append(f"Dropped: {dropped}.")
     cells = [len(row.get("corrupt_cells") or ()) for row in rows]
     if any(cells):
         lines = f"{_counted(sum(cells), 'corrupt cell')} in {_counted(sum(map(bool, cells)), 'slide')}."
@@ -212,7 +182,7 @@ def _sorted_by(column: _Column) -> str:
     """How the script orders a column: as numbers, by the rank of the row, else as text."""
     if column.is_number:
         return " data-number"
-    return " data-rank" if column.name == "status" and not column.is_label else ""
+    return " data-rank" if column.name == "status" else ""
 
 
 def _table_row(row: Row, columns: Sequence[_Column], pictures: Mapping[str, str]) -> str:
@@ -220,13 +190,12 @@ def _table_row(row: Row, columns: Sequence[_Column], pictures: Mapping[str, str]
     if pictures:
         cells.append(_picture(pictures.get(row["slide"])))
     for column in columns:
-        if column.name == "reason" and not column.is_label:
+        if column.name == "reason":
             cells.append(_reason(row))
-        elif column.name == "corrupt_cells" and not column.is_label:
+        elif column.name == "corrupt_cells":
             cells.append(str(len(row.get("corrupt_cells") or ()) or ""))
         else:
-            value = (row.get("labels") or {}).get(column.name) if column.is_label else row.get(column.name)
-            cells.append(escape(_shown(value)))
+            cells.append(escape(_shown(row.get(column.name))))
     return f'<tr data-rank="{_rank(row)}">' + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
 
 
@@ -264,7 +233,7 @@ def _column_style(columns: Sequence[_Column], *, with_pictures: bool) -> str:
     first = 2 if with_pictures else 1
     wide, narrow = [], []
     for number, column in enumerate(columns, first):
-        special = None if column.is_label else _COLUMN_STYLES.get(column.name)
+        special = _COLUMN_STYLES.get(column.name)
         if column.is_number:
             wide.append(f":is(th,td):nth-child({number}){{text-align:right;font-variant-numeric:tabular-nums}}")
         elif special:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +11,9 @@ import scipy.sparse
 
 from tiling.backends.base import Image
 
-_BAND = 8 << 20  # source pixels per band; one float32 copy of a band takes 100 MB
+# Source pixels that are asked for at once, and that are averaged at once: bands that are read begin and end within rows
+# of cells, which are then decoded twice, so few of them are better; averaging takes 30 bytes for each pixel.
+_READ, _BAND = 8 << 20, 1 << 20
 
 
 def area_resample(read_rows: Callable[[int, int], Image], extent: tuple[float, float], size: tuple[int, int]) -> Image:
@@ -43,23 +45,35 @@ def area_resample(read_rows: Callable[[int, int], Image], extent: tuple[float, f
     height, width = size
     down, across = _coverage(extent[0], height), _coverage(extent[1], width)
     area = (extent[0] / height) * (extent[1] / width)
-    rows_at_once = max(1, math.floor(_BAND / (math.ceil(extent[1]) * extent[0] / height)))
     result = np.empty((height, width, 3), np.uint8)
-    for top in range(0, height, rows_at_once):
-        bottom = min(top + rows_at_once, height)
-        weights = down[top:bottom]
-        start, stop = int(weights.indices.min()), int(weights.indices.max()) + 1
-        source = read_rows(start, stop).astype(np.float32)
-        band = weights[:, start:stop] @ source.reshape(stop - start, -1)
-        band = across @ band.reshape(bottom - top, -1, 3).transpose(1, 0, 2).reshape(across.shape[1], -1)
-        mean = band.reshape(width, bottom - top, 3).transpose(1, 0, 2) / area
-        result[top:bottom] = np.rint(np.clip(mean, 0, 255))
+    per_row = math.ceil(extent[1]) * extent[0] / height
+    for first, last in _bands(0, height, _READ / per_row):
+        start, stop = _reach(down[first:last])
+        source = read_rows(start, stop)
+        for top, bottom in _bands(first, last, _BAND / per_row):
+            low, high = _reach(down[top:bottom])
+            rows = source[low - start : high - start].astype(np.float32)
+            band = down[top:bottom, low:high] @ rows.reshape(high - low, -1)
+            band = across @ band.reshape(bottom - top, -1, 3).transpose(1, 0, 2).reshape(across.shape[1], -1)
+            mean = band.reshape(width, bottom - top, 3).transpose(1, 0, 2) / area
+            result[top:bottom] = np.rint(np.clip(mean, 0, 255))
     return result
 
 
 def rows_of(picture: Image) -> Callable[[int, int], Image]:
     """The `read_rows` of :func:`area_resample` for a picture that is held in memory."""
     return lambda start, stop: picture[start:stop]
+
+
+def _bands(start: int, stop: int, rows: float) -> Iterator[tuple[int, int]]:
+    """Rows from `start` to `stop`, so many at a time, at least one."""
+    step = max(1, math.floor(rows))
+    return ((top, min(top + step, stop)) for top in range(start, stop, step))
+
+
+def _reach(weights: scipy.sparse.csr_array) -> tuple[int, int]:
+    """First and last (exclusive) of the source rows that have weights."""
+    return int(weights.indices.min()), int(weights.indices.max()) + 1
 
 
 def _coverage(extent: float, size: int) -> scipy.sparse.csr_array:

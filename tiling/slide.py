@@ -26,6 +26,7 @@ from tiling.tissue import has_dark_background
 
 # What is looked at to tell bright field from fluorescence: the coarsest level, or patches of it if that is large.
 _WHOLE, _PATCHES, _PATCH = 1 << 20, 8, 64
+_BAND = 1 << 20  # px that are laid over the background at once
 _WHITE, _BLACK = (255, 255, 255), (0, 0, 0)
 
 
@@ -338,7 +339,13 @@ def _opaque(region: Image) -> Image:
 
 
 def _composited(region: Image, colour: Colour) -> Image:
-    """Lay a region with straight alpha over a colour."""
-    alpha = region[..., 3:].astype(np.uint16)
-    over = region[..., :3] * alpha + np.asarray(colour, np.uint16) * (255 - alpha)
-    return ((over + 127) // 255).astype(np.uint8)
+    """Lay a region with straight alpha over a colour: in bands, since the steps take 30 bytes for each pixel."""
+    height, width = region.shape[:2]
+    result = np.empty((height, width, 3), np.uint8)
+    rows = max(1, _BAND // width)
+    for top in range(0, height, rows):
+        band = region[top : top + rows]
+        alpha = band[..., 3:].astype(np.uint16)
+        over = band[..., :3] * alpha + np.asarray(colour, np.uint16) * (255 - alpha)
+        result[top : top + rows] = (over + 127) // 255
+    return result

@@ -135,5 +135,6 @@ def test_pictures_too_large_to_hold_are_refused_before_they_are_decoded(png):
     content[16:24] = struct.pack(">II", 30_000, 20_000)
     content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
     path.write_bytes(content)
-    with pytest.raises(InputError, match="30000 x 20000 px, which would take more than 1 GiB; convert it to a tiled"):
+    expected = "30000 x 20000 px, more than the 100 megapixels .* convert it into a pyramidal TIFF.* vips tiffsave"
+    with pytest.raises(InputError, match=expected):
         open_slide(path)

@@ -16,7 +16,9 @@ import numpy.typing as npt
 Image = npt.NDArray[np.uint8]
 Colour = tuple[int, int, int]
 
-LARGEST = 1 << 30  # bytes that may have to be decoded at once
+# What a worker of 1 GiB can hold beside all else: of a piece of a file that is decoded at once (8192 x 8192 px of RGB),
+# and of a picture that stays decoded.
+LARGEST, LARGEST_PICTURE = 3 << 26, 3 << 27  # bytes
 _FINEST_MPP, _COARSEST_MPP = 0.01, 20.0
 _MOST_ANISOTROPIC = 1.02
 

@@ -11,6 +11,7 @@ from typing import ClassVar, Self
 import numpy as np
 import openslide
 import tifffile
+from PIL import Image as PillowImage
 
 from tiling.backends.base import (
     DAMAGED,
@@ -26,6 +27,7 @@ from tiling.backends.base import (
 from tiling.backends.disk import Disk
 from tiling.backends.scanners import refuse_where_a_label_comes_first
 
+_BAND = 1 << 20  # px
 _ICC_SIZE = "openslide.icc-size"
 _CACHED = 1 << 26  # bytes of decoded cells that all open slides of a process keep together
 
@@ -80,7 +82,7 @@ class OpenSlideBackend:
         """Read a region as RGBA."""
         region = (x, y), level, (width, height)
         try:
-            return np.asarray(self._handle.read_region(*region))
+            return _pixels(self._handle.read_region(*region))
         except openslide.OpenSlideError:
             pass
         self._disk.check()  # OpenSlide's errors do not tell a disk that fails from data that are bad
@@ -92,7 +94,7 @@ class OpenSlideBackend:
         except BackendError as error:
             raise LostFileError(str(error)) from error
         try:
-            pixels = np.asarray(fresh.read_region(*region))
+            pixels = _pixels(fresh.read_region(*region))
         except openslide.OpenSlideError as error:
             fresh.close()
             raise BackendError(str(error)) from error
@@ -123,6 +125,16 @@ def _opened(path: Path) -> openslide.OpenSlide:
 def _cache(process: int) -> openslide.OpenSlideCache:
     """One for all slides of a process, since many may be open; never a parent's, whose lock may be held."""
     return openslide.OpenSlideCache(_CACHED)
+
+
+def _pixels(region: PillowImage.Image) -> Image:
+    """A region as an array: in bands, since Pillow makes two copies of what it hands out."""
+    pixels = np.empty((region.height, region.width, 4), np.uint8)
+    rows = max(1, _BAND // region.width)
+    for top in range(0, region.height, rows):
+        bottom = min(top + rows, region.height)
+        pixels[top:bottom] = np.asarray(region.crop((0, top, region.width, bottom)))
+    return pixels
 
 
 def _refuse_what_openslide_misreads(path: Path) -> None:

@@ -79,7 +79,7 @@ class SegmentGrid:
         grid = cls(width, height, *size, tuple(planes), _colouring(page, 3 if len(pages) == 3 else None))
         if (rows := _uncompressed_rows(page, planes)) is not None:
             grid = dataclasses.replace(grid, cell_height=rows[0], _planes=(rows[1],))
-        if math.prod(size) * page.samplesperpixel > LARGEST and rows is None:
+        if math.prod(size) * max(3, page.samplesperpixel) > LARGEST and rows is None:
             raise BackendError(
                 f"is made of segments of {size[0]} x {size[1]} px, too large; convert it to a tiled TIFF"
             )

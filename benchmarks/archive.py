@@ -10,20 +10,46 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import psutil
 import pyarrow.parquet as pq
 import tifffile
 
+from tiling.parts import read_rows
+
 SLIDES, SIZE, CELL = 200, 2048, 256
 BROKEN, EMPTY, CORRUPT = 12, 10, 8
 KILLS = 5
 TILING = ("--size", "512", "--workers", "2", "--memory", "1GiB", "--quiet")
 _WITHIN = 600  # seconds of a run that does not end
+
+
+# Put into the way of every process that is started: it notes the slides that are opened, and by whom.
+_NOTING = """
+import os, sys
+
+_log = os.open(os.environ["OPENED"], os.O_WRONLY | os.O_APPEND)
+
+def _note(event, arguments):
+    if event == "open" and str(arguments[0]).endswith(".svs"):
+        os.write(_log, f"{os.getpid()}\\t{arguments[0]}\\n".encode())
+
+sys.addaudithook(_note)
+"""
+
+
+class _Run(NamedTuple):
+    """What a run took, the peak resident bytes of its largest process, its exit code, the slides its workers opened."""
+
+    seconds: float
+    peak: int
+    code: int
+    opened: set[str]
 
 
 def make_archive(folder: Path, part: np.ndarray) -> None:
@@ -75,21 +101,17 @@ def measure_archive(folder: Path) -> dict[str, Any]:
     """An undisturbed run, and one that is killed at random moments and continued."""
     archive = folder / "archive"
     undisturbed, disturbed = folder / "undisturbed", folder / "disturbed"
-    seconds, peak, ended = _run(archive, undisturbed)
-    assert ended == 0, "the undisturbed run did not end well"
+    first = _run(archive, undisturbed)
+    assert first.code == 0, "the undisturbed run did not end well"
     draws = random.Random(0)
-    kept: dict[Path, int] = {}
-    finished_before_kill = []
-    for _ in range(KILLS):
-        _, more, _ = _run(archive, disturbed, kill_after=draws.uniform(0.08, 0.25) * seconds)
-        peak = max(peak, more)
-        now = _finished(disturbed)
-        assert kept.items() <= now.items(), "a finished slide was done again"
-        kept = now
-        finished_before_kill.append(len(kept))
-    _, more, ended = _run(archive, disturbed)
-    assert ended == 0, "the last run did not end well"
-    assert kept.items() <= _finished(disturbed).items(), "a finished slide was done again"
+    runs, finished_before = [first], []
+    for kill in [True] * KILLS + [False]:
+        done = _finished(disturbed)
+        finished_before.append(len(done))
+        runs.append(_run(archive, disturbed, kill_after=draws.uniform(0.08, 0.25) * first.seconds if kill else None))
+        again = runs[-1].opened & done
+        assert not again, f"workers opened slides that were done: {sorted(again)[:3]}"
+    assert runs[-1].code == 0, "the last run did not end well"
     equal = all(
         (undisturbed / "tiles" / name).read_bytes() == (disturbed / "tiles" / name).read_bytes()
         for name in ("manifest.parquet", "ledger.parquet")
@@ -100,35 +122,44 @@ def measure_archive(folder: Path) -> dict[str, Any]:
         "slides": {status: statuses.count(status) for status in ("done", "empty", "failed")},
         "tiles": sum(row["tiles"] for row in rows),
         "corrupt_cells": sum(len(row["corrupt_cells"] or ()) for row in rows),
-        "seconds": seconds,
-        "finished_before_each_kill": finished_before_kill,
+        "seconds": first.seconds,
+        "finished_before_each_run": finished_before,
+        "opened_by_workers_in_each_run": [len(run.opened) for run in runs[1:]],
         "manifest_and_ledger_equal": equal,
-        "peak_mib_of_a_process": max(peak, more) / 2**20,
+        "peak_mib_of_a_process": max(run.peak for run in runs) / 2**20,
     }
 
 
-def _finished(study: Path) -> dict[Path, int]:
-    """The slides that are done, and when they were."""
-    return {path: path.stat().st_mtime_ns for path in (study / "tiles" / "parts").glob("[0-9a-f]*.parquet")}
+def _finished(study: Path) -> set[str]:
+    """The names of the slides that are done."""
+    return {row["slide"] for row in read_rows(study / "tiles" / "parts").values()}
 
 
-def _run(archive: Path, study: Path, kill_after: float | None = None) -> tuple[float, int, int]:
-    """Tile the archive; seconds, the peak resident bytes of the largest process, the exit code."""
+def _run(archive: Path, study: Path, kill_after: float | None = None) -> _Run:
+    """Tile the archive."""
     command = [sys.executable, "-m", "hdgan", "tile", str(archive), "--study", str(study), *TILING]
-    began = time.perf_counter()
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    peak, above = 0, psutil.Process(process.pid)
-    while process.poll() is None and time.perf_counter() - began < _WITHIN:
-        for each in _family(above):
-            peak = max(peak, _resident(each))
-        if kill_after is not None and time.perf_counter() - began > kill_after:
-            children = _family(above)
-            process.send_signal(signal.SIGKILL)
-            psutil.wait_procs(children, timeout=30)  # workers end when who started them has gone
-            assert not [each for each in children if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
-        time.sleep(0.05)
-    process.wait()
-    return time.perf_counter() - began, peak, process.returncode
+    with tempfile.TemporaryDirectory() as noting:
+        log = Path(noting, "opened.txt")
+        log.touch()
+        Path(noting, "sitecustomize.py").write_text(_NOTING)
+        more = {"PYTHONPATH": os.pathsep.join([noting, os.environ.get("PYTHONPATH", "")]), "OPENED": str(log)}
+        began = time.perf_counter()
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, env=os.environ | more | {"OMP_NUM_THREADS": "1"})
+        peak, above = 0, psutil.Process(process.pid)
+        while process.poll() is None and time.perf_counter() - began < _WITHIN:
+            for each in _family(above):
+                peak = max(peak, _resident(each))
+            if kill_after is not None and time.perf_counter() - began > kill_after:
+                children = _family(above)
+                process.send_signal(signal.SIGKILL)
+                psutil.wait_procs(children, timeout=30)  # workers end when who started them has gone
+                assert not [each for each in children if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
+            time.sleep(0.05)
+        process.wait()
+        seconds = time.perf_counter() - began
+        opened = [line.split("\t") for line in log.read_text().splitlines()]
+    names = {Path(path).name for pid, path in opened if int(pid) != process.pid}  # who starts them looks for changes
+    return _Run(seconds, peak, process.returncode, names)
 
 
 def _family(process: psutil.Process) -> list[psutil.Process]:

@@ -149,8 +149,8 @@ def _of_png(picture: PngImageFile) -> tuple[Mask, tuple[int, int]]:
 def _of_page(page: tifffile.TiffPage) -> tuple[Mask, tuple[int, int]]:
     """Decoded tile by tile, or strip by strip."""
     height, width, count = page.imagelength, page.imagewidth, page.samplesperpixel
-    if page.imagedepth > 1:
-        raise ValueError(f"pixels of shape {page.shape} are no picture")
+    if page.imagedepth > 1 or page.dtype is None:
+        raise ValueError(f"{page.bitspersample}-bit pixels of shape {page.shape} are no picture")
     if math.prod(page.chunks) * page.dtype.itemsize > LARGEST:
         raise _TooLargeError(f"is made of pieces of {page.chunks} px, too large to be decoded at once")
     rows, columns = _sampled((height, width))

@@ -88,11 +88,15 @@ def test_a_file_that_is_no_mask_is_refused_by_name(disc, tmp_path):
     whole = (tmp_path / "whole.png").read_bytes()
     (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "cut.tif").write_bytes(b"II*\0\x08")
+    tifffile.imwrite(tmp_path / "odd.tif", disc.astype(np.uint8))
+    with tifffile.TiffFile(tmp_path / "odd.tif", mode="r+b") as file:
+        file.pages[0].tags["BitsPerSample"].overwrite(77)
     (tmp_path / "text.png").write_text("no picture")
     Image.fromarray(disc.astype(np.uint8)).save(tmp_path / "photo.jpg")
     expected = {
         "cut.png": "cannot read the mask",
         "cut.tif": "cannot read the mask",
+        "odd.tif": "cannot read the mask .*77-bit pixels",
         "text.png": "neither PNG nor TIFF",
         "photo.jpg": "neither PNG nor TIFF",
         "absent.png": "no such mask",

@@ -79,6 +79,6 @@ def _held(slide: Slide) -> int:
     """Bytes of decoded pixels that an open slide may hold."""
     if slide.backend == ImageBackend.name:
         width, height = slide.dimensions
-        return 3 * width * height
+        return 4 * width * height  # as Pillow holds them
     segmented = slide.backend in (OmeTiffBackend.name, PlainTiffBackend.name) and slide.cells(0) is None
     return _SEGMENTS if segmented else 0

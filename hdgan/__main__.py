@@ -12,6 +12,7 @@ from typer.main import get_command
 from hdgan.cli import app
 from hdgan.cli.origins import with_origins
 from tiling.errors import InputError
+from tiling.wording import one_line
 from training.errors import DivergedError
 
 _EXTRA_OF = {"torch": "gan", "safetensors": "gan", "matplotlib": "notebooks"}
@@ -65,7 +66,7 @@ def _usage(error: Any) -> str:
 def _refused(error: OSError) -> str:
     """What the system refuses, on one line."""
     if error.strerror is None or error.filename is None:
-        return " ".join(str(error).split())
+        return one_line(error)
     return f"{error.filename}: {error.strerror}"
 
 

@@ -22,6 +22,7 @@ import tifffile
 from tiling.backends.base import DAMAGED, BackendError, DeclinedError, Image, read_bytes
 from tiling.codestreams import why_incomplete_jpeg, why_incomplete_jpeg2000, without_end
 from tiling.errors import InputError
+from tiling.wording import one_line
 
 _JPEG, _JPEG2000 = tifffile.COMPRESSION.JPEG, (tifffile.COMPRESSION.APERIO_JP2000_RGB, tifffile.COMPRESSION.JPEG2000)
 _SPACE = {tifffile.PHOTOMETRIC.YCBCR: "YCBCR", tifffile.PHOTOMETRIC.RGB: "RGB"}
@@ -221,7 +222,7 @@ class CellGrid(CellCoding):
                 pixels = self.decode(self.encoded(file, cell), self._scratch())
             except DAMAGED as error:
                 region[rows, columns] = 0
-                yield cell, " ".join(str(error).split()) or type(error).__name__
+                yield cell, one_line(error)
                 continue
             top, left = y - cell.row * self.cell_height, x - cell.column * self.cell_width
             region[rows, columns] = pixels[

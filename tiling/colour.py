@@ -10,6 +10,7 @@ from PIL import ImageCms
 
 from tiling.backends.base import Image
 from tiling.errors import InputError
+from tiling.wording import one_line
 
 _BAND = 1 << 20  # px converted at once: Pillow holds two copies of them, of 4 bytes a pixel
 
@@ -46,7 +47,7 @@ class ToSrgb:
                 ImageCms.Flags.NOCACHE,  # the cache of the last colour is what threads would trip over
             )
         except (OSError, ImageCms.PyCMSError) as error:
-            raise InputError(" ".join(str(error).split())) from error
+            raise InputError(one_line(error)) from error
 
     def __call__(self, region: Image) -> Image:
         """Convert (height, width, 3 or 4) uint8; the fourth channel, alpha, stays as it is."""

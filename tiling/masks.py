@@ -16,6 +16,7 @@ from PIL.PngImagePlugin import PngImageFile
 from tiling.backends.base import DAMAGED, LARGEST, LARGEST_PICTURE
 from tiling.errors import InputError
 from tiling.grid import Grid
+from tiling.wording import one_line
 
 Mask = npt.NDArray[np.bool_]
 
@@ -118,7 +119,7 @@ def _read_inside(path: Path) -> tuple[Mask, tuple[int, int]]:
     except _TooLargeError as error:
         raise InputError(f"the mask {path} {error}; save it as a tiled TIFF, or with {_LONGEST} px a side") from error
     except DAMAGED as error:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+        reason = getattr(error, "strerror", None) or one_line(error)
         raise InputError(f"cannot read the mask {path}: {reason}; save it again as PNG or TIFF") from error
     raise InputError(f"the mask {path} is neither PNG nor TIFF; save it as one of these")
 

@@ -74,7 +74,7 @@ def find_pen(thumbnail: Image, *, dark: bool | None = None) -> Mask:
     return mask
 
 
-def blur_score(image: Image, *, inside: Mask | None = None) -> float:
+def blur_score(image: Image) -> float:
     """How blurred a tile is: 0 is sharp, 1 nothing but blur.
 
     The perceptual measure of Crete et al. (2007), "The blur effect: perception and estimation with a new
@@ -88,9 +88,6 @@ def blur_score(image: Image, *, inside: Mask | None = None) -> float:
     ----------
     image
         (h, w, 3) uint8.
-    inside
-        (h', w') bool, of any size: a picture of the tile that says where to look (tissue, say). Patches that lie
-        half outside or more are left out.
 
     Returns
     -------
@@ -102,23 +99,18 @@ def blur_score(image: Image, *, inside: Mask | None = None) -> float:
         return float("nan")
     scores = [
         float(blur_effect(image[y : y + patch, x : x + patch].mean(axis=-1, dtype=np.float64) / 255))
-        for y, x in _patches_to_judge(image, inside, patch)
+        for y, x in _patches_to_judge(image, patch)
     ]
     return float(np.median(scores)) if scores else float("nan")
 
 
-def _patches_to_judge(image: Image, inside: Mask | None, patch: int) -> list[tuple[int, int]]:
+def _patches_to_judge(image: Image, patch: int) -> list[tuple[int, int]]:
     """The upper left corners (y, x) of the patch with most contrast in each part of a tile, where there is one."""
     height, width = image.shape[:2]
     window = patch // _STEP
-    y, x = np.arange(0, height, _STEP), np.arange(0, width, _STEP)
     samples = sliding_window_view(image[::_STEP, ::_STEP].mean(axis=-1) / 255, (window, window))
     rows, columns = (_starts(length, patch) for length in (height, width))
     contrast = samples[rows[:, None], columns].std(axis=(-2, -1))
-    if inside is not None:
-        there = inside[y[:, None] * inside.shape[0] // height, x * inside.shape[1] // width]
-        share = sliding_window_view(there, (window, window))[rows[:, None], columns].mean(axis=(-2, -1))
-        contrast = np.where(share > 0.5, contrast, 0.0)
     found = []
     for part_of_rows in np.array_split(np.arange(len(rows)), min(_PATCHES_ACROSS, len(rows))):
         for part_of_columns in np.array_split(np.arange(len(columns)), min(_PATCHES_ACROSS, len(columns))):

@@ -111,13 +111,3 @@ def test_glass_has_no_blur_and_does_not_count_beside_tissue(data):
     assert math.isnan(blur_score(glass))
     assert math.isnan(blur_score(tissue[:20, :20]))
     assert blur_score(np.hstack([tissue, glass])) == pytest.approx(blur_score(tissue), abs=0.02)
-
-
-def test_blur_is_judged_inside_the_mask(data):
-    tissue = _thumbnail(data / "monuseg" / "TCGA-B0-5710-01Z-00-DX1.tif")[:512, :512]
-    both = np.hstack([tissue, _blurred(tissue, 3)])
-    left = np.array([[True, False]])
-    assert blur_score(both, inside=left) == blur_score(tissue)
-    assert blur_score(both, inside=~left) == blur_score(_blurred(tissue, 3))
-    assert blur_score(both, inside=left.repeat(300, axis=0).repeat(301, axis=1)) == blur_score(tissue)
-    assert math.isnan(blur_score(both, inside=np.zeros((4, 4), bool)))

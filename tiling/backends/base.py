@@ -13,6 +13,8 @@ from typing import ClassVar, NamedTuple, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
+from tiling.wording import one_line
+
 Image = npt.NDArray[np.uint8]
 Colour = tuple[int, int, int]
 
@@ -66,7 +68,7 @@ def backend_error(error: Exception, kind: type[BackendError] = BackendError, wha
     """
     if isinstance(error, OSError) and error.errno is not None:
         return LostFileError(f"its disk does not answer: {error.strerror}")
-    return kind(what + (" ".join(str(error).split()) or type(error).__name__))
+    return kind(what + one_line(error))
 
 
 def read_bytes(file: int, length: int, offset: int) -> bytes:

@@ -21,6 +21,7 @@ from tiling.backends.base import (
     refuse_deep_pixels,
 )
 from tiling.backends.segmented import TIFF
+from tiling.wording import one_line
 
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 _PNG_BIT_DEPTH_AT = 24
@@ -60,7 +61,7 @@ class ImageBackend:
             if head.startswith(TIFF):
                 raise DeclinedError("is a TIFF")
         except DAMAGED as error:
-            raise BackendError(" ".join(str(error).split()) or type(error).__name__) from error
+            raise BackendError(one_line(error)) from error
         raise BackendError("neither PNG, JPEG nor TIFF")
 
     def read(self, *, x: int, y: int, width: int, height: int, level: int) -> Image:

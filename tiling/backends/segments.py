@@ -18,6 +18,7 @@ import tifffile
 from tiling import cells
 from tiling.backends.base import DAMAGED, LARGEST, BackendError, Image, read_bytes, refuse_deep_pixels
 from tiling.codestreams import why_incomplete_jpeg, why_incomplete_jpeg2000
+from tiling.wording import one_line
 
 _KEPT = 1 << 26  # bytes of decoded segments that are kept: strips are met again by the next tile of their row
 _ROWS = 1 << 20  # bytes of uncompressed rows that are read at once
@@ -114,7 +115,7 @@ class SegmentGrid:
                 try:
                     pixels = self._decoded(file, cell)
                 except DAMAGED as error:
-                    corrupt[cell] = " ".join(str(error).split()) or type(error).__name__
+                    corrupt[cell] = one_line(error)
                     continue
                 if pixels is None:
                     continue

@@ -60,7 +60,7 @@ class Hoard:
         return len(held)
 
 
-def run(tasks, *, count, retries=0, memory="1GiB", scheduler=None):
+def run(tasks, *, count, retries=0, memory=None, scheduler=None):
     with start_workers(scheduler=scheduler, count=count, memory=memory) as workers:
         return list(workers.run(deque(tasks), retries=retries))
 
@@ -75,7 +75,7 @@ def test_every_task_is_done_once_here_or_by_other_processes(count):
 
 def test_tasks_that_come_to_be_while_others_run_are_done_too():
     tasks = deque([Square(3)])
-    with start_workers(scheduler=None, count=0, memory="1GiB") as workers:
+    with start_workers(scheduler=None, count=0) as workers:
         results = []
         for done in workers.run(tasks, retries=0):
             results.append(done.result[0])
@@ -126,7 +126,7 @@ def test_it_is_said_when_no_worker_is_left_and_others_go_on(monkeypatch, capsys)
     set_quiet(False)
     with (
         LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None, processes=False) as cluster,
-        start_workers(scheduler=cluster.scheduler_address, count=None, memory="1GiB") as workers,
+        start_workers(scheduler=cluster.scheduler_address, count=None) as workers,
     ):
         cluster.scale(0)
         cluster.sync(cluster._correct_state)
@@ -178,3 +178,9 @@ def test_a_disk_that_does_not_answer_is_given_a_rest_while_others_work(tmp_path,
 def test_an_amount_of_memory_that_is_none_is_refused():
     with pytest.raises(InputError, match="memory is an amount like 1GiB or 800MB, not 'much'"):
         run([], count=1, memory="much")
+
+
+@pytest.mark.parametrize(("count", "memory"), [(2, None), (None, "2GiB")])
+def test_what_is_about_workers_of_this_machine_is_refused_beside_a_scheduler(count, memory):
+    with pytest.raises(InputError, match=r"\(--(workers|memory)\) 2.* is about workers of this machine"):
+        run([], count=count, memory=memory, scheduler="tcp://127.0.0.1:8786")

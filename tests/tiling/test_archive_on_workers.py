@@ -55,7 +55,7 @@ def test_a_scheduler_that_does_not_answer_leaves_nothing_behind(archive, tmp_pat
 
 @pytest.mark.slow
 def test_a_slide_that_takes_more_memory_than_a_worker_may_fails_alone(archive, tmp_path):
-    Image.fromarray(np.full((12000, 12000, 3), 200, np.uint8)).save(archive / "large.png")
+    Image.fromarray(np.full((9900, 9900, 3), 200, np.uint8)).save(archive / "large.png")
     tiles = tile_archive(archive, tmp_path / "tiles", size=128, workers=2, memory="400MiB", retries=1)
     rows = {row["slide"]: row for row in pq.read_table(tmp_path / "tiles" / "ledger.parquet").to_pylist()}
     assert rows["large.png"]["status"] == "failed"

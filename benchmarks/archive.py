@@ -20,7 +20,7 @@ import psutil
 import pyarrow.parquet as pq
 import tifffile
 
-from tiling.parts import read_rows
+from tiling.parts import rows_of
 
 SLIDES, SIZE, CELL = 200, 2048, 256
 BROKEN, EMPTY, CORRUPT = 12, 10, 8
@@ -132,7 +132,7 @@ def measure_archive(folder: Path) -> dict[str, Any]:
 
 def _finished(study: Path) -> set[str]:
     """The names of the slides that are done."""
-    return {row["slide"] for row in read_rows(study / "tiles" / "parts").values()}
+    return {row["slide"] for row in rows_of(study / "tiles", None) if row["status"] != "failed"}
 
 
 def _run(archive: Path, study: Path, kill_after: float | None = None) -> _Run:

@@ -130,7 +130,8 @@ def tile_archive(
         What becomes of tiles whose slides are not among `slides` any more: `refuse` to go on, `keep` them or `drop`
         them. Those of slides that are there but cannot be read now stay.
     redo
-        Replace what is in `out`: tile all slides anew.
+        Replace what is in `out`: tile all slides anew. Refused where slides cannot be read now whose tiles it holds,
+        unless these may be missing.
 
     Returns
     -------
@@ -167,18 +168,25 @@ def tile_archive(
         out, settings, icc=icc, inspect=inspect, corrupt=corrupt, materialise=materialise, pictures=pictures
     )
     absent = chosen(Missing, missing, option="missing")
-    archive = find_archive(slides, out)
     names = PublicNames.of(out, anonymise=anonymise)
+    past = Past.of(out, out / PARTS, names)
+    archive = find_archive(slides, out, beside=past.root if absent is Missing.KEEP else None)
     scrub = names.scrubber(*(path for path in (archive.root, _path(annotations), _path(tissue_from)) if path))
-    mpps = mpp_by_slide(read_mpp(mpp_of, archive.names), archive.names)
-    given = {"annotations": _path(annotations), "tissue": _path(tissue_from)}
-    jobs = jobs_of(archive, orders, names=names, mpps=mpps, **given)
-    past = Past(out, out / PARTS, archive.root, names)
-    jobs = in_order(jobs if redo else past.with_kept(jobs, absent), names)
+    jobs = jobs_of(
+        archive,
+        orders,
+        names=names,
+        mpps=mpp_by_slide(read_mpp(mpp_of, archive.names), archive.names),
+        says_mpp=past.says_mpp,
+        annotations=_path(annotations),
+        tissue=_path(tissue_from),
+    )
+    given, kept = past.with_kept(jobs, archive.root, absent, redo=redo)
+    jobs = in_order(given, names)
     slide_names = [job.name for job in jobs]
     people = People.of(slide_names, patient=patient, labels=labels, stratify=stratify, folds=folds, seed=seed)
-    mended = set() if redo else past.perhaps_mended(jobs)
-    undrawn = pictures and _undrawn(jobs, out / PARTS)
+    mended = set() if redo else past.perhaps_mended([job for job in jobs if job.fingerprint and job.key not in kept])
+    unfinished = (out / UNDER_WAY).exists() or (pictures and _undrawn(jobs, out / PARTS))
     began = Stage.begin(
         out,
         name="tile",
@@ -192,17 +200,17 @@ def tile_archive(
         },
         inputs={},
         grows=("slides", *people.asked),  # who they are and the folds are put together from what is there
-        unsettled=lambda summary: bool(mended) or undrawn or summary.get("slides", {}).get("failed", 0) > 0,
+        unsettled=lambda summary: bool(mended) or unfinished or summary.get("slides", {}).get("failed", 0) > 0,
         aside=True,
         redo=redo,
     )
     with began as stage:
         if not stage.complete:
             _tell_copies(jobs)
-            _keep_names(names, people, out, archive.root)
+            _keep_names(names, people, out, past.root or archive.root)
             count = _suitable(jobs, out) if workers is None and scheduler is None else workers
             with start_workers(scheduler=scheduler, count=count, memory=memory) as crew:
-                past.tell_what_is_tiled_again(jobs, mended)
+                past.tell_what_is_tiled_again(jobs, archive.root, mended)
                 parts = Parts(out / PARTS)
                 if mended:
                     stage.change()
@@ -214,7 +222,8 @@ def tile_archive(
                 done = tile_slides(jobs, orders, parts, crew, retries=retries, scrub=scrub)
             if not any(part.row["tiles"] for part in done):
                 parts.all_done()
-                _withdraw(stage)
+                if not mended:  # whose tiles are gone: what was complete is not any more
+                    _withdraw(stage)
                 raise InputError(_why_nothing([part.row for part in done]))
             table, rows = combined(jobs, done, people, names)
             stage.change()
@@ -290,7 +299,7 @@ def _keep_root(out: Path, root: Path, names: PublicNames) -> None:
     if tiles.root != root.resolve():
         names.save(out, root)
         write_manifest(tiles.path, tiles.table(), root=names.told_root(root), icc=tiles.icc)
-        note(f"{out}: the slides are now in {root}")
+        note(f"{out}: the slides are now in {root if names.key is None else 'another folder'}")
 
 
 def _withdraw(stage: Stage) -> None:

@@ -97,7 +97,7 @@ class SlideJob:
     key
         Of what is made of it: another fingerprint, resolution, annotation or order has another key, another name not.
     mpp
-        Micrometres per level-0 px as the user knows them, and whether that goes before what the slide says.
+        Micrometres per level-0 px as the user knows them; None where the slide's own count.
     annotations
         Files with regions on the slide.
     tissue
@@ -109,7 +109,7 @@ class SlideJob:
     public: str
     fingerprint: str
     key: str
-    mpp: tuple[float, bool] | None = None
+    mpp: float | None = None
     annotations: tuple[Path, ...] = ()
     tissue: tuple[Path, ...] | None = None
 
@@ -147,11 +147,11 @@ class Survey:
     def __call__(self) -> Surveyed:
         """Do it."""
         job, orders = self.job, self.orders
-        row: dict[str, Any] = {"slide": job.public, "fingerprint": job.fingerprint, "tiles": 0}
+        row: dict[str, Any] = {"slide": job.public, "fingerprint": job.fingerprint, "key": job.key, "tiles": 0}
         try:
             with _opened(job, orders) as slide:
                 mpp = _resolution(slide, job)
-                row |= _facts(slide, mpp)
+                row |= _facts(slide, mpp) | {"mpp_from": _who_says(mpp, job)}
                 plan, row["without_area"] = _plan(slide, job, orders, mpp)
                 array = _array(slide, orders, plan.grid, plan.level)
                 row |= {"stored": array.how} if array else {}
@@ -229,9 +229,14 @@ def _opened(job: SlideJob, orders: Orders) -> Iterator[Slide]:
 
 def _resolution(slide: Slide, job: SlideJob) -> float | None:
     """Micrometres per level-0 px, as the user or the slide says."""
-    if job.mpp is not None and (job.mpp[1] or slide.mpp is None):
-        return job.mpp[0]
-    return slide.mpp
+    return slide.mpp if job.mpp is None else job.mpp
+
+
+def _who_says(mpp: float | None, job: SlideJob) -> str | None:
+    """Where a resolution is from."""
+    if mpp is None:
+        return None
+    return "slide" if job.mpp is None else "user"
 
 
 def _facts(slide: Slide, mpp: float | None) -> dict[str, Any]:

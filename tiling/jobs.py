@@ -19,6 +19,7 @@ from tiling.job import Orders, SlideJob
 from tiling.names import PublicNames
 from tiling.progress import track
 from tiling.regions import RegionsFolder
+from tiling.slide import open_slide
 from tiling.wording import first_few
 
 _MASK_SUFFIXES = (".png", ".tif", ".tiff")  # of pictures that say where the tissue of a slide is
@@ -41,8 +42,17 @@ class Archive:
         return list(self.fingerprints)
 
 
-def find_archive(slides: Paths, out: Path) -> Archive:
+def find_archive(slides: Paths, out: Path, *, beside: Path | None = None) -> Archive:
     """Search folders for slides, and fingerprint them.
+
+    Parameters
+    ----------
+    slides
+        Slides, and folders of them.
+    out
+        The tile folder, which is passed over.
+    beside
+        A folder that paths are to be relative to as well, if it is there.
 
     Raises
     ------
@@ -70,9 +80,13 @@ def find_archive(slides: Paths, out: Path) -> Archive:
             raise InputError(f"{str(slide)!r} has a name that is no UTF-8, which no table can hold; rename it")
     folders = [place if place.is_dir() and place not in found else place.parent for place in places]
     root = Path(os.path.commonpath(folders))
+    below, names = Path(), [path.relative_to(root) for path in found]
+    if beside is not None and beside.is_dir():
+        here, root = root.resolve(), Path(os.path.commonpath([root.resolve(), beside.resolve()]))
+        below = here.relative_to(root)
     with ThreadPoolExecutor(_READERS) as pool:
         marks = list(track(pool.map(_fingerprint, found), "looking at slides", total=len(found)))
-    return Archive(root, {path.relative_to(root).as_posix(): mark for path, mark in zip(found, marks, strict=True)})
+    return Archive(root, {(below / name).as_posix(): mark for name, mark in zip(names, marks, strict=True)})
 
 
 def jobs_of(
@@ -81,6 +95,7 @@ def jobs_of(
     *,
     names: PublicNames,
     mpps: Mapping[str, tuple[float, bool]],
+    says_mpp: Mapping[str, bool],
     annotations: Path | None,
     tissue: Path | None,
 ) -> list[SlideJob]:
@@ -96,6 +111,8 @@ def jobs_of(
         What they are called in the manifest.
     mpps
         Resolutions that the user knows, see :func:`tiling.mpp.mpp_by_slide`.
+    says_mpp
+        Whether a slide says its own, by fingerprint; the others are opened, if that matters.
     annotations
         A folder of annotation files named after slides, or one file, of regions on them.
     tissue
@@ -109,13 +126,14 @@ def jobs_of(
                 f"{place} is one file, and there are {len(archive.names)} slides; put a file for each, named after it, "
                 "into a folder and give that"
             )
+    known = _that_count(mpps, archive, says_mpp)
     drawn = None if annotations is None else RegionsFolder(annotations)
     around = None if tissue is None else RegionsFolder(tissue)
     jobs = []
     for name, mark in archive.fingerprints.items():
         regions = () if drawn is None else tuple(drawn.of(name))
         inside = None if tissue is None or around is None else _tissue_files(name, tissue, around, archive.root / name)
-        mpp = mpps.get(name)
+        mpp = known.get(name)
         made_from = {
             "version": _VERSION,
             "file": mark or name,  # one that cannot be read is told by its name, and fails
@@ -140,6 +158,32 @@ def in_order(jobs: Iterable[SlideJob], names: PublicNames) -> list[SlideJob]:
 def digest_of(jobs: Iterable[SlideJob]) -> str:
     """Tells whether the slides, or what is known of them, are still the same: 16 hex digits."""
     return hashlib.sha256(json.dumps([(job.public, job.key) for job in jobs]).encode()).hexdigest()[:16]
+
+
+def _that_count(
+    mpps: Mapping[str, tuple[float, bool]], archive: Archive, says_mpp: Mapping[str, bool]
+) -> dict[str, float]:
+    """The resolutions by the user that go before the slides' own, and those of slides that say none."""
+    open_questions = [
+        name for name, (_, first) in mpps.items() if not first and archive.fingerprints[name] not in says_mpp
+    ]
+    with ThreadPoolExecutor(_READERS) as pool:
+        asked = pool.map(_says_mpp, [archive.root / name for name in open_questions])
+        answers = track(asked, "asking slides for their resolution", total=len(open_questions))
+        says = dict(zip(open_questions, answers, strict=True))
+    return {
+        name: mpp
+        for name, (mpp, first) in mpps.items()
+        if first or not (says[name] if name in says else says_mpp[archive.fingerprints[name]])
+    }
+
+
+def _says_mpp(slide: Path) -> bool:
+    try:
+        with open_slide(slide) as opened:
+            return opened.mpp is not None
+    except InputError:  # told by the ledger
+        return False
 
 
 def _fingerprint(slide: Path) -> str:

@@ -41,11 +41,13 @@ COLUMNS = pa.schema(
         ("width", pa.int64()),
         ("height", pa.int64()),
         ("mpp", pa.float64()),
+        ("mpp_from", pa.string()),
         ("objective_power", pa.float64()),
         ("backend", pa.string()),
         ("icc", pa.string()),
         ("stored", pa.string()),
         ("fingerprint", pa.string()),
+        ("key", pa.string()),
         ("patient", pa.string()),
         ("fold", pa.int16()),
         ("error", pa.string()),
@@ -54,7 +56,8 @@ COLUMNS = pa.schema(
 )
 """The ledger's columns; those of labels follow them.
 
-Of cells that cannot be decoded, those are listed that inspected tiles or the thumbnail lack.
+Of cells that cannot be decoded, those are listed that inspected tiles or the thumbnail lack. `mpp_from` tells who says
+the resolution, `slide` or `user`; `key`, what a slide's files in `parts/` and its stored array are called.
 """
 
 Row = Mapping[str, Any]

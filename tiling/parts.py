@@ -129,18 +129,6 @@ def part_path(folder: Path, key: str) -> Path:
     return folder / f"{key}.parquet"
 
 
-def read_rows(folder: Path) -> dict[str, dict[str, Any]]:
-    """The rows of the ledger of the slides that are done, by key, the latest last; damaged ones are left out.
-
-    These call a slide what it was called when it was tiled.
-    """
-    rows = {}
-    for path in sorted(folder.glob("[0-9a-f]*.parquet"), key=lambda path: path.stat().st_mtime_ns):
-        with contextlib.suppress(_DamagedError):
-            rows[path.stem] = _read(path).row
-    return rows
-
-
 def asked_of(folder: Path) -> tuple[list[str] | None, list[Path]]:
     """The keys of the slides that a tile folder is to hold when it is complete, and what was given, see `Parts.ask`.
 

@@ -1,123 +1,163 @@
-"""What earlier calls made of slides that this call finds otherwise: changed, touched, unreadable, or not at all."""
+"""What a finished tile set holds of slides that this call finds otherwise: changed, touched, unreadable, or missing."""
 
 from __future__ import annotations
 
-import contextlib
-import functools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from tiling.choices import Missing
 from tiling.errors import InputError
 from tiling.job import SlideJob
+from tiling.ledger import LEDGER, read_ledger
 from tiling.names import PublicNames
-from tiling.parts import part_path, read_rows
+from tiling.parts import part_path
 from tiling.progress import note
-from tiling.tileset import TileSet
+from tiling.tileset import MANIFEST, TileSet
 from tiling.wording import counted, first_few
 
 
 @dataclass(frozen=True)
 class Past:
-    """What a tile folder holds of earlier calls, as it bears upon the jobs of this one.
+    """What the last call that was finished left in a tile folder; made by :meth:`of`.
 
     Attributes
     ----------
     out, parts
         The tile folder, and where its parts are.
-    root
-        What the names of slides are relative to now.
     names
-        What the manifest calls them.
+        What the manifest calls slides.
+    rows
+        Of its ledger, those of slides that did not fail, by what they are called there.
+    root
+        What the names of slides were relative to; None if nothing was finished so far.
     """
 
     out: Path
     parts: Path
-    root: Path
     names: PublicNames
+    rows: Mapping[str, Mapping[str, Any]]
+    root: Path | None
 
-    def with_kept(self, jobs: Sequence[SlideJob], missing: Missing) -> list[SlideJob]:
+    @classmethod
+    def of(cls, out: Path, parts: Path, names: PublicNames) -> Self:
+        """Read it; an :class:`InputError` if it is damaged."""
+        if not ((out / LEDGER).exists() and (out / MANIFEST).exists()):
+            return cls(out, parts, names, {}, None)
+        rows = {row["slide"]: row for row in read_ledger(out) if row["status"] != "failed"}
+        return cls(out, parts, names, rows, TileSet.open(out / MANIFEST).root.resolve())
+
+    @property
+    def says_mpp(self) -> dict[str, bool]:
+        """Whether a slide says its resolution itself, by the fingerprint of its file, as far as that is known."""
+        return {row["fingerprint"]: row["mpp_from"] == "slide" for row in self.rows.values()}
+
+    def with_kept(
+        self, jobs: Sequence[SlideJob], root: Path, missing: Missing, *, redo: bool
+    ) -> tuple[list[SlideJob], set[str]]:
         """The jobs, and of slides that are not there, or cannot be read now, those that were done before.
 
         Parameters
         ----------
         jobs
             Of the slides that are given.
+        root
+            What their names are relative to.
         missing
             What is wanted of slides that were tiled and are not given.
+        redo
+            Whether all is tiled anew.
+
+        Returns
+        -------
+        list of SlideJob, set of str
+            The jobs, and the keys of those whose slides nobody can read now.
 
         Raises
         ------
         InputError
-            If there are such, and nobody said what is to become of them.
+            If tiles would be lost, and nobody said that they may.
         """
         keys, contents = {job.key for job in jobs}, {job.fingerprint for job in jobs}
         here = {job.name: job for job in jobs}
         unreadable, gone = dict[str, SlideJob](), dict[str, SlideJob]()
-        for key, row in self._rows.items():
-            name, mark = self._name_now(row["slide"]), row["fingerprint"]
+        for public, row in self.rows.items():
+            name, mark, key = self._name_now(public, root), row["fingerprint"], row["key"]
             job = here.get(name)
             if key in keys or not row["tiles"] or mark in contents or (job is not None and job.fingerprint):
                 continue  # it is done, gave nothing, is tiled again, or another took its place
             if job is not None:
                 unreadable[name] = replace(job, fingerprint=mark, key=key)
             else:
-                gone[name] = SlideJob(self.root / name, name, self.names.slide(name), mark, key)
+                gone[name] = SlideJob(root / name, name, self.names.slide(name), mark, key)
+        if redo:
+            self._tell_what_a_redo_loses(unreadable, gone, missing)
+            return list(jobs), set()
         if unreadable:
-            note(
-                f"{counted(len(unreadable), 'slide')} cannot be read now, and the tiles that were found before stay: "
-                f"{first_few([job.public for job in unreadable.values()])}"
-            )
+            note(f"{_told(unreadable)} cannot be read now, and the tiles that were found before stay")
         if gone:
-            self._decide(gone, missing)
-        kept = gone.values() if missing is Missing.KEEP else ()
-        return [*(unreadable.get(job.name, job) for job in jobs), *kept]
+            self._tell_what_is_gone(gone, missing)
+        kept = {**unreadable, **(gone if missing is Missing.KEEP else {})}
+        together = {**here, **kept}
+        return list(together.values()), {job.key for job in kept.values()}
 
     def perhaps_mended(self, jobs: Sequence[SlideJob]) -> set[str]:
-        """Keys of slides with corrupt cells whose file was touched since they were tiled.
+        """Keys of slides with corrupt cells, of these, whose file was touched since they were tiled.
 
         A fingerprint that samples cells may be the same after a damaged file was copied anew. The time of a file's
         last change is only a hint, but one to look again at what was not whole.
         """
-        hurt = [job for job in jobs if self._rows.get(job.key, {}).get("corrupt_cells") and job.path.exists()]
-        made = {job.key: part_path(self.parts, job.key).stat().st_mtime_ns for job in hurt}
-        return {job.key for job in hurt if job.path.stat().st_ctime_ns > made[job.key]}
+        hurt = {row["key"] for row in self.rows.values() if row["corrupt_cells"]}
+        touched = set()
+        for job in jobs:
+            part = part_path(self.parts, job.key)
+            if job.key in hurt and part.exists() and job.path.stat().st_ctime_ns > part.stat().st_mtime_ns:
+                touched.add(job.key)
+        return touched
 
-    def tell_what_is_tiled_again(self, jobs: Sequence[SlideJob], mended: Collection[str]) -> None:
+    def tell_what_is_tiled_again(self, jobs: Sequence[SlideJob], root: Path, mended: Collection[str]) -> None:
         """Name the slides that were tiled before and have changed, or of which something else is known now."""
-        before = {self._name_now(row["slide"]) for row in self._rows.values()}
-        done = self._rows.keys() - set(mended)
-        if again := [job.public for job in jobs if job.key not in done and job.name in before]:
+        before = {self._name_now(public, root) for public in self.rows}
+        waiting = [job for job in jobs if job.key in mended or not part_path(self.parts, job.key).exists()]
+        if again := [job.public for job in waiting if job.name in before]:
             note(
                 f"tiling again {counted(len(again), 'slide')} that changed, or of which other things are known now: "
                 f"{first_few(again)}"
             )
 
-    @functools.cached_property
-    def _rows(self) -> dict[str, dict[str, Any]]:
-        return read_rows(self.parts)
-
-    @functools.cached_property
-    def _root_before(self) -> Path:
-        with contextlib.suppress(InputError):  # nothing was finished so far
-            return TileSet.open(self.out).root.resolve()
-        return self.root.resolve()
-
-    def _name_now(self, public: str) -> str:
-        """A slide's name, from what its part calls it; the root was perhaps another when that was made."""
-        name, root = self.names.slides.get(public, public), self.root.resolve()
-        place = self._root_before / name
+    def _name_now(self, public: str, root: Path) -> str:
+        """A slide's name below the root, from what the ledger calls it."""
+        name = self.names.slides.get(public, public)
+        if self.root is None:
+            return name
+        place, root = self.root / name, root.resolve()
         return place.relative_to(root).as_posix() if place.is_relative_to(root) else name
 
-    def _decide(self, gone: Mapping[str, SlideJob], missing: Missing) -> None:
-        """Refuse, or say what becomes of the tiles of slides that are gone."""
-        public = sorted(job.public for job in gone.values())
-        named = f"tiles of {counted(len(gone), 'slide')} not among those in {self.root}: {first_few(public)}"
+    def _tell_what_is_gone(self, gone: Mapping[str, SlideJob], missing: Missing) -> None:
+        """Say what becomes of the tiles of slides that are gone, or refuse."""
         if missing is Missing.REFUSE:
             raise InputError(
-                f"{self.out} holds {named}; give all slides, old and new, or say whether such tiles stay or go: "
-                "missing (--missing) keep or drop"
+                f"{self.out} holds tiles of {_told(gone)} not among those given; give all slides, old and new, or say "
+                "whether such tiles stay or go: missing (--missing) keep or drop"
             )
-        note(f"{self.out} {'keeps' if missing is Missing.KEEP else 'drops'} {named}")
+        what = "keeps" if missing is Missing.KEEP else "drops"
+        note(f"{self.out} {what} the tiles of {_told(gone)} not among those given")
+
+    def _tell_what_a_redo_loses(
+        self, unreadable: Mapping[str, SlideJob], gone: Mapping[str, SlideJob], missing: Missing
+    ) -> None:
+        if missing is Missing.KEEP:
+            raise InputError("redo (--redo) tiles all slides anew and cannot keep tiles: leave out one of the two")
+        if unreadable and missing is Missing.REFUSE:
+            raise InputError(
+                f"{_told(unreadable)} cannot be read now, and a redo would lose the tiles that {self.out} holds of "
+                "them; let them be read, or say that these tiles may go: missing (--missing) drop"
+            )
+        if lost := {**unreadable, **gone}:
+            note(f"the redo drops the tiles of {_told(lost)} not among those that can be read")
+
+
+def _told(jobs: Mapping[str, SlideJob]) -> str:
+    public = sorted(job.public for job in jobs.values())
+    return f"{counted(len(public), 'slide')} ({first_few(public)})"

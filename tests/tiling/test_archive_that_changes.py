@@ -94,11 +94,11 @@ def test_tiles_of_slides_that_are_missing_are_not_given_up_unasked(archive, tmp_
     out = tmp_path / "tiles"
     tile_archive(archive, out, size=128)
     before = content(out)
-    said = r"tiles holds tiles of 2 slides not among those in .*archive: b.png, c.png; give all slides, .* keep or drop"
+    said = r"tiles holds tiles of 2 slides \(b.png, c.png\) not among those given; give all slides, .* keep or drop"
     with pytest.raises(InputError, match=said):
         tile_archive(archive / "a.png", out, size=128)
     (archive / "c.png").unlink()
-    with pytest.raises(InputError, match=r"tiles of 1 slide not among those in .*archive: c.png"):
+    with pytest.raises(InputError, match=r"tiles of 1 slide \(c.png\) not among those given"):
         tile_archive(archive, out, size=128)
     assert content(out) == before
     with pytest.raises(InputError, match="missing must be refuse, keep, drop, not 'lose'"):
@@ -134,7 +134,7 @@ def test_tiles_of_a_slide_that_cannot_be_read_now_stay_while_others_come(png, ar
     png("archive/d.png", seed=3)
     set_quiet(False)
     tiles = tile_archive(archive, out, size=128)
-    assert "1 slide cannot be read now, and the tiles that were found before stay: c.png" in capsys.readouterr().err
+    assert "1 slide (c.png) cannot be read now, and the tiles that were found before stay" in capsys.readouterr().err
     assert tiles.slides == [*before.slides, "d.png"]
     assert ledger(out)["c.png"]["status"] == "done"
     (archive / "c.png").unlink()
@@ -142,6 +142,111 @@ def test_tiles_of_a_slide_that_cannot_be_read_now_stay_while_others_come(png, ar
     done = parts(out)
     assert tile_archive(archive, out, size=128).table().equals(tiles.table())
     assert parts(out) == done
+
+
+def test_names_are_those_of_the_last_call_and_not_those_of_the_first(png, archive, tmp_path):
+    out = tmp_path / "tiles"
+    tile_archive(archive, out, size=128)
+    (archive / "a.png").rename(archive / "z.png")
+    tile_archive(archive, out, size=128)
+    (archive / "z.png").unlink()
+    png("archive/a.png", seed=5)
+    with pytest.raises(InputError, match=r"tiles of 1 slide \(z.png\) not among those given"):
+        tile_archive(archive, out, size=128)
+    tiles = tile_archive(archive, out, size=128, missing="keep", patient=r"^(.)")
+    assert tiles.slides == ["a.png", "b.png", "c.png", "z.png"]
+    assert {tile.patient for tile in tiles} == set("abcz")
+    (archive / "a.png").unlink()
+    assert tile_archive(archive, out, size=128, missing="keep", patient=r"^(.)").slides == tiles.slides
+
+
+def test_a_slide_that_changed_after_the_root_was_raised_is_the_same_slide(png, archive, tmp_path):
+    out = tmp_path / "tiles"
+    tile_archive(archive, out, size=128)
+    png("second/d.png", seed=7)
+    places = [archive, tmp_path / "second"]
+    tile_archive(places, out, size=128)
+    png("archive/a.png", seed=6)
+    tiles = tile_archive(places, out, size=128)
+    assert tiles.slides == ["archive/a.png", "archive/b.png", "archive/c.png", "second/d.png"]
+
+
+def test_tiles_that_are_kept_are_read_from_their_slides_though_only_a_new_folder_is_given(png, archive, tmp_path):
+    out = tmp_path / "tiles"
+    tile_archive(archive, out, size=128)
+    png("second/d.png", seed=7)
+    tiles = tile_archive(tmp_path / "second", out, size=128, missing="keep")
+    assert tiles.slides == ["archive/a.png", "archive/b.png", "archive/c.png", "second/d.png"]
+    assert all(TileSet.open(out).read(i).shape == (128, 128, 3) for i in range(len(tiles)))
+
+
+def test_a_redo_keeps_nothing_and_loses_nothing_that_is_only_unreadable(archive, tmp_path, capsys):
+    out = tmp_path / "tiles"
+    tile_archive(archive, out, size=128)
+    with pytest.raises(InputError, match=r"redo \(--redo\) tiles all slides anew and cannot keep tiles"):
+        tile_archive(archive / "a.png", out, size=128, redo=True, missing="keep")
+    (archive / "c.png").unlink()
+    (archive / "c.png").symlink_to("/gone/c.png")
+    with pytest.raises(InputError, match=r"1 slide \(c.png\) cannot be read now, and a redo would lose the tiles"):
+        tile_archive(archive, out, size=128, redo=True)
+    set_quiet(False)
+    assert tile_archive(archive, out, size=128, redo=True, missing="drop").slides == ["a.png", "b.png"]
+    assert "the redo drops the tiles of 1 slide (c.png)" in capsys.readouterr().err
+
+
+def test_a_slide_that_came_and_went_while_growth_was_stopped_leaves_nothing(png, archive, tmp_path, monkeypatch):
+    out = tmp_path / "tiles"
+    before = tile_archive(archive, out, size=128)
+    png("archive/d.png", seed=3)
+    finish = Parts.finish
+
+    def stopping(self, *arguments):
+        finish(self, *arguments)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Parts, "finish", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            tile_archive(archive, out, size=128)
+    (archive / "d.png").unlink()
+    assert len(parts(out)) == 2 * 4
+    assert tile_archive(archive, out, size=128).table().equals(before.table())
+    assert len(parts(out)) == 2 * 3
+    assert not (out / "under-way").exists()
+
+
+def test_a_number_for_slides_that_do_not_say_their_resolution_concerns_these_alone(stained, png, tmp_path):
+    archive, out = tmp_path / "archive", tmp_path / "tiles"
+    archive.mkdir()
+    jpeg_slide(archive / "a.svs", [stained(1024, 768)], resolution=(20000, 20000), resolutionunit="CENTIMETER")
+    png("archive/b.png")
+    tile_archive(archive, out, size=128, mpp=1.0)
+    assert ledger(out)["b.png"]["status"] == "failed"
+    before = parts(out)
+    tile_archive(archive, out, size=128, mpp=1.0, mpp_of=0.5)
+    assert ledger(out)["b.png"]["status"] == "done"
+    assert {name: row["mpp_from"] for name, row in ledger(out).items()} == {"a.svs": "slide", "b.png": "user"}
+    assert before < parts(out)
+
+
+def test_an_anonymised_set_can_be_read_while_it_grows(png, archive, tmp_path, monkeypatch):
+    out = tmp_path / "tiles"
+    asked = {"size": 128, "anonymise": True}
+    tile_archive(archive, out, **asked)
+    png("second/d.png", seed=7)
+
+    def stopped(**_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tiling.archive, "start_workers", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            tile_archive([archive, tmp_path / "second"], out, **asked)
+    tiles = TileSet.open(out)
+    assert len(tiles.slides) == 3
+    assert tiles.read(0).shape == (128, 128, 3)
+    grown = tile_archive([archive, tmp_path / "second"], out, **asked)
+    assert all(grown.read(i).shape == (128, 128, 3) for i in range(len(grown)))
 
 
 def test_a_slide_that_is_replaced_before_it_is_read_is_not_taken_for_the_old_one(stained, tmp_path, monkeypatch):

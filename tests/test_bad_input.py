@@ -102,7 +102,7 @@ def test_slides_that_were_tiled_and_are_not_there_any_more(study: Path, refused:
     other = study.parent / "other.png"
     Image.new("RGB", (512, 512), (200, 100, 150)).save(other)
     line = refused("tile", other, "--size", 32, "--mpp", 8, "--mpp-of", 0.5)
-    assert "holds tiles of 1 slide (phantom-0.tiff) not among those given" in line
+    assert "holds tiles of 1 slide (study/slides/phantom-0.tiff) not among those given" in line
     assert "give all slides, old and new, or say whether such tiles stay or go" in line
 
 

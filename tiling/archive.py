@@ -28,7 +28,7 @@ from tiling.stage import Stage
 from tiling.store import STORE_NAMES
 from tiling.tile_slides import tile_slides
 from tiling.tileset import MANIFEST, TileSet, table_fingerprint, write_manifest
-from tiling.wording import first_few
+from tiling.wording import counted, first_few
 from tiling.workers import start_workers
 
 _MADE = (PARTS, UNDER_WAY, PICTURES, NAMES, *STORE_NAMES.values())
@@ -181,11 +181,13 @@ def tile_archive(
         annotations=_path(annotations),
         tissue=_path(tissue_from),
     )
-    given, kept = past.with_kept(jobs, archive.root, absent, redo=redo)
-    jobs = in_order(given, names)
+    there = past.with_kept(jobs, archive.root, absent, redo=redo)
+    jobs = in_order(there.jobs, names)
     slide_names = [job.name for job in jobs]
     people = People.of(slide_names, patient=patient, labels=labels, stratify=stratify, folds=folds, seed=seed)
-    mended = set() if redo else past.perhaps_mended([job for job in jobs if job.fingerprint and job.key not in kept])
+    mended = (
+        set() if redo else past.perhaps_mended([job for job in jobs if job.fingerprint and job.key not in there.kept])
+    )
     unfinished = (out / UNDER_WAY).exists() or (pictures and _undrawn(jobs, out / PARTS))
     began = Stage.begin(
         out,
@@ -230,6 +232,9 @@ def tile_archive(
             summary = write_results(out, parts, table, rows, jobs, orders, names.told_root(archive.root))
             parts.all_done()
             stage.finish(content=table_fingerprint(table), summary=summary)
+            if there.lost:
+                told = f"{counted(len(there.lost), 'slide')} ({first_few(sorted(there.lost))})"
+                note(f"dropped the tiles of {told} not among those that are there")
     _keep_root(out, archive.root, names)
     return TileSet.open(out, root=archive.root)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from tiling.choices import Missing
 from tiling.errors import InputError
@@ -16,6 +16,24 @@ from tiling.parts import part_path
 from tiling.progress import note
 from tiling.tileset import MANIFEST, TileSet
 from tiling.wording import counted, first_few
+
+
+class Reconciled(NamedTuple):
+    """The jobs of a call, of slides that are there or that were done before.
+
+    Attributes
+    ----------
+    jobs
+        All of them.
+    kept
+        The keys of those whose slides nobody can read now.
+    lost
+        What slides are called whose tiles go.
+    """
+
+    jobs: list[SlideJob]
+    kept: set[str]
+    lost: list[str]
 
 
 @dataclass(frozen=True)
@@ -53,9 +71,7 @@ class Past:
         """Whether a slide says its resolution itself, by the fingerprint of its file, as far as that is known."""
         return {row["fingerprint"]: row["mpp_from"] == "slide" for row in self.rows.values()}
 
-    def with_kept(
-        self, jobs: Sequence[SlideJob], root: Path, missing: Missing, *, redo: bool
-    ) -> tuple[list[SlideJob], set[str]]:
+    def with_kept(self, jobs: Sequence[SlideJob], root: Path, missing: Missing, *, redo: bool) -> Reconciled:
         """The jobs, and of slides that are not there, or cannot be read now, those that were done before.
 
         Parameters
@@ -68,11 +84,6 @@ class Past:
             What is wanted of slides that were tiled and are not given.
         redo
             Whether all is tiled anew.
-
-        Returns
-        -------
-        list of SlideJob, set of str
-            The jobs, and the keys of those whose slides nobody can read now.
 
         Raises
         ------
@@ -92,15 +103,19 @@ class Past:
             else:
                 gone[name] = SlideJob(root / name, name, self.names.slide(name), mark, key)
         if redo:
-            self._tell_what_a_redo_loses(unreadable, gone, missing)
-            return list(jobs), set()
+            return Reconciled(list(jobs), set(), self._lost_to_a_redo(unreadable, gone, missing))
         if unreadable:
             note(f"{_told(unreadable)} cannot be read now, and the tiles that were found before stay")
-        if gone:
-            self._tell_what_is_gone(gone, missing)
+        if gone and missing is Missing.REFUSE:
+            raise InputError(
+                f"{self.out} holds tiles of {_told(gone)} not among those given; give all slides, old and new, or say "
+                "whether such tiles stay or go: missing (--missing) keep or drop"
+            )
+        if gone and missing is Missing.KEEP:
+            note(f"{_told(gone)} not among those given keep their tiles")
         kept = {**unreadable, **(gone if missing is Missing.KEEP else {})}
-        together = {**here, **kept}
-        return list(together.values()), {job.key for job in kept.values()}
+        lost = [] if missing is Missing.KEEP else [job.public for job in gone.values()]
+        return Reconciled(list({**here, **kept}.values()), {job.key for job in kept.values()}, lost)
 
     def perhaps_mended(self, jobs: Sequence[SlideJob]) -> set[str]:
         """Keys of slides with corrupt cells, of these, whose file was touched since they were tiled.
@@ -134,19 +149,10 @@ class Past:
         place, root = self.root / name, root.resolve()
         return place.relative_to(root).as_posix() if place.is_relative_to(root) else name
 
-    def _tell_what_is_gone(self, gone: Mapping[str, SlideJob], missing: Missing) -> None:
-        """Say what becomes of the tiles of slides that are gone, or refuse."""
-        if missing is Missing.REFUSE:
-            raise InputError(
-                f"{self.out} holds tiles of {_told(gone)} not among those given; give all slides, old and new, or say "
-                "whether such tiles stay or go: missing (--missing) keep or drop"
-            )
-        what = "keeps" if missing is Missing.KEEP else "drops"
-        note(f"{self.out} {what} the tiles of {_told(gone)} not among those given")
-
-    def _tell_what_a_redo_loses(
+    def _lost_to_a_redo(
         self, unreadable: Mapping[str, SlideJob], gone: Mapping[str, SlideJob], missing: Missing
-    ) -> None:
+    ) -> list[str]:
+        """What slides are called whose tiles a redo drops, if it may."""
         if missing is Missing.KEEP:
             raise InputError("redo (--redo) tiles all slides anew and cannot keep tiles: leave out one of the two")
         if unreadable and missing is Missing.REFUSE:
@@ -154,8 +160,7 @@ class Past:
                 f"{_told(unreadable)} cannot be read now, and a redo would lose the tiles that {self.out} holds of "
                 "them; let them be read, or say that these tiles may go: missing (--missing) drop"
             )
-        if lost := {**unreadable, **gone}:
-            note(f"the redo drops the tiles of {_told(lost)} not among those that can be read")
+        return [job.public for job in (*unreadable.values(), *gone.values())]
 
 
 def _told(jobs: Mapping[str, SlideJob]) -> str:

@@ -28,7 +28,7 @@ from tiling.stage import Stage
 from tiling.store import STORE_NAMES
 from tiling.tile_slides import tile_slides
 from tiling.tileset import MANIFEST, TileSet, table_fingerprint, write_manifest
-from tiling.wording import counted, first_few
+from tiling.wording import first_few
 from tiling.workers import start_workers
 
 _MADE = (PARTS, UNDER_WAY, PICTURES, NAMES, *STORE_NAMES.values())
@@ -233,8 +233,7 @@ def tile_archive(
             parts.all_done()
             stage.finish(content=table_fingerprint(table), summary=summary)
             if there.lost:
-                told = f"{counted(len(there.lost), 'slide')} ({first_few(sorted(there.lost))})"
-                note(f"dropped the tiles of {told} not among those that are there")
+                note(f"dropped the tiles of {there.lost} not among those that are there")
     _keep_root(out, archive.root, names)
     return TileSet.open(out, root=archive.root)
 

@@ -28,12 +28,12 @@ class Reconciled(NamedTuple):
     kept
         The keys of those whose slides nobody can read now.
     lost
-        What slides are called whose tiles go.
+        How many slides lose their tiles, and what they are called, in words; empty if none does.
     """
 
     jobs: list[SlideJob]
     kept: set[str]
-    lost: list[str]
+    lost: str
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class Past:
         if gone and missing is Missing.KEEP:
             note(f"{_told(gone)} not among those given keep their tiles")
         kept = {**unreadable, **(gone if missing is Missing.KEEP else {})}
-        lost = [] if missing is Missing.KEEP else [job.public for job in gone.values()]
+        lost = "" if missing is Missing.KEEP else _told(gone)
         return Reconciled(list({**here, **kept}.values()), {job.key for job in kept.values()}, lost)
 
     def perhaps_mended(self, jobs: Sequence[SlideJob]) -> set[str]:
@@ -151,8 +151,8 @@ class Past:
 
     def _lost_to_a_redo(
         self, unreadable: Mapping[str, SlideJob], gone: Mapping[str, SlideJob], missing: Missing
-    ) -> list[str]:
-        """What slides are called whose tiles a redo drops, if it may."""
+    ) -> str:
+        """The slides whose tiles a redo drops, if it may."""
         if missing is Missing.KEEP:
             raise InputError("redo (--redo) tiles all slides anew and cannot keep tiles: leave out one of the two")
         if unreadable and missing is Missing.REFUSE:
@@ -160,9 +160,9 @@ class Past:
                 f"{_told(unreadable)} cannot be read now, and a redo would lose the tiles that {self.out} holds of "
                 "them; let them be read, or say that these tiles may go: missing (--missing) drop"
             )
-        return [job.public for job in (*unreadable.values(), *gone.values())]
+        return _told({**unreadable, **gone})
 
 
 def _told(jobs: Mapping[str, SlideJob]) -> str:
     public = sorted(job.public for job in jobs.values())
-    return f"{counted(len(public), 'slide')} ({first_few(public)})"
+    return f"{counted(len(public), 'slide')} ({first_few(public)})" if public else ""

@@ -10,7 +10,17 @@ from typing import Any
 from tiling.damage import DamagedCell
 from tiling.errors import InputError
 from tiling.grid import Grid
-from tiling.job import Drawing, Inspected, Inspection, Orders, SlideJob, Survey, Surveyed, picture_path
+from tiling.job import (
+    Drawing,
+    Inspected,
+    Inspection,
+    Orders,
+    OtherArrayError,
+    SlideJob,
+    Survey,
+    Surveyed,
+    picture_path,
+)
 from tiling.parts import Part, Parts, part_of
 from tiling.progress import bar, note
 from tiling.tileset import COLUMNS
@@ -167,6 +177,8 @@ class _Run:
             self._keep(shared.job, part_of(shared.surveyed, stretches, self.orders.corrupt))
 
     def _fail(self, job: SlideJob, error: BaseException, trace: str) -> None:
+        if isinstance(error, OtherArrayError):
+            self.parts.drop(job.key)
         reason = f"{job.name}: {type(error).__name__}: {error}"
         if isinstance(error, InputError):
             reason = str(error)

@@ -186,6 +186,7 @@ class Inspection:
     """Inspect and store the tiles of a slide from `start` on, as many as one task does.
 
     The array is that of the survey: others count on what is stored in it.
+    `backend` is the one that its survey read it by: another may see other levels, or another background.
     """
 
     job: SlideJob
@@ -193,10 +194,11 @@ class Inspection:
     grid: Grid
     level: int
     start: int
+    backend: str
 
     def __call__(self) -> Inspected | None:
-        """Do it; an :class:`InputError` if the slide can no longer be opened, or is another."""
-        with _opened(self.job, self.orders) as slide:
+        """Do it; an :class:`InputError` if the slide can no longer be opened so, or is another."""
+        with _opened(self.job, self.orders, self.backend) as slide:
             array = _array(slide, self.orders, self.grid, self.level)
             if array:
                 _check_begun(array, self.job, self.orders)
@@ -205,16 +207,17 @@ class Inspection:
 
 @dataclass(frozen=True)
 class Drawing:
-    """Draw the picture of a slide that has been tiled; with the cells that cannot be decoded."""
+    """Draw the picture of a slide that has been tiled, by `backend`; with the cells that cannot be decoded."""
 
     job: SlideJob
     orders: Orders
     cells: Sequence[DamagedCell]
+    backend: str
 
     def __call__(self) -> None:
-        """Do it; an :class:`InputError` if the slide can no longer be opened, or is another."""
+        """Do it; an :class:`InputError` if the slide can no longer be opened so, or is another."""
         assert self.orders.pictures is not None
-        with _opened(self.job, self.orders) as slide:
+        with _opened(self.job, self.orders, self.backend) as slide:
             plan, _ = _plan(slide, self.job, self.orders, _resolution(slide, self.job))
             _draw(slide, self.job, self.orders.pictures, plan, self.cells)
 
@@ -225,10 +228,18 @@ def picture_path(folder: Path, key: str) -> Path:
 
 
 @contextmanager
-def _opened(job: SlideJob, orders: Orders) -> Iterator[Slide]:
-    """The slide, and an :class:`InputError` at the end if its file was replaced or written to meanwhile."""
+def _opened(job: SlideJob, orders: Orders, backend: str | None = None) -> Iterator[Slide]:
+    """The slide, and an :class:`InputError` at the end if its file was replaced or written to meanwhile.
+
+    A :class:`PassingError` if another backend than the one asked for can open it now.
+    """
     try:
         with open_slide(job.path, icc=orders.icc) as slide:
+            if backend not in (None, slide.backend):
+                raise PassingError(
+                    f"{job.path} was read by {backend} when its tiles were found, and only {slide.backend} opens it "
+                    "now; run the same command again, or with --redo if that does not help"
+                )
             yield slide
         if slide_fingerprint(job.path) != job.fingerprint:
             raise InputError(f"{job.path} changed while it was tiled; run the same command again when it is whole")

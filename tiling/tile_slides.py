@@ -160,11 +160,11 @@ class _Run:
         """Hand out what is missing of a slide that has been surveyed."""
         shared = _Shared(job, surveyed, {stretch.start: stretch for stretch in stretches})
         self._shared[job.key] = shared
-        grid, level = _grid(surveyed)
+        (grid, level), backend = _grid(surveyed), surveyed.row["backend"]
         if not self.orders.inspect:
             shared.stretches[0] = None  # stored with the survey
         todo = [start for start in self._starts(surveyed) if start not in shared.stretches]
-        self.tasks.extendleft(Inspection(job, self.orders, grid, level, start) for start in reversed(todo))
+        self.tasks.extendleft(Inspection(job, self.orders, grid, level, start, backend) for start in reversed(todo))
         self._finish_if_whole(job.key)
 
     def _starts(self, surveyed: Surveyed) -> range:
@@ -214,7 +214,7 @@ class _Run:
         folder = self.orders.pictures
         if folder is not None and not picture_path(folder, job.key).exists():
             cells = tuple(DamagedCell(**cell) for cell in part.row["corrupt_cells"])
-            self.tasks.append(Drawing(job, self.orders, cells))
+            self.tasks.append(Drawing(job, self.orders, cells, part.row["backend"]))
 
 
 def _grid(surveyed: Surveyed) -> tuple[Grid, int]:

@@ -31,11 +31,14 @@ class DicomHeader:
         The UID of its slide; empty for what is no whole-slide image.
     columns
         Width of its level, px.
+    is_resampled
+        Whether it was made of another level, by what it says.
     """
 
     is_level: bool
     series: str
     columns: int
+    is_resampled: bool = False
 
 
 def read_header(path: Path) -> DicomHeader | None:
@@ -49,8 +52,9 @@ def read_header(path: Path) -> DicomHeader | None:
                 found[tag] = value
                 if tag == _SOP_CLASS and _text(value) != _WHOLE_SLIDE:
                     return DicomHeader(is_level=False, series="", columns=0)
-        volume = _text(found[_IMAGE_TYPE]).split("\\")[2:3] == ["VOLUME"]
-        return DicomHeader(volume, _text(found[_SERIES]), int.from_bytes(found[_COLUMNS], "little"))
+        _, _, kind, made, *_ = [*_text(found[_IMAGE_TYPE]).split("\\"), "", "", "", ""]
+        columns = int.from_bytes(found[_COLUMNS], "little")
+        return DicomHeader(kind == "VOLUME", _text(found[_SERIES]), columns, is_resampled=made == "RESAMPLED")
     except (LookupError, ValueError, struct.error):
         return None
 
@@ -89,15 +93,23 @@ def _elements(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
 
 
 def finest_levels(paths: Iterable[Path]) -> Iterator[Path]:
-    """Of files those that stand for a slide each: of every series the finest, and what cannot be read as DICOM."""
-    levels: dict[str, list[tuple[int, Path]]] = {}
+    """Of the files of a folder those that stand for a slide each: of every series the finest, and what cannot be read.
+
+    Beside a file that cannot be read, series without a level that was scanned are left out: it is likely to be theirs,
+    and the slide would be taken for another, of a coarser level.
+    """
+    levels: dict[str, list[tuple[int, Path, bool]]] = {}
+    unread = False
     for path in paths:
         try:
             header = read_header(path)
         except OSError:
             header = None
         if header is None:
+            unread = True
             yield path  # why it cannot be opened is told by the ledger
         elif header.is_level:
-            levels.setdefault(header.series, []).append((-header.columns, path))
-    yield from (min(of_series)[1] for of_series in levels.values())
+            levels.setdefault(header.series, []).append((-header.columns, path, header.is_resampled))
+    for _, finest, is_resampled in map(min, levels.values()):
+        if not (unread and is_resampled):
+            yield finest

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tiling.backends import SUFFIXES
-from tiling.companions import companions_of
+from tiling.companions import size_of
 from tiling.discovery import slides_in
 from tiling.errors import InputError
 from tiling.ledger import counts, read_ledger, reasons
@@ -160,5 +160,6 @@ def _range(values: Iterable[int]) -> dict[str, int]:
 
 def _size(path: Path) -> int:
     """Bytes of a slide's files."""
-    files = path.rglob("*") if path.is_dir() else [path, *companions_of(path)]
-    return sum(file.stat().st_size for file in files if file.is_file())
+    if path.is_dir():
+        return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    return size_of(path)

@@ -26,7 +26,7 @@ from tiling.quality import blur_score
 from tiling.regions import Drawn, format_of, read_drawn, region_mask
 from tiling.settings import TileSettings
 from tiling.slide import Slide, open_slide
-from tiling.store import ArrayPlan, begin_array, plan_array, write_tile, write_tiles
+from tiling.store import ArrayPlan, begin_array, is_begun, plan_array, write_tile, write_tiles
 from tiling.tile_reading import salvage_tile
 from tiling.tileset import COLUMNS
 from tiling.traces import without_places
@@ -154,6 +154,8 @@ class Survey:
                 row |= _facts(slide, mpp) | {"mpp_from": _who_says(mpp, job)}
                 plan, row["without_area"] = _plan(slide, job, orders, mpp)
                 array = _array(slide, orders, plan.grid, plan.level)
+                if array and orders.store is not None:
+                    begin_array(orders.store, job.key, array, fingerprint=job.fingerprint)
                 row |= {"stored": array.how} if array else {}
                 first = _inspect(slide, job, orders, array, plan.grid, plan.level, 0) if len(plan.grid) else None
                 if orders.pictures is not None and len(plan.grid) <= orders.tiles_per_task:
@@ -175,35 +177,47 @@ class Survey:
         return Surveyed(row, _table(job, orders, plan), first)
 
 
+class OtherArrayError(InputError):
+    """A slide's array is not as its survey made it, so tiles that were stored in it may be gone."""
+
+
 @dataclass(frozen=True)
 class Inspection:
-    """Inspect and store the tiles of a slide from `start` on, as many as one task does."""
+    """Inspect and store the tiles of a slide from `start` on, as many as one task does.
+
+    The array is that of the survey: others count on what is stored in it.
+    `backend` is the one that its survey read it by: another may see other levels, or another background.
+    """
 
     job: SlideJob
     orders: Orders
     grid: Grid
     level: int
     start: int
+    backend: str
 
     def __call__(self) -> Inspected | None:
-        """Do it; an :class:`InputError` if the slide can no longer be opened, or is another."""
-        with _opened(self.job, self.orders) as slide:
+        """Do it; an :class:`InputError` if the slide can no longer be opened so, or is another."""
+        with _opened(self.job, self.orders, self.backend) as slide:
             array = _array(slide, self.orders, self.grid, self.level)
+            if array:
+                _check_begun(array, self.job, self.orders)
             return _inspect(slide, self.job, self.orders, array, self.grid, self.level, self.start)
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """Draw the picture of a slide that has been tiled; with the cells that cannot be decoded."""
+    """Draw the picture of a slide that has been tiled, by `backend`; with the cells that cannot be decoded."""
 
     job: SlideJob
     orders: Orders
     cells: Sequence[DamagedCell]
+    backend: str
 
     def __call__(self) -> None:
-        """Do it; an :class:`InputError` if the slide can no longer be opened, or is another."""
+        """Do it; an :class:`InputError` if the slide can no longer be opened so, or is another."""
         assert self.orders.pictures is not None
-        with _opened(self.job, self.orders) as slide:
+        with _opened(self.job, self.orders, self.backend) as slide:
             plan, _ = _plan(slide, self.job, self.orders, _resolution(slide, self.job))
             _draw(slide, self.job, self.orders.pictures, plan, self.cells)
 
@@ -214,10 +228,18 @@ def picture_path(folder: Path, key: str) -> Path:
 
 
 @contextmanager
-def _opened(job: SlideJob, orders: Orders) -> Iterator[Slide]:
-    """The slide, and an :class:`InputError` at the end if its file was replaced or written to meanwhile."""
+def _opened(job: SlideJob, orders: Orders, backend: str | None = None) -> Iterator[Slide]:
+    """The slide, and an :class:`InputError` at the end if its file was replaced or written to meanwhile.
+
+    A :class:`PassingError` if another backend than the one asked for can open it now.
+    """
     try:
         with open_slide(job.path, icc=orders.icc) as slide:
+            if backend not in (None, slide.backend):
+                raise PassingError(
+                    f"{job.path} was read by {backend} when its tiles were found, and only {slide.backend} opens it "
+                    "now; run the same command again, or with --redo if that does not help"
+                )
             yield slide
         if slide_fingerprint(job.path) != job.fingerprint:
             raise InputError(f"{job.path} changed while it was tiled; run the same command again when it is whole")
@@ -288,6 +310,15 @@ def _array(slide: Slide, orders: Orders, grid: Grid, level: int) -> ArrayPlan | 
     return plan_array(slide, grid, level=level, kind=orders.materialise)
 
 
+def _check_begun(array: ArrayPlan, job: SlideJob, orders: Orders) -> None:
+    assert orders.store is not None
+    if not is_begun(orders.store, job.key, array, fingerprint=job.fingerprint):
+        raise OtherArrayError(
+            f"{job.path} changed while it was tiled, or its stored tiles did, or this is another version of hdgan; run "
+            "the same command again, which tiles it anew"
+        )
+
+
 def _inspect(
     slide: Slide, job: SlideJob, orders: Orders, array: ArrayPlan | None, grid: Grid, level: int, start: int
 ) -> Inspected | None:
@@ -295,7 +326,6 @@ def _inspect(
     stop = min(start + orders.tiles_per_task, len(grid))
     if array is not None:
         assert orders.store is not None
-        begin_array(orders.store, job.key, array, fingerprint=job.fingerprint)
         if not orders.inspect:
             write_tiles(orders.store, job.key, array, slide, start=start, stop=stop)
     if not orders.inspect:

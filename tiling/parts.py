@@ -85,9 +85,10 @@ class Parts:
         remove(self.folder / key)
 
     def begun(self, key: str) -> tuple[Surveyed | None, list[Inspected]]:
-        """What there is of a slide that several tasks share."""
+        """What there is of a slide that several tasks share; what there is without a survey goes."""
         folder = self.folder / key
-        if not (folder / _SURVEY).exists():
+        if not self.is_begun(key):
+            remove(folder)  # the survey to come begins the array anew, where these stretches stored their tiles
             return None, []
         sweep_partials(folder)
         try:
@@ -98,6 +99,10 @@ class Parts:
             remove(folder)
             return None, []
         return Surveyed(part.row, part.tiles, None), stretches
+
+    def is_begun(self, key: str) -> bool:
+        """Whether a slide that several tasks share has been surveyed, and is not done."""
+        return (self.folder / key / _SURVEY).exists()
 
     def begin(self, key: str, surveyed: Surveyed) -> None:
         """Keep the survey of a slide that several tasks share, and its first stretch."""
@@ -110,9 +115,9 @@ class Parts:
         write_json(self.folder / key / f"{stretch.start}.json", asdict(stretch))
 
     def drop(self, key: str) -> None:
-        """Keep a slide that is done no longer."""
-        for path in (self._path(key), picture_path(self.folder, key)):
-            remove(path)
+        """Keep nothing of a slide any longer."""
+        for path in (self.folder / key, self._path(key), picture_path(self.folder, key)):
+            remove(path)  # what is done last: without it, a killed run would go on with what was begun
 
     def keep_only(self, keys: Collection[str]) -> None:
         """Drop what there is of all other slides."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from tiling.errors import InputError
 from tiling.files import remove, replacing
 from tiling.job import Orders, SlideJob, picture_path
 from tiling.ledger import corrupt_cells, counts, dropped, write_ledger
@@ -17,8 +18,9 @@ from tiling.names import PublicNames
 from tiling.page import write_page
 from tiling.parts import Part, Parts
 from tiling.people import People
-from tiling.store import finish_store
+from tiling.store import count_lacking, finish_store
 from tiling.tileset import COLUMNS, MANIFEST, write_manifest
+from tiling.wording import counted, first_few
 
 PICTURES = "pictures"
 
@@ -51,20 +53,53 @@ def write_results(
     """Write manifest, ledger and page, and complete the store; gives what a report may show.
 
     What there is of other slides goes.
+
+    Raises
+    ------
+    InputError
+        If tiles are not in the store that were stored. Their slides count as not done any more.
     """
+    if orders.store is not None:
+        _check_stored(orders.store, parts, table, rows, jobs)
     tiled = [job for job, row in zip(jobs, rows, strict=True) if row["status"] != "failed"]
     pictures = _show_pictures(out, parts.folder, tiled, orders)
+    parts.keep_only({job.key for job in jobs})  # before their arrays go: a part says that its tiles are stored
     if orders.store is not None and orders.materialise is not None:
         arrays = {job.public: job.key for job, row in zip(jobs, rows, strict=True) if row["tiles"]}
-        finish_store(orders.store, arrays, orders.materialise)
+        begun = {job.key for job in jobs if parts.is_begun(job.key)}
+        finish_store(orders.store, arrays, orders.materialise, begun=begun)
     write_ledger(out, rows)
     write_manifest(out / MANIFEST, table, root=root, icc=orders.icc)
     cells, slides = corrupt_cells(rows)
     summary = {"slides": counts(rows), "tiles": table.num_rows, "dropped": dropped(rows)}
     summary |= {"corrupt_cells": cells, "slides_with_corrupt_cells": slides} if cells else {}
     write_page(out, rows, pictures=pictures, settings=orders.to_dict())
-    parts.keep_only({job.key for job in jobs})
     return summary
+
+
+def _check_stored(
+    store: Path, parts: Parts, table: pa.Table, rows: Sequence[dict[str, Any]], jobs: Sequence[SlideJob]
+) -> None:
+    """See that every tile is in the store; slides that lack some are to be tiled again."""
+    start, lacking, slides = 0, 0, dict[str, str]()
+    for job, row in zip(jobs, rows, strict=True):
+        tiles = table.slice(start, row["tiles"])
+        start += row["tiles"]
+        if row["tiles"] and (count := count_lacking(store, job.key, _places(tiles))):
+            lacking += count
+            slides[job.key] = job.public
+    for key in slides:
+        parts.drop(key)
+    if slides:
+        raise InputError(
+            f"{store} lacks {counted(lacking, 'tile')} that {'was' if lacking == 1 else 'were'} stored, of "
+            f"{counted(len(slides), 'slide')}: {first_few(list(slides.values()))}; run the same command again, where "
+            "these slides can be read, to tile them anew"
+        )
+
+
+def _places(tiles: pa.Table) -> Iterator[tuple[int, int]]:
+    return zip(tiles["x"].to_pylist(), tiles["y"].to_pylist(), strict=True)
 
 
 def _with_constants(table: pa.Table, known: Mapping[str, Any], labels: Mapping[str, str | None]) -> pa.Table:

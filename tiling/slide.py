@@ -139,7 +139,7 @@ class Slide:
         if width * height <= _WHOLE:
             return has_dark_background(_opaque(self._salvaged(0, 0, width, height, level)[0]))
         patches = [
-            _opaque(self._salvaged(int(x * downsample), int(y * downsample), _PATCH, _PATCH, level)[0])
+            _opaque(self._salvaged(round(x * downsample), round(y * downsample), _PATCH, _PATCH, level)[0])
             for y in np.linspace(0, max(0, height - _PATCH), _PATCHES, dtype=int)
             for x in np.linspace(0, max(0, width - _PATCH), _PATCHES, dtype=int)
         ]

@@ -10,7 +10,17 @@ from typing import Any
 from tiling.damage import DamagedCell
 from tiling.errors import InputError
 from tiling.grid import Grid
-from tiling.job import Drawing, Inspected, Inspection, Orders, SlideJob, Survey, Surveyed, picture_path
+from tiling.job import (
+    Drawing,
+    Inspected,
+    Inspection,
+    Orders,
+    OtherArrayError,
+    SlideJob,
+    Survey,
+    Surveyed,
+    picture_path,
+)
 from tiling.parts import Part, Parts, part_of
 from tiling.progress import bar, note
 from tiling.tileset import COLUMNS
@@ -150,11 +160,11 @@ class _Run:
         """Hand out what is missing of a slide that has been surveyed."""
         shared = _Shared(job, surveyed, {stretch.start: stretch for stretch in stretches})
         self._shared[job.key] = shared
-        grid, level = _grid(surveyed)
+        (grid, level), backend = _grid(surveyed), surveyed.row["backend"]
         if not self.orders.inspect:
             shared.stretches[0] = None  # stored with the survey
         todo = [start for start in self._starts(surveyed) if start not in shared.stretches]
-        self.tasks.extendleft(Inspection(job, self.orders, grid, level, start) for start in reversed(todo))
+        self.tasks.extendleft(Inspection(job, self.orders, grid, level, start, backend) for start in reversed(todo))
         self._finish_if_whole(job.key)
 
     def _starts(self, surveyed: Surveyed) -> range:
@@ -167,6 +177,8 @@ class _Run:
             self._keep(shared.job, part_of(shared.surveyed, stretches, self.orders.corrupt))
 
     def _fail(self, job: SlideJob, error: BaseException, trace: str) -> None:
+        if isinstance(error, OtherArrayError):
+            self.parts.drop(job.key)
         reason = f"{job.name}: {type(error).__name__}: {error}"
         if isinstance(error, InputError):
             reason = str(error)
@@ -202,7 +214,7 @@ class _Run:
         folder = self.orders.pictures
         if folder is not None and not picture_path(folder, job.key).exists():
             cells = tuple(DamagedCell(**cell) for cell in part.row["corrupt_cells"])
-            self.tasks.append(Drawing(job, self.orders, cells))
+            self.tasks.append(Drawing(job, self.orders, cells, part.row["backend"]))
 
 
 def _grid(surveyed: Surveyed) -> tuple[Grid, int]:

@@ -35,13 +35,15 @@ def item(value: bytes, *, undefined: bool = False) -> bytes:
 END_OF_SEQUENCE = struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
 
 
-def header(*, series: str, kind: str, columns: int, rows: int, uid: str, sop_class: str = WHOLE_SLIDE) -> bytes:
+def header(
+    *, series: str, kind: str, columns: int, rows: int, uid: str, sop_class: str = WHOLE_SLIDE, made: str = "NONE"
+) -> bytes:
     """All up to the size of the level, with sequences of both kinds of length before that."""
     meta = element(0x00020001, "OB", b"\0\1") + element(0x00020002, "UI", sop_class) + element(0x00020003, "UI", uid)
     meta += element(0x00020010, "UI", EXPLICIT_JPEG) + element(0x00020012, "UI", "1.2.3")
     inner = element(0x00400551, "LO", "S1") + element(0x0020000E, "UI", "9.9.9")
     data = [
-        element(0x00080008, "CS", f"ORIGINAL\\PRIMARY\\{kind}\\NONE"),
+        element(0x00080008, "CS", f"ORIGINAL\\PRIMARY\\{kind}\\{made}"),
         element(0x00080016, "UI", sop_class),
         element(0x00080018, "UI", uid),
         element(0x00081115, "SQ", item(inner)),
@@ -66,7 +68,13 @@ def header(*, series: str, kind: str, columns: int, rows: int, uid: str, sop_cla
 
 
 def dicom_level(
-    path: Path, pixels: np.ndarray, *, series: str = "1.2.3.4", kind: str = "VOLUME", mpp: float = 0.5
+    path: Path,
+    pixels: np.ndarray,
+    *,
+    series: str = "1.2.3.4",
+    kind: str = "VOLUME",
+    mpp: float = 0.5,
+    made: str = "NONE",
 ) -> Path:
     """Write a file: the level of a slide, or its label."""
     rows, columns = pixels.shape[:2]
@@ -81,7 +89,8 @@ def dicom_level(
     spacing = element(0x00280030, "DS", f"{mpp / 1000}\\{mpp / 1000}")
     shared = element(0x52009229, "SQ", item(element(0x00289110, "SQ", item(spacing))))
     stream = item(offsets) + b"".join(item(frame) for frame in frames) + END_OF_SEQUENCE
-    head = header(series=series, kind=kind, columns=columns, rows=rows, uid=f"{series}.{columns}.{len(kind)}")
+    uid = f"{series}.{columns}.{len(kind)}"
+    head = header(series=series, kind=kind, columns=columns, rows=rows, uid=uid, made=made)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(head + shared + element(0x7FE00010, "OB", stream, length=-1))
     return path

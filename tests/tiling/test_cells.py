@@ -10,8 +10,11 @@ import pytest
 import tifffile
 
 from tiling import InputError, open_slide
-from tiling.backends.base import DeclinedError
+from tiling.backends import tiff
+from tiling.backends.base import BackendError, DeclinedError
+from tiling.backends.openslide import OpenSlideBackend
 from tiling.backends.tiff import TiffBackend
+from tiling.files import state_of
 
 CELL = 128
 
@@ -97,6 +100,82 @@ def test_what_it_cannot_serve_is_left_to_the_next_with_the_reason(tmp_path, stai
         TiffBackend.open(path)
     with open_slide(path) as slide:
         assert slide.backend != "tiff"
+
+
+def spotted(size, x, y, colour):
+    """A white picture with a spot of texture that touches no diagonal."""
+    pixels = np.full((size, size, 3), 255, np.uint8)
+    texture = np.random.default_rng(0).integers(0, 40, (size // 4, size // 4, 1))
+    pixels[y : y + size // 4, x : x + size // 4] = np.array(colour) + texture
+    return pixels
+
+
+def test_a_page_that_has_a_levels_size_and_is_none_is_not_taken_for_it(tmp_path):
+    path = tmp_path / "slide.tiff"
+    coding = {"tile": (128, 128), "compression": "jpeg", "photometric": "ycbcr", "metadata": None}
+    with tifffile.TiffWriter(path) as file:
+        file.write(spotted(4096, 3072, 0, (150, 60, 120)), subfiletype=0, **coding)
+        file.write(spotted(1024, 0, 768, (0, 0, 200)), subfiletype=0, **coding)
+        file.write(spotted(1024, 768, 0, (150, 60, 120)), subfiletype=1, **coding)
+    with pytest.raises(DeclinedError, match="has 2 pages of cells for its level of 1024 x 1024 px"):
+        TiffBackend.open(path)
+    with open_slide(path) as slide, openslide.OpenSlide(path) as reference:
+        given = slide.read(x=0, y=0, width=1024, height=1024, level=1)
+        np.testing.assert_array_equal(given, np.asarray(reference.read_region((0, 0), 1, (1024, 1024)))[..., :3])
+
+
+def test_pixels_are_compared_where_there_are_some(tmp_path, monkeypatch):
+    path = written(tmp_path / "slide.tiff", spotted(2048, 1536, 100, (150, 60, 120)))
+    TiffBackend.open(path).close()
+    read = OpenSlideBackend.read
+
+    def without_spot(self, **place):
+        pixels = read(self, **place)
+        pixels[:] = read(self, **place | {"x": 0, "y": 0})[0, 0]
+        return pixels
+
+    monkeypatch.setattr(tiff, "_alike", set())
+    monkeypatch.setattr(OpenSlideBackend, "read", without_spot)
+    with pytest.raises(DeclinedError, match=r"sees otherwise, at 1\d{3}, \d+ of level 0"):
+        TiffBackend.open(path)
+
+
+def test_white_that_equals_white_is_no_proof_where_the_rest_cannot_be_compared(tmp_path, monkeypatch):
+    path, read = written(tmp_path / "slide.tiff", spotted(2048, 1536, 100, (150, 60, 120))), OpenSlideBackend.read
+
+    def no_spot(self, **place):
+        pixels = read(self, **place)
+        if np.ptp(pixels, axis=(0, 1)).any():
+            raise BackendError("cannot be decoded")
+        return pixels
+
+    monkeypatch.setattr(OpenSlideBackend, "read", no_spot)
+    with pytest.raises(DeclinedError, match="of which no region can be compared"):
+        TiffBackend.open(path)
+    white = written(tmp_path / "white.tiff", np.full((1024, 1024, 3), 255, np.uint8))
+    TiffBackend.open(white).close()
+
+
+def test_no_more_files_are_remembered_than_a_process_has_room_for(tmp_path, stained, monkeypatch):
+    monkeypatch.setattr(tiff, "_alike", set())
+    monkeypatch.setattr(tiff, "_MOST_ALIKE", 2)
+    for number in range(5):
+        TiffBackend.open(written(tmp_path / f"{number}.tiff", stained(300, 200))).close()
+        assert 1 <= len(tiff._alike) <= 2
+
+
+def test_a_file_that_is_replaced_while_it_is_opened_is_compared_again(tmp_path, stained, monkeypatch):
+    path, begin = written(tmp_path / "slide.tiff", stained(300, 200)), TiffBackend.__init__
+    monkeypatch.setattr(tiff, "_alike", set())
+
+    def replaced(self, *opened):
+        written(tmp_path / "new.tiff", stained(300, 200)).replace(path)
+        begin(self, *opened)
+
+    monkeypatch.setattr(TiffBackend, "__init__", replaced)
+    TiffBackend.open(path).close()
+    assert len(tiff._alike) == 1
+    assert state_of(path) not in tiff._alike
 
 
 def test_a_file_with_missing_cells_is_left_to_openslide(tmp_path, stained):

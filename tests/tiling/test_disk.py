@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 import time
 
 import numpy as np
 import openslide
+import pyarrow.parquet as pq
 import pytest
 import tifffile
 import zarr
 from damaged import jpeg_slide
 
+import tiling.job
+import tiling.workers
 from tiling import InputError, open_slide, tile_archive
-from tiling.backends.base import LostFileError
+from tiling.backends.base import BackendError, LostFileError
 from tiling.backends.disk import Disk
+from tiling.backends.openslide import OpenSlideBackend
 from tiling.discovery import slides_in
+from tiling.errors import PassingError, is_passing
 from tiling.fingerprint import slide_fingerprint
+from tiling.job import Drawing, Orders, SlideJob
+from tiling.settings import TileSettings
 
 WHOLE = {"x": 0, "y": 0, "width": 512, "height": 384}
 FAILING = "/proc/self/mem"  # reading its beginning is an EIO
@@ -158,6 +166,81 @@ def test_a_disk_that_fails_while_a_tiff_is_opened_leaves_it_to_no_other_reader(t
         InputError, match=r"a.svs as a slide: its disk does not answer: Input/output error \(ome-tiff\)$"
     ):
         open_slide(path)
+
+
+@pytest.mark.parametrize("kind", [openslide.OpenSlideError, openslide.OpenSlideUnsupportedFormatError])
+def test_a_disk_that_fails_while_openslide_opens_a_slide_leaves_it_to_no_other_reader(
+    tmp_path, stained, monkeypatch, kind
+):
+    path = deflated_slide(tmp_path / "a.tiff", stained(512, 384))
+
+    def refuse(*_):
+        raise kind("Cannot read TIFF directory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(openslide.OpenSlide, "__init__", refuse)
+        patch.setattr(openslide.OpenSlide, "__del__", lambda self: None, raising=False)
+        with failing_disk(monkeypatch), pytest.raises(InputError) as caught:
+            open_slide(path)
+        assert str(caught.value).endswith("as a slide: its disk does not answer: Input/output error (openslide)")
+        assert is_passing(caught.value)
+        with open_slide(path) as slide:
+            assert slide.backend == "plain-tiff"
+
+
+def test_of_a_large_file_that_openslide_refuses_no_more_than_the_ends_are_read(tmp_path, monkeypatch):
+    read, offsets = os.pread, []
+    monkeypatch.setattr(os, "pread", lambda file, length, at: (offsets.append(at), read(file, length, at))[1])
+    with (tmp_path / "a.tiff").open("wb") as file:
+        file.truncate(1 << 30)
+    Disk(tmp_path / "a.tiff").check_ends()
+    assert offsets == [0, (1 << 30) - (1 << 22)]
+
+
+def test_a_disk_that_fails_when_the_colour_profile_is_read_is_told(tmp_path, stained, monkeypatch):
+    path = deflated_slide(tmp_path / "a.tiff", stained(512, 384))
+
+    def refuse(*_):
+        raise openslide.OpenSlideError("Cannot read ICC profile")
+
+    properties = {"openslide.icc-size": "500", "openslide.vendor": "aperio"}
+    monkeypatch.setattr(openslide.OpenSlide, "properties", properties)
+    monkeypatch.setattr(openslide.OpenSlide, "read_region", refuse)
+    with pytest.raises(BackendError, match="Cannot read ICC profile"):
+        OpenSlideBackend.open(path)
+
+
+def test_a_slide_that_several_tasks_share_is_read_by_one_backend(tmp_path, stained, monkeypatch):
+    archive, out = tmp_path / "archive", tmp_path / "tiles"
+    archive.mkdir()
+    tifffile.imwrite(
+        archive / "a.tiff", stained(512, 384), tile=(128, 128), photometric="rgb", compression="zlib", metadata=None
+    )
+    monkeypatch.setattr(tiling.job, "_PIXELS_PER_TASK", 3 * 128 * 128)
+    monkeypatch.setattr(tiling.workers, "_SECONDS_OF_REST", 0.01)
+    opened, count = openslide.OpenSlide.__init__, itertools.count()
+
+    def flaky(self, path):
+        if next(count) > 0:
+            raise openslide.OpenSlideError("Cannot read TIFF directory")
+        opened(self, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(openslide.OpenSlide, "__init__", flaky)
+        patch.setattr(openslide.OpenSlide, "__del__", lambda self: None, raising=False)
+        with pytest.raises(InputError, match="was read by openslide when its tiles were found, and only plain-tiff"):
+            tile_archive(archive, out, size=128, workers=0)
+    assert count.__next__() > 4
+    tile_archive(archive, out, size=128, workers=0, pictures=False)
+    (row,) = pq.read_table(out / "ledger.parquet").to_pylist()
+    assert (row["status"], row["backend"]) == ("done", "openslide")
+
+
+def test_a_picture_is_drawn_by_the_backend_that_found_the_tiles(tmp_path, png):
+    job = SlideJob(png(), "a.png", "a.png", slide_fingerprint(png()), "0a")
+    draw = Drawing(job, Orders(TileSettings(size=128), pictures=tmp_path), (), "plain-tiff")
+    with pytest.raises(PassingError, match=r"was read by plain-tiff .*, and only image opens it now"):
+        draw()
 
 
 def test_a_disk_that_fails_gives_no_other_fingerprint(tmp_path, stained, monkeypatch):

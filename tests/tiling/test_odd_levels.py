@@ -10,6 +10,7 @@ import tifffile
 from damaged import CELL, jpeg_slide
 
 import tiling.resample
+import tiling.slide
 import tiling.tile_reading
 from tiling import open_slide, tile_archive
 from tiling.backends.base import DeclinedError
@@ -82,6 +83,11 @@ def test_a_real_slides_odd_level_is_read_directly_and_looks_the_same(data):
         given = slide.read(x=x, y=y, width=300, height=200, level=1).astype(int)
         expected = np.asarray(reference.read_region((x, y), 1, (300, 200)))[..., :3]
     assert np.abs(given - expected).mean() < 10
+
+
+def test_patches_that_tell_its_kind_lie_on_its_pixels(without_openslide, monkeypatch):
+    monkeypatch.setattr(tiling.slide, "_WHOLE", 0)
+    assert not without_openslide.dark_background
 
 
 @pytest.mark.parametrize("level", [0, 1])

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import gc
+import os
 import resource
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import tifffile
+from openslide import lowlevel
 
-from tiling import InputError, open_slide, open_slides
+from tiling import InputError, open_slide, open_slides, tile_archive
 from tiling.backends.tiff import TiffBackend
 from tiling.open_slides import OpenSlides
 
@@ -82,13 +86,34 @@ def test_slides_that_hold_decoded_pixels_are_bounded_by_these(png, tmp_path, sta
     strips, tiled = tmp_path / "strips.tif", tmp_path / "tiled.ome.tif"
     tifffile.imwrite(strips, stained(200, 200), compression="deflate", rowsperstrip=16, photometric="rgb")
     tifffile.imwrite(tiled, stained(256, 256), compression="jpeg", tile=(128, 128), photometric="rgb", ome=True)
-    for path, bytes_each in ((png("a.png", 200, 200), 3 * 200 * 200), (strips, 1 << 26), (tiled, 0)):
+    for path, bytes_each in ((png("a.png", 200, 200), 4 * 200 * 200), (strips, 1 << 26), (tiled, 0)):
         for most in (1, 3):
             monkeypatch.setattr(open_slides, "_HELD", most * bytes_each)
             slides = OpenSlides(5)
             for number in range(8):
                 slides.get(str(number), lambda path=path: open_slide(path))
             assert len(slides) == (most if bytes_each else 5), path
+
+
+def test_a_forked_child_frees_nothing_that_its_parent_had_open(pyramid, tmp_path):
+    """A thread of the parent may have held a lock then, on which freeing would wait for ever."""
+    tiles = tile_archive(pyramid[0], tmp_path / "tiles", size=128, workers=0)
+    expected, slide = tiles.read(0), open_slide(pyramid[0])
+    kinds = lowlevel._OpenSlide, lowlevel._OpenSlideCache
+    handles = [weakref.ref(each) for each in gc.get_objects() if isinstance(each, kinds)]
+    process = os.fork()
+    if not process:
+        try:
+            same = np.array_equal(tiles.read(0), expected)
+            slide.close()
+            del tiles, slide
+            gc.collect()
+            kept = [handle() for handle in handles]
+            os._exit(0 if same and all(handle and getattr(handle, "_valid", True) for handle in kept) else 1)
+        finally:
+            os._exit(2)
+    assert len(handles) >= 3
+    assert os.waitpid(process, 0)[1] == 0
 
 
 def test_a_slide_is_compared_with_openslide_once_as_long_as_its_file_is_the_same(pyramid, monkeypatch):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import multiprocessing
 import os
 import pickle
@@ -23,7 +24,17 @@ from tiling.backends.tiff import TiffBackend
 from tiling.choices import Materialise
 from tiling.damage import DamagedCell
 from tiling.grid import make_grid
-from tiling.store import STORE_NAMES, StoredTiles, begin_array, finish_store, plan_array, write_tiles
+from tiling.store import (
+    STORE_NAMES,
+    StoredTiles,
+    begin_array,
+    count_lacking,
+    finish_store,
+    is_begun,
+    plan_array,
+    write_tile,
+    write_tiles,
+)
 from tiling.store.codec import NAME, CellCodec
 from tiling.tile_reading import read_tile, salvage_tile
 
@@ -318,6 +329,57 @@ def test_arrays_that_are_not_named_any_more_and_partial_files_go(tmp_path):
     finish_store(store, {"a.svs": "0a"}, Materialise.CELLS)
     assert sorted(path.name for path in store.iterdir()) == ["0a", "zarr.json"]
     assert len(list((store / "0a").rglob("*partial*"))) == 0
+
+
+def test_arrays_that_later_calls_go_on_with_stay(tmp_path):
+    with open_slide(jpeg_slide(tmp_path / "a.svs")) as slide:
+        stored(tmp_path, slide, grid_on(slide, 0, 256), 0, Materialise.CELLS)
+    store = tmp_path / "cells.zarr"
+    for key in ("0b", "0c"):
+        (store / key).mkdir()
+    finish_store(store, {"a.svs": "0a"}, Materialise.CELLS, begun={"0b"})
+    assert sorted(path.name for path in store.iterdir()) == ["0a", "0b", "zarr.json"]
+    assert list(StoredTiles.open(tmp_path)._arrays) == ["a.svs"]
+
+
+@pytest.mark.parametrize("kind", list(Materialise))
+def test_tiles_that_an_array_lacks_are_counted_by_their_place(tmp_path, kind):
+    store = tmp_path / STORE_NAMES[kind]
+    with open_slide(jpeg_slide(tmp_path / "a.svs")) as slide:
+        grid = grid_on(slide, 0, 256)
+        places = list(zip(grid.x.tolist(), grid.y.tolist(), strict=True))
+        plan = plan_array(slide, grid, level=0, kind=kind)
+        assert count_lacking(store, "0a", places) == len(places) > 3
+        begin_array(store, "0a", plan, fingerprint="f1")
+        assert count_lacking(store, "0a", places) == len(places)
+        for i in range(1, len(places)):
+            write_tile(store, "0a", plan, slide, i)
+    assert count_lacking(store, "0a", places) == 1
+    assert count_lacking(store, "0a", places[1:]) == 0  # the first was not to be kept
+    (store / "0a" / "zarr.json").write_text("{}")
+    assert count_lacking(store, "0a", places[1:]) == len(places) - 1
+
+
+def test_an_array_is_known_by_what_its_metadata_say(tmp_path):
+    store = tmp_path / "cells.zarr"
+    with (
+        open_slide(jpeg_slide(tmp_path / "a.svs")) as slide,
+        open_slide(jpeg_slide(tmp_path / "b.svs", cell=64)) as other,
+    ):
+        grid = grid_on(slide, 0, 256)
+        plan, otherwise = (plan_array(each, grid, level=0, kind=Materialise.CELLS) for each in (slide, other))
+        assert not is_begun(store, "0a", plan, fingerprint="f1")
+        begin_array(store, "0a", plan, fingerprint="f1")
+        write_tiles(store, "0a", plan, slide, start=0, stop=1)
+        metadata = store / "0a" / "zarr.json"
+        metadata.write_text(json.dumps(json.loads(metadata.read_text()) | {"must_understand": False}))
+        assert is_begun(store, "0a", plan, fingerprint="f1")
+        assert not is_begun(store, "0a", plan, fingerprint="f2")
+        assert not is_begun(store, "0a", otherwise, fingerprint="f1")
+        begin_array(store, "0a", plan, fingerprint="f1")
+        assert (store / "0a" / "c.0.0.0.0").exists()
+        begin_array(store, "0a", otherwise, fingerprint="f1")
+        assert [path.name for path in (store / "0a").iterdir()] == ["zarr.json"]
 
 
 @pytest.mark.parametrize("kind", list(Materialise))

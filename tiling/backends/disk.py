@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from tiling.backends.base import LostFileError, backend_error, read_bytes
 from tiling.companions import companions_of
 
-_AT_ONCE = 1 << 22  # bytes
+_AT_ONCE = 1 << 22  # bytes; also of each end of a file
 _TRUSTED = 10  # times as long as reading took
 
 
@@ -29,18 +30,34 @@ class Disk:
         if started < self._trusted_until:
             return
         try:
-            for path in (self._path, *companions_of(self._path)):
-                _read_through(path)
+            self._read(_all_of)
         except OSError as error:
             raise backend_error(error, LostFileError) from error
         ended = time.monotonic()
         self._trusted_until = ended + _TRUSTED * (ended - started)
 
+    def check_ends(self) -> None:
+        """As :meth:`check`, of both ends of each file: of those that are no slides, all may be too much to read."""
+        try:
+            self._read(_ends_of)
+        except OSError as error:
+            raise backend_error(error, LostFileError) from error
 
-def _read_through(path: Path) -> None:
-    file, offset = os.open(path, os.O_RDONLY), 0
-    try:
-        while data := read_bytes(file, _AT_ONCE, offset):
-            offset += len(data)
-    finally:
-        os.close(file)
+    def _read(self, read: Callable[[int], None]) -> None:
+        for path in (self._path, *companions_of(self._path)):
+            file = os.open(path, os.O_RDONLY)
+            try:
+                read(file)
+            finally:
+                os.close(file)
+
+
+def _all_of(file: int) -> None:
+    offset = 0
+    while data := read_bytes(file, _AT_ONCE, offset):
+        offset += len(data)
+
+
+def _ends_of(file: int) -> None:
+    read_bytes(file, _AT_ONCE, 0)
+    read_bytes(file, _AT_ONCE, max(0, os.fstat(file).st_size - _AT_ONCE))

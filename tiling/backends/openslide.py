@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, Self
@@ -38,6 +39,7 @@ class OpenSlideBackend:
     name: ClassVar[str] = "openslide"
 
     def __init__(self, path: Path, handle: openslide.OpenSlide) -> None:
+        """Take over an open slide; an OpenSlideError if its colour profile cannot be read."""
         self._path = path
         self._handle = handle
         self._disk = Disk(path)
@@ -54,7 +56,12 @@ class OpenSlideBackend:
     @classmethod
     def open(cls, path: Path) -> Self:
         """Open a slide with OpenSlide."""
-        backend = cls(path, _opened(path))
+        handle = _opened(path)
+        try:
+            backend = cls(path, handle)
+        except openslide.OpenSlideError as error:
+            handle.close()
+            raise _refusal(path, error) from error
         if backend.properties.get(openslide.PROPERTY_NAME_VENDOR) == "generic-tiff":
             _refuse_what_openslide_misreads(path)
         return backend
@@ -102,8 +109,9 @@ class OpenSlideBackend:
         return pixels
 
     def close(self) -> None:
-        """Release the file."""
-        self._handle.close()
+        """Release the file; closing twice is fine."""
+        if self._handle not in _inherited:
+            self._handle.close()
 
     def _number(self, name: str) -> float | None:
         try:
@@ -116,15 +124,39 @@ def _opened(path: Path) -> openslide.OpenSlide:
     try:
         handle = openslide.OpenSlide(path)
     except openslide.OpenSlideError as error:
-        raise BackendError(str(error)) from error
+        raise _refusal(path, error) from error
     handle.set_cache(_cache(os.getpid()))
+    _handles.add(handle)
     return handle
 
 
-@functools.lru_cache(1)
+def _refusal(path: Path, error: openslide.OpenSlideError) -> BackendError:
+    """What is told of a file that OpenSlide does not open; a :class:`LostFileError` is raised if its disk is ill.
+
+    Others would open such a file as a picture without pyramid and resolution.
+    """
+    Disk(path).check_ends()
+    return BackendError(str(error))
+
+
+@functools.cache  # a parent's is kept in a forked child, too, see `_inherit`
 def _cache(process: int) -> openslide.OpenSlideCache:
     """One for all slides of a process, since many may be open; never a parent's, whose lock may be held."""
     return openslide.OpenSlideCache(_CACHED)
+
+
+def _inherit() -> None:
+    """Keep all that a parent had open, in a forked child.
+
+    Freeing a handle or a cache takes the cache's lock. A thread of the parent may have held that when it forked, and
+    in the child nobody releases it.
+    """
+    _inherited.extend(_handles)
+
+
+_handles: weakref.WeakSet[openslide.OpenSlide] = weakref.WeakSet()  # all that are open
+_inherited: list[openslide.OpenSlide] = []  # those of a parent, which are never closed here
+os.register_at_fork(after_in_child=_inherit)
 
 
 def _pixels(region: PillowImage.Image) -> Image:

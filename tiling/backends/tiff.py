@@ -28,10 +28,13 @@ from tiling.files import state_of
 
 _SAMPLE = 64  # px
 _PARTS = (0.0, 0.37, 0.5, 0.71, 1.0)  # along the diagonal of a level
+_FULLEST = 3  # cells of a level that hold most bytes: where white equals white on the diagonal, these are not white
+_CREDIBLE = 2  # times the bytes of its pixels: no cell that is there has more
 _UNSHIFTED = 1 / 1024  # px of a level: OpenSlide does not interpolate regions that begin this near to a pixel
 _ROUNDING = 3  # of 255: how far its interpolation is from ours
 
 _alike: set[tuple[int, ...]] = set()  # states of files whose pixels were found to be OpenSlide's, in this process
+_MOST_ALIKE = 1 << 14
 
 
 class TiffBackend:
@@ -54,6 +57,10 @@ class TiffBackend:
     @classmethod
     def open(cls, path: Path) -> Self:
         """Open a slide; a :class:`DeclinedError` tells why it is left to the next backend."""
+        try:
+            state = state_of(path)  # before anything of it is read
+        except OSError as error:
+            raise backend_error(error) from error
         grids = _grids(path)
         try:
             openslide = OpenSlideBackend.open(path)
@@ -63,17 +70,20 @@ class TiffBackend:
             raise DeclinedError(str(error)) from error
         chosen = []
         for level in openslide.levels:
-            if (level.width, level.height) not in grids:
-                raise DeclinedError(f"has no cells for its level of {level.width} x {level.height} px")
-            chosen.append(grids[level.width, level.height])
+            of_size = grids.get((level.width, level.height), [])
+            if len(of_size) != 1:
+                size = f"{level.width} x {level.height} px"
+                raise DeclinedError(f"has {len(of_size)} pages of cells for its level of {size}")
+            chosen.extend(of_size)
         backend = cls(openslide, GriddedFile(path, chosen, openslide.levels))
-        state = state_of(path)
         if state not in _alike:
             try:
                 backend._compare()
             except BackendError:
                 backend.close()
                 raise
+            if len(_alike) >= _MOST_ALIKE:
+                _alike.clear()  # comparing again takes milliseconds
             _alike.add(state)
         return backend
 
@@ -153,53 +163,68 @@ class TiffBackend:
         """Refuse a file whose pixels, decoded here, are not OpenSlide's.
 
         A region that either cannot decode tells nothing; a corrupt cell is no reason to read all others the slow way.
-        A level whose sampled regions are all like that must be of the same make as one that could be compared.
+        Nor does one of a single colour, which others have as well, unless all of the level are like that. A level whose
+        regions tell nothing must be of the same make as one that could be compared.
         """
         compared = set()
         for number, grid in enumerate(self.grids):
+            plain, told = True, False
             for left, top in _places(grid):
                 try:
-                    same = self._is_openslides(left, top, number)
+                    same, has_colours = self._sampled(left, top, number)
                 except LostFileError:
                     raise
                 except BackendError:
+                    plain = False
                     continue
                 if not same:
                     raise DeclinedError(f"has pixels that OpenSlide sees otherwise, at {left}, {top} of level {number}")
+                told = told or has_colours
+            if told or plain:
                 compared.add(grid.make)
         if any(grid.make not in compared for grid in self.grids):
             raise DeclinedError("has a level of which no region can be compared with OpenSlide's pixels")
 
-    def _is_openslides(self, left: int, top: int, level: int) -> bool:
-        """Whether a sample, placed in px of its level, has OpenSlide's pixels; what it interpolates is rounded."""
+    def _sampled(self, left: int, top: int, level: int) -> tuple[bool, bool]:
+        """Whether a sample, placed in px of its level, has OpenSlide's pixels; and whether they differ from each other.
+
+        What OpenSlide interpolates is rounded.
+        """
         downsample, grid = self.levels[level].downsample, self.grids[level]
         width, height = min(_SAMPLE, grid.width), min(_SAMPLE, grid.height)
         x, y = round(left * downsample), round(top * downsample)
         expected = self._openslide.read(x=x, y=y, width=width, height=height, level=level)
         if (expected[..., 3] != 255).any():
-            return False
+            return False, False
+        has_colours = bool(np.ptp(expected[..., :3], axis=(0, 1)).any())
         shift = x / downsample - left, y / downsample - top
         if max(map(abs, shift)) < _UNSHIFTED:
-            return np.array_equal(expected[..., :3], self._file.read(left, top, width, height, level)[..., :3])
+            same = np.array_equal(expected[..., :3], self._file.read(left, top, width, height, level)[..., :3])
+            return same, has_colours
         pixels = self._file.read(left - 1, top - 1, width + 2, height + 2, level)[..., :3]
-        return bool(np.abs(_shifted(pixels, *shift) - expected[..., :3]).max() <= _ROUNDING)
+        return bool(np.abs(_shifted(pixels, *shift) - expected[..., :3]).max() <= _ROUNDING), has_colours
 
 
-def _grids(path: Path) -> dict[tuple[int, int], cells.CellGrid]:
-    """The cell grids of a file by their width and height; the first where several pages have the same size."""
-    grids: dict[tuple[int, int], cells.CellGrid] = {}
+def _grids(path: Path) -> dict[tuple[int, int], list[cells.CellGrid]]:
+    """The cell grids of a file by their width and height: which of several is a level, nothing here tells."""
+    grids: dict[tuple[int, int], list[cells.CellGrid]] = {}
     try:
         with tifffile.TiffFile(path) as file:
             for page in file.pages:
                 if page.is_tiled:
-                    grids.setdefault((page.imagewidth, page.imagelength), cells.CellGrid.of_page(page))
+                    grids.setdefault((page.imagewidth, page.imagelength), []).append(cells.CellGrid.of_page(page))
     except DAMAGED as error:
         raise backend_error(error, DeclinedError) from error
+    if not grids:
+        raise DeclinedError("has no cells")
     return grids
 
 
 def _places(grid: cells.CellGrid) -> list[tuple[int, int]]:
-    """Corners of the sampled regions, px of the level: the first, and such as lie each within a cell."""
+    """Corners of the sampled regions, px of the level: the first, and such as lie each within a cell.
+
+    Those are cells on the diagonal, and the ones of most bytes.
+    """
     columns, rows = (
         range(1, size - _SAMPLE, cell)
         for size, cell in ((grid.width, grid.cell_width), (grid.height, grid.cell_height))
@@ -207,6 +232,10 @@ def _places(grid: cells.CellGrid) -> list[tuple[int, int]]:
     if not columns or not rows:
         return [(0, 0)]
     within = [(columns[round(part * (len(columns) - 1))], rows[round(part * (len(rows) - 1))]) for part in _PARTS]
+    sizes = grid.sizes[: len(rows), : len(columns)]
+    sizes = np.where(sizes <= _CREDIBLE * 3 * grid.cell_width * grid.cell_height, sizes, 0)
+    fullest = np.argsort(sizes, axis=None, kind="stable")[-_FULLEST:]
+    within += [(columns[cell % len(columns)], rows[cell // len(columns)]) for cell in fullest.tolist()]
     return [(0, 0), *dict.fromkeys(within)]
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from tiling.errors import InputError
 from tiling.files import discard, read_json, remove, sweep_partials, write_bytes, write_json
 from tiling.grid import Grid
 from tiling.slide import Slide
-from tiling.store.codec import CellCodec
+from tiling.store.codec import NAME, CellCodec
 from tiling.store.pixels import LEVEL, write_pixels
 from tiling.store.shard import copy_cells
 from tiling.tile_reading import salvage_tile
@@ -118,7 +119,9 @@ def plan_array(slide: Slide, grid: Grid, *, level: int, kind: Materialise) -> Ar
 
 
 def begin_array(store: Path, key: str, plan: ArrayPlan, *, fingerprint: str) -> None:
-    """Write an array's metadata; the same again where they are there.
+    """Write an array's metadata. Shards that are there stay if they are of an array like it, and go if they are not.
+
+    So nobody may count on them any more.
 
     Parameters
     ----------
@@ -131,6 +134,19 @@ def begin_array(store: Path, key: str, plan: ArrayPlan, *, fingerprint: str) -> 
     fingerprint
         Of the slide's file, as in the manifest.
     """
+    folder, content = store / key, _metadata(key, plan, fingerprint)
+    if folder.exists() and _meaning_in(folder) != _meaning(content):
+        discard(folder)  # shards are told by their number: those of other tiles must not be taken for these
+    write_bytes(folder / METADATA, content)
+
+
+def is_begun(store: Path, key: str, plan: ArrayPlan, *, fingerprint: str) -> bool:
+    """Whether an array is there as :func:`begin_array` made it of the same, perhaps with another version of zarr."""
+    return _meaning_in(store / key) == _meaning(_metadata(key, plan, fingerprint))
+
+
+def _metadata(key: str, plan: ArrayPlan, fingerprint: str) -> bytes:
+    """An array's metadata, as zarr writes them."""
     height, width = plan.shape
     attributes = {
         "fingerprint": fingerprint,
@@ -160,10 +176,34 @@ def begin_array(store: Path, key: str, plan: ArrayPlan, *, fingerprint: str) -> 
         chunk_key_encoding={"name": "default", "separator": _SEPARATOR},
         dimension_names=("tile", "y", "x", "colour"),
     )
-    metadata, content = store / key / METADATA, files[f"{key}/{METADATA}"].to_bytes()
-    if metadata.exists() and metadata.read_bytes() != content:
-        discard(store / key)  # shards are told by their number: those of other tiles must not be taken for these
-    write_bytes(metadata, content)
+    content: bytes = files[f"{key}/{METADATA}"].to_bytes()
+    return content
+
+
+@dataclass(frozen=True)
+class _Meaning:
+    """What an array's metadata say, however a version of zarr words it."""
+
+    attributes: Mapping[str, Any]
+    shape: list[int]
+    chunk: list[int]
+    cells: Mapping[str, Any] | None  # their codec
+
+
+def _meaning(content: bytes) -> _Meaning:
+    metadata = json.loads(content)
+    sharding = metadata["codecs"][0]["configuration"]
+    codec = sharding["codecs"][0]
+    cells = codec if codec["name"] == NAME else None
+    return _Meaning(metadata["attributes"], metadata["shape"], sharding["chunk_shape"], cells)
+
+
+def _meaning_in(folder: Path) -> _Meaning | None:
+    """What the metadata in an array's folder say; None if there are none, or they are damaged."""
+    try:
+        return _meaning((folder / METADATA).read_bytes())
+    except (FileNotFoundError, IndexError, KeyError, TypeError, ValueError):
+        return None
 
 
 def write_tiles(
@@ -227,7 +267,34 @@ def write_tile(
     copy_cells(path, source, CellPlace(row, column), shape, without=without)
 
 
-def finish_store(store: Path, arrays: Mapping[str, str], kind: Materialise) -> None:
+def count_lacking(store: Path, key: str, places: Iterable[tuple[int, int]]) -> int:
+    """How many tiles of a slide are not in its array: all if that has no metadata. No shard is opened.
+
+    Parameters
+    ----------
+    store, key
+        As given to :func:`begin_array`.
+    places
+        (x, y) of the tiles, level-0 px.
+
+    Raises
+    ------
+    InputError
+        If the array cannot be read.
+    """
+    lacking = set(places)
+    try:
+        meaning = _meaning_in(store / key)
+        if meaning is not None:
+            names = {entry.name for entry in (store / key).iterdir()}
+            known = zip(meaning.attributes["x"], meaning.attributes["y"], strict=True)
+            lacking.difference_update(place for i, place in enumerate(known) if _shard_name(i) in names)
+    except OSError as error:
+        raise InputError(f"cannot read {store / key}: {error.strerror}") from error
+    return len(lacking)
+
+
+def finish_store(store: Path, arrays: Mapping[str, str], kind: Materialise, *, begun: Collection[str] = ()) -> None:
     """Say what a store holds, when all of it is there; what else lies in it goes.
 
     Parameters
@@ -238,10 +305,13 @@ def finish_store(store: Path, arrays: Mapping[str, str], kind: Materialise) -> N
         The key of every slide's array.
     kind
         What was asked for.
+    begun
+        Keys of arrays that later calls go on with: they stay.
     """
     keys = set(arrays.values())
+    wanted = {*keys, *begun, METADATA}
     for entry in store.iterdir():
-        if entry.name not in keys and entry.name != METADATA:
+        if entry.name not in wanted:
             remove(entry)
     for key in keys:
         sweep_partials(store / key)
@@ -259,7 +329,11 @@ def arrays_of(store: Path) -> dict[str, str]:
 
 def shard_path(store: Path, key: str, index: int) -> Path:
     """Where zarr keeps the shard of a tile."""
-    return store / key / _SEPARATOR.join(("c", str(index), "0", "0", "0"))
+    return store / key / _shard_name(index)
+
+
+def _shard_name(index: int) -> str:
+    return _SEPARATOR.join(("c", str(index), "0", "0", "0"))
 
 
 def _decoded(plan: ArrayPlan, slide: Slide, i: int, damaged: Collection[DamagedCell]) -> Image:

@@ -1,0 +1,195 @@
+"""Stored tiles of slides that are stopped, fail, are replaced and put back: a set that is complete has them all."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+import tiling.job
+import tiling.results
+from tiling import InputError, TileSet, tile_archive
+from tiling.files import remove
+from tiling.parts import Parts
+
+ASKED = {"size": 64, "materialise": "pixels", "workers": 0, "retries": 0, "pictures": False}
+
+
+@pytest.fixture
+def archive(png, tmp_path, monkeypatch):
+    """A slide that several tasks share, and one that is done by one."""
+    monkeypatch.setattr(tiling.job, "_PIXELS_PER_TASK", 8 * 64 * 64)
+    png("archive/large.png", seed=1)
+    png("archive/small.png", width=200, height=200, seed=2)
+    return tmp_path / "archive"
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "tiles"
+
+
+def row_of(out: Path, slide: str) -> dict[str, object]:
+    (row,) = [row for row in pq.read_table(out / "ledger.parquet").to_pylist() if row["slide"] == slide]
+    return row
+
+
+def check_whole(tiles: TileSet, archive: Path, tmp_path: Path) -> None:
+    """The set is that of an undisturbed run, and every tile is stored."""
+    plain = tile_archive(archive, tmp_path / "plain", size=64, workers=0, pictures=False)
+    assert tiles.table().equals(plain.table())
+    for i in range(len(plain)):
+        np.testing.assert_array_equal(tiles.read(i), plain.read(i))
+
+
+def stop_after_stretches(count: int, archive: Path, out: Path, monkeypatch) -> tuple[Path, Path]:
+    """A run that is killed when so many stretches are kept: their folder, and the array that they are stored in."""
+    add, kept = Parts.add, itertools.count(1)
+
+    def stopping(self, *arguments):
+        add(self, *arguments)
+        if next(kept) == count:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Parts, "add", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            tile_archive(archive, out, **ASKED)
+    (begun,) = (path for path in (out / "parts").iterdir() if path.is_dir())
+    return begun, out / "pixels.zarr" / begun.name
+
+
+def before_stretch(number: int, happens: Callable[[], object], monkeypatch) -> None:
+    """Have something happen before a stretch is read."""
+    call, count = tiling.job.Inspection.__call__, itertools.count(1)
+
+    def calling(self):
+        if next(count) == number:
+            happens()
+        return call(self)
+
+    monkeypatch.setattr(tiling.job.Inspection, "__call__", calling)
+
+
+def test_a_slide_that_is_replaced_during_a_stretch_and_put_back_keeps_its_tiles(
+    archive, out, png, tmp_path, monkeypatch
+):
+    slide, other = archive / "large.png", png("other.png", width=700, height=640, seed=1)
+    shutil.copy(slide, tmp_path / "kept.png")
+    with monkeypatch.context() as patch:
+        before_stretch(3, lambda: shutil.copy(other, slide), patch)
+        tile_archive(archive, out, **ASKED)
+    assert "changed while it was tiled" in str(row_of(out, "large.png")["reason"])
+    shutil.copy(tmp_path / "kept.png", slide)
+    check_whole(tile_archive(archive, out, **ASKED), archive, tmp_path)
+
+
+def test_stretches_stay_where_the_metadata_are_worded_otherwise(archive, out, tmp_path, monkeypatch):
+    begun, array = stop_after_stretches(3, archive, out, monkeypatch)
+    starts = [int(path.stem) for path in begun.glob("[0-9]*.json")]
+    shards = [array / f"c.{i}.0.0.0" for start in starts for i in range(start, start + 8)]
+    before = [path.stat().st_mtime_ns for path in shards]
+    metadata = array / "zarr.json"
+    metadata.write_bytes(metadata.read_bytes() + b"\n")  # as another version of zarr might write them
+    check_whole(tile_archive(archive, out, **ASKED), archive, tmp_path)
+    assert [path.stat().st_mtime_ns for path in shards] == before
+
+
+@pytest.mark.parametrize("lost", ["array", "metadata", "other"])
+def test_a_slide_whose_array_is_another_fails_and_the_next_call_tiles_it_anew(
+    archive, out, tmp_path, monkeypatch, lost
+):
+    _, array = stop_after_stretches(3, archive, out, monkeypatch)
+    if lost == "array":
+        shutil.rmtree(array)
+    elif lost == "metadata":
+        (array / "zarr.json").write_bytes(b"{")
+    else:
+        metadata = (array / "zarr.json").read_text()
+        (array / "zarr.json").write_text(metadata.replace('"scale": 1.0', '"scale": 2.0'))
+    tile_archive(archive, out, **ASKED)
+    row = row_of(out, "large.png")
+    assert row["status"] == "failed"
+    assert "or its stored tiles did, or this is another version of hdgan; run the same command" in str(row["reason"])
+    check_whole(tile_archive(archive, out, **ASKED), archive, tmp_path)
+
+
+def test_a_slide_that_failed_half_way_goes_on_with_the_tiles_that_it_stored(archive, out, tmp_path, monkeypatch):
+    def fail():
+        raise InputError("the disk is ill")
+
+    with monkeypatch.context() as patch:
+        before_stretch(3, fail, patch)
+        tile_archive(archive, out, **ASKED)
+    assert row_of(out, "large.png")["reason"] == "the disk is ill"
+    (begun,) = (path for path in (out / "parts").iterdir() if path.is_dir())
+    first = out / "pixels.zarr" / begun.name / "c.0.0.0.0"
+    stored = first.stat().st_mtime_ns
+    check_whole(tile_archive(archive, out, **ASKED), archive, tmp_path)
+    assert first.stat().st_mtime_ns == stored
+
+
+def test_stretches_without_a_survey_are_not_counted_on(archive, out, tmp_path, monkeypatch):
+    begun, array = stop_after_stretches(3, archive, out, monkeypatch)
+    (begun / "survey.parquet").unlink()
+    shutil.rmtree(array)
+    begin = Parts.begin
+
+    def stopping(self, *arguments):
+        begin(self, *arguments)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Parts, "begin", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            tile_archive(archive, out, **ASKED)
+    check_whole(tile_archive(archive, out, **ASKED), archive, tmp_path)
+
+
+@pytest.mark.parametrize("lost", ["c.2.0.0.0", "zarr.json", ""])
+def test_no_set_is_complete_that_lacks_a_stored_tile_and_the_same_command_mends_it(
+    archive, out, tmp_path, monkeypatch, lost
+):
+    finish = Parts.finish
+
+    def losing(self, key, part):
+        finish(self, key, part)
+        if part.row["slide"] == "large.png":
+            remove(out / "pixels.zarr" / key / lost)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Parts, "finish", losing)
+        with pytest.raises(InputError, match=r"lacks .* stored, of 1 slide: large.png; run the same command again"):
+            tile_archive(archive, out, **ASKED)
+    with pytest.raises(InputError):
+        TileSet.open(out)
+    (small,) = (out / "parts").iterdir()
+    made = small.stat().st_mtime_ns
+    check_whole(tile_archive(archive, out, **ASKED), archive, tmp_path)
+    assert small.stat().st_mtime_ns == made
+
+
+def test_a_slide_that_goes_and_comes_back_after_a_kill_has_its_tiles(archive, out, tmp_path, monkeypatch):
+    tile_archive(archive, out, **ASKED)
+    (archive / "large.png").rename(tmp_path / "large.png")
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tiling.results, "write_ledger", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            tile_archive(archive, out, **ASKED, missing="drop")
+    (tmp_path / "large.png").rename(archive / "large.png")
+    check_whole(tile_archive(archive, out, **ASKED), archive, tmp_path)
+
+
+def test_nothing_is_left_of_a_slide_that_is_dropped(archive, out, monkeypatch):
+    begun, _ = stop_after_stretches(3, archive, out, monkeypatch)
+    Parts(out / "parts").drop(begun.name)
+    assert not begun.exists()

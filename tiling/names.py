@@ -27,6 +27,7 @@ from tiling.files import read_json, replacing
 
 NAMES = "names.json"
 _WARNING = "Never hand this file on: it tells which slide and which patient every hash is."
+_REPAIR = "restore it; without it nobody knows the names"
 _DIGITS = 24  # hexadecimal, of 64: two of a million names have the same with probability 1e-17
 _OWNER_ONLY = 0o600
 
@@ -164,12 +165,12 @@ def real_names(folder: Path) -> tuple[Path, Mapping[str, str]]:
 
 
 def _content(path: Path) -> dict[str, Any]:
-    content = read_json(path)
+    content = read_json(path, repair=_REPAIR)
     kinds = {"key": str, "root": str, "slides": dict, "patients": dict}
     if wrong := [name for name, kind in kinds.items() if not isinstance(content.get(name), kind)]:
-        raise InputError(f"{path} lacks {', '.join(wrong)}: restore it; without it nobody knows the names")
+        raise InputError(f"{path} lacks {', '.join(wrong)}: {_REPAIR}")
     if not re.fullmatch("[0-9a-f]{64}", content["key"]):
-        raise InputError(f"{path} has a key that is none: restore it; without it nobody knows the names")
+        raise InputError(f"{path} has a key that is none: {_REPAIR}")
     return content
 
 

@@ -171,6 +171,9 @@ def test_a_file_of_names_that_is_damaged_is_refused(folders, change, said):
     (here / NAMES).write_text(json.dumps(json.loads((here / NAMES).read_text()) | change))
     with pytest.raises(InputError, match=said):
         PublicNames.of(here, anonymise=True)
+    (here / NAMES).write_text("{")
+    with pytest.raises(InputError, match=r"names.json is not JSON \(.*\); restore it; without it nobody knows the na"):
+        PublicNames.of(here, anonymise=True)
 
 
 def test_two_patients_never_become_one(folders):

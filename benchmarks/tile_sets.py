@@ -63,7 +63,7 @@ def store_tiles(slides: Path, out: Path) -> Path:
         fingerprint, grid = slide_fingerprint(path), make_grid(SIZE, SIZE, size=TILE)
         with open_slide(path) as slide:
             plan = plan_array(slide, grid, level=0, kind=Materialise.CELLS)
-            begin_array(store, path.stem, plan, slide_name=path.name, fingerprint=fingerprint)
+            begin_array(store, path.stem, plan, fingerprint=fingerprint)
             write_tiles(store, path.stem, plan, slide, start=0, stop=len(grid))
         arrays[path.name] = path.stem
         columns: dict[str, Any] = {name: [None] * len(grid) for name in COLUMNS.names} | {"x": grid.x, "y": grid.y}

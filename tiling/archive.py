@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tiling.choices import Corrupt, Icc, Materialise, Missing, chosen
-from tiling.companions import companions_of
+from tiling.companions import size_of
 from tiling.errors import InputError
 from tiling.files import remove
 from tiling.grid import Edge
@@ -268,7 +268,7 @@ def _suitable(jobs: Sequence[SlideJob], out: Path) -> int:
 
 def _size(slide: Path) -> int:
     """Bytes of a slide, as far as it takes to tell that it is large."""
-    return sum(path.stat().st_size for path in (slide, *companions_of(slide))) if slide.is_file() else _SMALL
+    return size_of(slide) if slide.is_file() else _SMALL
 
 
 def _undrawn(jobs: Sequence[SlideJob], parts: Path) -> bool:

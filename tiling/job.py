@@ -338,7 +338,7 @@ def _inspect(
         damaged = damaged_pixels(cells, **place, size=grid.size, scale=grid.scale) if cells else np.zeros(1)
         found.corrupt.append(float(damaged.mean()))
         corrupt.update(dict.fromkeys(cells))
-        if array is not None and not (cells and orders.corrupt is Corrupt.DROP):
+        if array is not None and not (found.corrupt[-1] and orders.corrupt is Corrupt.DROP):
             assert orders.store is not None
             write_tile(orders.store, job.key, array, slide, i, damaged=cells, pixels=image)
     found.cells.extend(corrupt)

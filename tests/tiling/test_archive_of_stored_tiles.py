@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from damaged import CHANGES, jpeg_slide, spoil
 
 import tiling.job
 import tiling.results
@@ -193,3 +194,13 @@ def test_nothing_is_left_of_a_slide_that_is_dropped(archive, out, monkeypatch):
     begun, _ = stop_after_stretches(3, archive, out, monkeypatch)
     Parts(out / "parts").drop(begun.name)
     assert not begun.exists()
+
+
+def test_a_tile_whose_damaged_cells_cover_none_of_its_pixels_is_stored_as_it_stays(tmp_path, out, stained, monkeypatch):
+    (tmp_path / "archive").mkdir()
+    spoil(jpeg_slide(tmp_path / "archive" / "a.svs", [stained(1024, 768)]), 3, 4, CHANGES["all zeros"])
+    monkeypatch.setattr(tiling.job, "damaged_pixels", lambda *_, size, **__: np.zeros((size, size), np.bool_))
+    tiles = tile_archive(tmp_path / "archive", out, **ASKED | {"size": 256, "corrupt": "drop"})
+    assert row_of(out, "a.svs")["corrupt_cells"]
+    for i in range(len(tiles)):
+        assert tiles.read(i).shape == (256, 256, 3)

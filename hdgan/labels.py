@@ -15,6 +15,7 @@ from tiling.errors import InputError
 from tiling.files import read_json, write_json
 
 UNLABELLED = 255
+_REPAIR = 'write it as {"classes": [{"index": 0, "name": "vessel", "colour": [190, 40, 50]}, ...]}'
 LabelMap = npt.NDArray[np.uint8]
 Image = npt.NDArray[np.uint8]
 
@@ -96,9 +97,9 @@ class ClassList:
     @classmethod
     def load(cls, path: Path) -> ClassList:
         """Read `classes.json`; an :class:`InputError` that names the file if it is not a list of classes."""
-        rows = read_json(path).get("classes")
+        rows = read_json(path, repair=_REPAIR).get("classes")
         if not isinstance(rows, list):
-            raise InputError(f'{path} has no list "classes"')
+            raise InputError(f'{path} has no list "classes"; {_REPAIR}')
         try:
             return cls(_in_order(rows))
         except InputError as error:

@@ -2,7 +2,8 @@
 
 The files move into a hidden folder, by renaming, so that it costs no copy and the folder itself stays where it is (it
 may be a link to another disk). One of its files, the mark, tells whose output the folder holds: it is the first to
-go and the last to come back, so that a folder without it is known to be torn, and is mended by bringing back.
+go and the last to come back, so that a folder without it is known to be torn, and is mended by bringing back. When the
+replacement is complete, what was set aside gets another name before it is removed, under which it never comes back.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from tiling.files import discard, remove
 
 _ASIDE = ".replaced"
 _MOVING = ".replaced-moving"  # the same, while it does not yet, or no longer, hold all
+_DROPPED = ".replaced-dropped"  # the same, while it is removed
 
 
 def set_aside(folder: Path, mark: str) -> None:
@@ -27,6 +29,17 @@ def set_aside(folder: Path, mark: str) -> None:
 def has_aside(folder: Path) -> bool:
     """Whether a folder has something set aside."""
     return (folder / _ASIDE).exists()
+
+
+def is_dropping(folder: Path) -> bool:
+    """Whether a process was killed while it dropped what was set aside, or is at it."""
+    return (folder / _DROPPED).exists()
+
+
+def wherever(folder: Path, name: str) -> Path:
+    """Where a file of a folder is: there, or else with what was set aside."""
+    places = [folder / name, folder / _ASIDE / name, folder / _MOVING / name]
+    return next((place for place in places if place.exists()), places[0])
 
 
 def is_torn(folder: Path, mark: str) -> bool:
@@ -49,9 +62,12 @@ def bring_back(folder: Path, mark: str) -> None:
 
 
 def drop_aside(folder: Path) -> None:
-    """Remove what was set aside, if anything was: what replaces it is complete."""
+    """Remove what was set aside, or what is left of it, if anything is: what replaces it is complete."""
+    dropped = folder / _DROPPED
+    remove(dropped)
     if has_aside(folder):
-        discard(folder / _ASIDE)
+        (folder / _ASIDE).rename(dropped)
+        remove(dropped)
 
 
 def _content(folder: Path) -> list[Path]:

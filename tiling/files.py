@@ -73,16 +73,19 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object; an absent, unreadable or other file is an :class:`InputError` that names it."""
+def read_json(path: Path, *, repair: str = "restore it or delete it and run the stage again") -> dict[str, Any]:
+    """Read a JSON object; an absent, unreadable or other file is an :class:`InputError` that names it.
+
+    `repair` is what to do with a file that is none, where it is not a stage that made it.
+    """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
     except ValueError as error:
-        raise InputError(f"{path} is not JSON ({error}); restore it or delete it and run the stage again") from error
+        raise InputError(f"{path} is not JSON ({error}); {repair}") from error
     if not isinstance(value, dict):
-        raise InputError(f"{path} holds a JSON {type(value).__name__}, not an object")
+        raise InputError(f"{path} holds a JSON {type(value).__name__}, not an object; {repair}")
     return value
 
 

@@ -12,12 +12,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tiling.damage import DamagedCell
+from tiling.errors import InputError
 from tiling.files import replacing
 from tiling.stage import read_record
-from tiling.wording import counted, first_few
+from tiling.wording import counted, first_few, one_line
 
 LEDGER, PAGE = "ledger.parquet", "index.html"
 STATUSES = ("done", "empty", "failed")
+_AGAIN = "tile again with --redo"
 
 DROPPED = {
     "below_tissue": "below the tissue fraction",
@@ -72,8 +74,19 @@ def write_ledger(folder: Path, rows: Sequence[Row]) -> None:
 
 
 def read_ledger(folder: Path) -> list[dict[str, Any]]:
-    """The rows of the ledger of a tile folder."""
-    rows: list[dict[str, Any]] = pq.read_table(folder / LEDGER).to_pylist()
+    """The rows of the ledger of a tile folder; an :class:`InputError` that says what to do if it cannot be read."""
+    path = folder / LEDGER
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}; restore it, or {_AGAIN}") from error
+    try:
+        table = pq.read_table(pa.BufferReader(content))
+        rows: list[dict[str, Any]] = table.to_pylist()
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise InputError(f"{path} is damaged ({one_line(error)}); restore it, or delete it and {_AGAIN}") from error
+    if lacking := [name for name in COLUMNS.names if name not in table.column_names]:
+        raise InputError(f"{path} has no column {lacking[0]!r}; restore it, or delete it and {_AGAIN}")
     return rows
 
 

@@ -20,12 +20,14 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from tiling.aside import wherever
 from tiling.backends import SUFFIXES
 from tiling.errors import InputError
 from tiling.files import read_json, replacing
 
 NAMES = "names.json"
 _WARNING = "Never hand this file on: it tells which slide and which patient every hash is."
+_REPAIR = "restore it; without it nobody knows the names"
 _DIGITS = 24  # hexadecimal, of 64: two of a million names have the same with probability 1e-17
 _OWNER_ONLY = 0o600
 
@@ -50,6 +52,8 @@ class PublicNames:
     def of(cls, folder: Path, *, anonymise: bool) -> PublicNames:
         """The names of a tile folder: with the key that it has, or else a new one, which :meth:`save` writes.
 
+        A redo keeps the key, also one that was killed before it saved anything.
+
         Raises
         ------
         InputError
@@ -57,9 +61,10 @@ class PublicNames:
         """
         if not anonymise:
             return cls()
-        if not (folder / NAMES).exists():
+        path = wherever(folder, NAMES)
+        if not path.exists():
             return cls(secrets.token_bytes(32))
-        content = _content(folder)
+        content = _content(path)
         return cls(bytes.fromhex(content["key"]), content["slides"], content["patients"])
 
     def slide(self, name: str) -> str:
@@ -124,7 +129,7 @@ class PublicNames:
         if self.key is None:
             return
         path = folder / NAMES
-        if path.exists() and _content(folder)["key"] != self.key.hex():
+        if path.exists() and _content(path)["key"] != self.key.hex():
             raise InputError(f"{path} was replaced while this process ran; run the same command again")
         place = os.path.relpath(root.resolve(), folder.resolve())
         names = {"slides": dict(sorted(self.slides.items())), "patients": dict(sorted(self.patients.items()))}
@@ -155,17 +160,17 @@ def real_names(folder: Path) -> tuple[Path, Mapping[str, str]]:
             f"{folder} is anonymised, and {NAMES}, which tells where its slides are, is not there: its tiles can be "
             "read where it was made, or if they were materialised"
         )
-    content = _content(folder)
+    content = _content(folder / NAMES)
     return folder / content["root"], content["slides"]
 
 
-def _content(folder: Path) -> dict[str, Any]:
-    content = read_json(folder / NAMES)
+def _content(path: Path) -> dict[str, Any]:
+    content = read_json(path, repair=_REPAIR)
     kinds = {"key": str, "root": str, "slides": dict, "patients": dict}
     if wrong := [name for name, kind in kinds.items() if not isinstance(content.get(name), kind)]:
-        raise InputError(f"{folder / NAMES} lacks {', '.join(wrong)}: restore it; without it nobody knows the names")
+        raise InputError(f"{path} lacks {', '.join(wrong)}: {_REPAIR}")
     if not re.fullmatch("[0-9a-f]{64}", content["key"]):
-        raise InputError(f"{folder / NAMES} has a key that is none: restore it; without it nobody knows the names")
+        raise InputError(f"{path} has a key that is none: {_REPAIR}")
     return content
 
 

@@ -138,12 +138,19 @@ def asked_of(folder: Path) -> tuple[list[str] | None, list[Path]]:
     """The keys of the slides that a tile folder is to hold when it is complete, and what was given, see `Parts.ask`.
 
     None where nothing is under way.
+
+    Raises
+    ------
+    InputError
+        If what tells so is damaged.
     """
     path = folder / UNDER_WAY / _ASKED
     if not path.exists():
         return None, []
-    asked = read_json(path)
-    return asked["keys"], [Path(place) for place in asked["places"]]
+    match read_json(path):
+        case {"keys": [*keys], "places": [*places]} if all(isinstance(each, str) for each in (*keys, *places)):
+            return keys, [Path(place) for place in places]
+    raise InputError(f"{path} does not tell which slides were asked for: run `hdgan tile` again, which writes it anew")
 
 
 def rows_of(folder: Path, keys: Sequence[str] | None) -> list[dict[str, Any]]:

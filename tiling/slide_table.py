@@ -39,7 +39,8 @@ class SlideTable:
     def by_slide(self, slides: Sequence[str]) -> dict[str, dict[str, str]]:
         """What the table says of slides: their values that are not empty, by column; slides without a row left out.
 
-        Rows of no slide are told in a note.
+        Rows of no slide are told in a note, by the numbers of their lines: what they call slides may be nobody else's
+        business.
 
         Raises
         ------
@@ -63,9 +64,9 @@ class SlideTable:
                         f"{told_in[slide, column]} and {value!r} in line {line}; keep one of the rows"
                     )
                 told_in.setdefault((slide, column), line)
-        strays = [name or f"line {line}, which names none" for line, name, _ in self.rows if name not in slide_of]
-        if strays:
-            note(f"{self.path}: {counted(len(strays), 'row')} of no slide here: {first_few(strays)}")
+        if strays := [str(line) for line, name, _ in self.rows if name not in slide_of]:
+            rows, where = counted(len(strays), "row"), first_few(strays)
+            note(f"{self.path}: {rows} of no slide here, in {'line' if len(strays) == 1 else 'lines'} {where}")
         return found
 
 

@@ -7,6 +7,7 @@ known to be half-made and the same command can go on with it.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import json
@@ -20,7 +21,7 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
-from tiling.aside import bring_back, drop_aside, has_aside, is_torn, set_aside
+from tiling.aside import bring_back, drop_aside, has_aside, is_dropping, is_torn, set_aside
 from tiling.errors import InputError
 from tiling.files import fingerprint, read_json, remove, sweep_partials, write_json
 from tiling.lock import FolderLock
@@ -93,7 +94,8 @@ class Stage:
             complete until then, also if this process is killed.
         redo
             Replace what is there, if it is of the same stage. It is set aside until the stage is finished. A redo that
-            was killed goes on if the same is asked for.
+            was killed goes on if the same is asked for; one that was killed when only the old output was still to be
+            removed is complete.
 
         Returns
         -------
@@ -114,22 +116,32 @@ class Stage:
             "inputs": {key: fingerprint_of(path) for key, path in inputs.items()},
         }
         licence = sorted({licence for path in inputs.values() for licence in _licence_of(path)})
-        _mend(folder)
+        mend(folder)
         previous = _previous(folder)
+        anew, settled = False, None
         if previous is not None:
             _refuse_other_stage(folder, previous["stage"], name)
-        if previous is not None and not redo:
-            _refuse_other(folder, previous, wanted, grows, origins)
-            if _is_settled(previous, wanted, unsettled):
-                note(f"{folder} is complete: nothing to do")
-                return cls(folder, previous, complete=True)
+            anew = redo and not (_is_redone(folder) and _asks_the_same(previous, wanted, grows))
+            if not anew:
+                _refuse_other(folder, previous, wanted, grows, origins)
+                settled = previous if _is_settled(previous, wanted, unsettled) else None
+        if settled is not None and not redo:
+            _drop_left(folder)
+            note(f"{folder} is complete: nothing to do")
+            return cls(folder, settled, complete=True)
         absent_above = [above for above in folder.parents if not above.exists()]
         lock = FolderLock(folder)
         if _previous(folder) != previous:
             lock.release()
             raise InputError(f"another process has just worked in {folder}; run the same command again")
         sweep_partials(folder)
-        if redo and previous is not None and not (has_aside(folder) and _asks_the_same(previous, wanted, grows)):
+        if previous is not None and previous["status"] == "complete":
+            drop_aside(folder)  # what a redo left that was killed when it was complete
+        if settled is not None:
+            lock.release()
+            note(f"{folder} is complete: only what it replaces was still to be removed")
+            return cls(folder, settled, complete=True)
+        if anew:
             bring_back(folder, RECORD)  # of an earlier redo, which made less than what it was to replace
             set_aside(folder, RECORD)
             previous = None
@@ -158,7 +170,7 @@ class Stage:
     ) -> None:
         if self._lock is not None and isinstance(error, InputError) and self._is_bare():
             self.withdraw()
-        elif self._lock is not None and self._changed:  # stopped half-way: what it cost counts
+        elif self._lock is not None and self._changed and not self.complete:  # stopped half-way: what it cost counts
             write_json(self.folder / RECORD, self.record | self._spent())
         self._release()
 
@@ -204,9 +216,9 @@ class Stage:
             "licence": sorted({*self.record["licence"], *licence}),
             "summary": dict(summary or {}),
         }
-        drop_aside(self.folder)  # before the record: killed in between, the same command has only this left to do
         write_json(self.folder / RECORD, self.record)
         self.complete = True
+        drop_aside(self.folder)  # after the record: it may take minutes, and killed in them the stage is complete
         self._release()
 
     def _spent(self) -> dict[str, Any]:
@@ -236,6 +248,24 @@ def read_record(folder: Path) -> dict[str, Any]:
         lacking = ", ".join(sorted(missing or {"fingerprint"}))
         raise InputError(f"{folder / RECORD} lacks {lacking}: restore it, or delete {folder} and make it again")
     return record
+
+
+def mend(folder: Path) -> None:
+    """Bring back what a redo was about to replace when it was killed.
+
+    :meth:`Stage.begin` does so itself; who reads what the folder holds before that calls it first.
+
+    Raises
+    ------
+    InputError
+        If there is something to bring back, and another process works in the folder.
+    """
+    if is_torn(folder, RECORD):
+        lock = FolderLock(folder)
+        if is_torn(folder, RECORD):
+            bring_back(folder, RECORD)
+            sweep_partials(folder)
+        lock.release()
 
 
 def completed(folder: Path, *, made_by: str) -> dict[str, Any]:
@@ -280,14 +310,22 @@ def _previous(folder: Path) -> dict[str, Any] | None:
     return None
 
 
-def _mend(folder: Path) -> None:
-    """Bring back what a redo was about to replace when it was killed."""
-    if is_torn(folder, RECORD):
+def _is_redone(folder: Path) -> bool:
+    """Whether a redo has begun in a folder with a record, or was killed when only the old output was to be removed."""
+    return has_aside(folder) or is_dropping(folder)
+
+
+def _drop_left(folder: Path) -> None:
+    """Remove what a redo left of the old output in a complete folder, unless somebody is at it, or nobody may."""
+    if not _is_redone(folder):
+        return
+    with contextlib.suppress(InputError, OSError):
         lock = FolderLock(folder)
-        if is_torn(folder, RECORD):
-            bring_back(folder, RECORD)
-            sweep_partials(folder)
-        lock.release()
+        try:
+            if read_record(folder)["status"] == "complete":
+                drop_aside(folder)
+        finally:
+            lock.release()
 
 
 def _asks_the_same(previous: Mapping[str, Any], wanted: Mapping[str, Any], grows: Collection[str]) -> bool:

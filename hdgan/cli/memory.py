@@ -17,6 +17,7 @@ from tiling.files import read_json, write_json
 
 MEMORY = "options.json"
 _EITHER = ("mpp", "level", "power")  # ways to say the resolution of tiles: one that is given displaces the others
+_NUMBER_OR_FILE = "mpp_of"
 _GIVEN = "hdgan.options.given"
 _OF_ONE_CALL = frozenset(
     {
@@ -54,7 +55,7 @@ class RememberingCommand(TyperCommand):
         """Run the verb."""
         root, verb = Path(ctx.params["study"]), _verb(ctx)
         given = {
-            name: _plain(value)
+            name: _plain(name, value)
             for name, value in ctx.params.items()
             if name not in _OF_ONE_CALL and _is_given_option(self, ctx, name)
         }
@@ -103,8 +104,18 @@ def _is_given_option(command: TyperCommand, ctx: typer.Context, name: str) -> bo
     return name in options and source is not None and source.name == "COMMANDLINE"
 
 
-def _plain(value: Any) -> Any:
-    """A value as JSON has it; a path as it is from anywhere."""
+def _plain(name: str, value: Any) -> Any:
+    """An option's value as JSON has it; a file as it is called from anywhere."""
     if isinstance(value, Enum):
         return value.value
+    if name == _NUMBER_OR_FILE and isinstance(value, str) and not _is_number(value):
+        return str(Path(value).absolute())
     return str(value.absolute()) if isinstance(value, Path) else value
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -50,9 +50,9 @@ def test_impossible_lists_are_refused(names, message):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "is not JSON"),
-        ("[]", "holds a JSON list, not an object"),
-        ("{}", 'has no list "classes"'),
+        ("{", r'is not JSON \(.* line 1 column 2 .*\); write it as {"classes": \[{"index": 0, "name": "vessel", '),
+        ("[]", r'holds a JSON list, not an object; write it as {"classes": \[{"index": 0, '),
+        ("{}", r'has no list "classes"; write it as {"classes": \[{"index": 0, '),
         (
             '{"classes": [{"index": 0, "name": "a"}]}',
             "json: a class has a name .*, not {'index': 0, 'name'",

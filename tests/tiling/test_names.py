@@ -7,6 +7,7 @@ import urllib.parse
 import pytest
 
 from tiling import InputError
+from tiling.aside import set_aside
 from tiling.names import NAMES, PublicNames, real_names
 from tiling.slide import open_slide
 
@@ -170,6 +171,9 @@ def test_a_file_of_names_that_is_damaged_is_refused(folders, change, said):
     (here / NAMES).write_text(json.dumps(json.loads((here / NAMES).read_text()) | change))
     with pytest.raises(InputError, match=said):
         PublicNames.of(here, anonymise=True)
+    (here / NAMES).write_text("{")
+    with pytest.raises(InputError, match=r"names.json is not JSON \(.*\); restore it; without it nobody knows the na"):
+        PublicNames.of(here, anonymise=True)
 
 
 def test_two_patients_never_become_one(folders):
@@ -179,6 +183,20 @@ def test_two_patients_never_become_one(folders):
     names.save(here, archive)
     with pytest.raises(InputError, match=r"'Bo' and 'Ada' have the same hash in names.json: delete it"):
         PublicNames.of(here, anonymise=True).patient("Ada")
+
+
+def test_a_redo_that_was_killed_before_it_saved_names_keeps_the_key(folders):
+    archive, here, _ = folders
+    names = PublicNames.of(here, anonymise=True)
+    public = names.slide("Ada.svs")
+    names.save(here, archive)
+    (here / "stage.json").touch()
+    set_aside(here, "stage.json")
+    again = PublicNames.of(here, anonymise=True)
+    assert again.slides == {public: "Ada.svs"}
+    assert again.slide("Ada.svs") == public
+    again.save(here, archive)
+    assert real_names(here)[1] == {public: "Ada.svs"}
 
 
 def test_a_key_that_another_process_made_meanwhile_is_not_lost(folders):

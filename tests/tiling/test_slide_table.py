@@ -89,8 +89,12 @@ def test_names_are_the_same_however_their_accents_are_written():
     assert meant_slides(["./Müller\\é.svs"], [slide], where="") == {"./Müller\\é.svs": slide}
 
 
-def test_rows_of_no_slide_are_told(table, capsys):
+def test_rows_of_no_slide_are_told_without_their_names(table, capsys):
     set_quiet(False)
-    read = read_slide_table(table("slide,stain\nx,HE\nc,HE\n,PAS\ny,HE\nz,HE\nc,\n"))
+    read = read_slide_table(table("slide,stain\nSmith,HE\nc,HE\n,PAS\ny,HE\nz,HE\nc,\n"))
     assert list(read.by_slide(SLIDES)) == ["2018/c.jpg"]
-    assert "cases.csv: 4 rows of no slide here: x, line 4, which names none, y, and 1 more" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "cases.csv: 4 rows of no slide here, in lines 2, 4, 5, and 1 more" in told
+    assert "Smith" not in told
+    read_slide_table(table("slide,stain\nSmith,HE\nc,HE\n")).by_slide(SLIDES)
+    assert "cases.csv: 1 row of no slide here, in line 2\n" in capsys.readouterr().err

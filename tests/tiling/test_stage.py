@@ -5,9 +5,10 @@ import sys
 
 import pytest
 
+from tiling import aside
 from tiling.errors import InputError
 from tiling.files import read_json
-from tiling.stage import Stage, completed, fingerprint_of, versions
+from tiling.stage import Stage, completed, fingerprint_of, mend, versions
 
 SETTINGS = {"size": 64, "shape": (2, 3), "name": None}
 
@@ -276,6 +277,94 @@ def test_a_redo_that_was_killed_goes_on_when_the_same_is_asked_for_and_makes_way
     with pytest.raises(InputError, match="no tissue"):
         fail(out, slides)
     assert held(out) == old
+
+
+class Killed(BaseException):
+    """A process is killed, as far as one can play that within another."""
+
+
+def killed_in_the_removal(out, slides, monkeypatch, half=True):
+    """A redo that is killed when its output is complete: before the old one is removed, or in the midst of that."""
+    make(out, slides)
+    (out / "second").write_text("old")
+
+    def remove(path):
+        if path.exists():
+            (path / "result").unlink()
+            raise Killed
+
+    def drop(folder):
+        raise Killed
+
+    with begin(out, slides, SETTINGS | {"size": 32}, redo=True) as stage, monkeypatch.context() as patch:
+        (out / "result").write_text("made anew")
+        patch.setattr(*((aside, "remove", remove) if half else ("tiling.stage.drop_aside", drop)))
+        with pytest.raises(Killed):
+            stage.finish(principal=[out / "result"], summary={"failed": 1})
+
+
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("redo", [False, True])
+def test_a_redo_that_is_killed_while_the_old_output_is_removed_is_complete(tmp_path, slides, monkeypatch, half, redo):
+    out = tmp_path / "out"
+    killed_in_the_removal(out, slides, monkeypatch, half)
+    assert completed(out, made_by="hdgan tile")["config"]["size"] == 32
+    assert len(held(out)) > 2
+    assert begin(out, slides, SETTINGS | {"size": 32}, redo=redo).complete
+    assert held(out).keys() == {"result", "stage.json"}
+    assert (out / "result").read_text() == "made anew"
+    assert not begin(out, slides, SETTINGS | {"size": 32}, redo=True).complete  # that is another redo
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_the_old_output_never_comes_back_when_the_new_one_is_complete(tmp_path, slides, monkeypatch, half):
+    new = SETTINGS | {"size": 32}
+
+    def retried(out, redo):
+        stage = begin(out, slides, new, redo=redo, unsettled=lambda summary: summary["failed"] > 0)
+        assert not stage.complete
+        assert (out / "result").read_text() == "made anew"
+        stage.withdraw()
+
+    def replaced(out):
+        with pytest.raises(InputError, match="no tissue"), begin(out, slides, SETTINGS | {"size": 16}, redo=True):
+            raise InputError("no tissue")
+
+    for number, again in enumerate((lambda out: retried(out, False), lambda out: retried(out, True), replaced)):
+        out = tmp_path / f"out {number}"
+        killed_in_the_removal(out, slides, monkeypatch, half)
+        again(out)
+        assert held(out).keys() == {"result", "stage.json"}
+        assert completed(out, made_by="hdgan tile")["config"]["size"] == 32
+
+
+def test_what_is_left_of_old_output_is_left_to_who_may_remove_it(tmp_path, slides, monkeypatch):
+    out = tmp_path / "out"
+    killed_in_the_removal(out, slides, monkeypatch)
+    before = held(out)
+
+    def refused(folder):
+        raise OSError("read-only file system")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tiling.stage.drop_aside", refused)
+        assert begin(out, slides, SETTINGS | {"size": 32}).complete
+        with pytest.raises(OSError, match="read-only"):
+            begin(out, slides, SETTINGS | {"size": 32}, redo=True)
+    assert held(out) == before
+
+
+def test_a_torn_redo_is_mended_before_anybody_reads_the_folder(tmp_path, slides):
+    out = tmp_path / "out"
+    mend(out)
+    assert not out.exists()
+    make(out, slides)
+    before = held(out)
+    mend(out)
+    assert held(out) == before
+    aside.set_aside(out, "stage.json")
+    mend(out)
+    assert held(out) == before
 
 
 def test_one_process_at_a_time_works_in_a_folder(tmp_path, slides):

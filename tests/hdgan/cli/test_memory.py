@@ -40,6 +40,21 @@ def test_options_that_are_left_out_stay_as_they_were_given(slide: Path, tmp_path
     assert config(study) == made | {"overlap": 0, "mpp": None}
 
 
+def test_a_table_that_was_given_is_found_from_another_folder(
+    slide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = tmp_path / "study"
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "mpp.csv").write_text("slide,mpp\nslide,0.5\n")
+    monkeypatch.chdir(tmp_path)
+    hdgan("tile", slide, "--study", study, "--size", 64, "--mpp-of", "mpp.csv", "--mpp", 1)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert "nothing to do" in hdgan("tile", slide, "--study", study).stderr
+    (tmp_path / "elsewhere" / "0.5").touch()
+    hdgan("tile", slide, "--study", tmp_path / "another", "--size", 64, "--mpp-of", "0.5")
+    assert json.loads((tmp_path / "another" / "options.json").read_text()) == {"tile": {"size": 64, "mpp_of": "0.5"}}
+
+
 def test_what_is_refused_is_not_kept(slide: Path, tmp_path: Path) -> None:
     study = tmp_path / "study"
     hdgan("tile", slide, "--study", study, "--size", 5000, code=2)

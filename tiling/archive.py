@@ -24,7 +24,7 @@ from tiling.people import People
 from tiling.progress import note
 from tiling.results import PICTURES, combined, write_results
 from tiling.settings import TileSettings
-from tiling.stage import Stage
+from tiling.stage import Stage, mend
 from tiling.store import STORE_NAMES
 from tiling.tile_slides import tile_slides
 from tiling.tileset import MANIFEST, TileSet, table_fingerprint, write_manifest
@@ -168,6 +168,7 @@ def tile_archive(
         out, settings, icc=icc, inspect=inspect, corrupt=corrupt, materialise=materialise, pictures=pictures
     )
     absent = chosen(Missing, missing, option="missing")
+    mend(out)
     names = PublicNames.of(out, anonymise=anonymise)
     past = Past.of(out, out / PARTS, names)
     archive = find_archive(slides, out, beside=past.root if absent is Missing.KEEP else None)

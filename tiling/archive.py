@@ -199,7 +199,7 @@ def tile_archive(
             "patient": names.setting(people.asked["patient"]),
             "labels": names.setting(people.asked["labels"]),
             "anonymise": anonymise,
-            "slides": digest_of(jobs),
+            "slides": digest_of(jobs, there.kept),
         },
         inputs={},
         grows=("slides", *people.asked),  # who they are and the folds are put together from what is there
@@ -209,7 +209,7 @@ def tile_archive(
     )
     with began as stage:
         if not stage.complete:
-            _tell_copies(jobs)
+            _tell_copies(jobs, people)
             _keep_names(names, people, out, past.root or archive.root)
             count = _suitable(jobs, out) if workers is None and scheduler is None else workers
             with start_workers(scheduler=scheduler, count=count, memory=memory) as crew:
@@ -228,7 +228,7 @@ def tile_archive(
                 if not mended:  # whose tiles are gone: what was complete is not any more
                     _withdraw(stage)
                 raise InputError(_why_nothing([part.row for part in done]))
-            table, rows = combined(jobs, done, people, names)
+            table, rows = combined(jobs, done, people, names, there.kept)
             stage.change()
             summary = write_results(out, parts, table, rows, jobs, orders, names.told_root(archive.root))
             parts.all_done()
@@ -278,12 +278,13 @@ def _undrawn(jobs: Sequence[SlideJob], parts: Path) -> bool:
     return any(not picture_path(parts, key).exists() for key in done)
 
 
-def _tell_copies(jobs: Sequence[SlideJob]) -> None:
-    """Name slides that are copies of one another: as patients of their own they could be in different folds."""
-    alike: dict[str, list[str]] = {}
+def _tell_copies(jobs: Sequence[SlideJob], people: People) -> None:
+    """Name slides that are copies of one another and of different patients: they could be in different folds."""
+    alike: dict[str, list[SlideJob]] = {}
     for job in jobs:
-        alike.setdefault(job.fingerprint, []).append(job.public)
-    copies = [" = ".join(names) for mark, names in alike.items() if mark and len(names) > 1]
+        alike.setdefault(job.fingerprint, []).append(job)
+    apart = [same for mark, same in alike.items() if mark and len({people.patients[job.name] for job in same}) > 1]
+    copies = [" = ".join(job.public for job in same) for same in apart]
     if copies:
         note(f"copies of one another, by the look of their files: {first_few(copies)}; give them one patient")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -155,9 +155,10 @@ def in_order(jobs: Iterable[SlideJob], names: PublicNames) -> list[SlideJob]:
     return sorted(jobs, key=lambda job: job.name if names.key is None else job.public)
 
 
-def digest_of(jobs: Iterable[SlideJob]) -> str:
-    """Tells whether the slides, or what is known of them, are still the same: 16 hex digits."""
-    return hashlib.sha256(json.dumps([(job.public, job.key) for job in jobs]).encode()).hexdigest()[:16]
+def digest_of(jobs: Iterable[SlideJob], kept: Collection[str]) -> str:
+    """Tells whether the slides, what is known of them, and if they are there, are still the same: 16 hex digits."""
+    known = [(job.public, job.key, job.key in kept) for job in jobs]
+    return hashlib.sha256(json.dumps(known).encode()).hexdigest()[:16]
 
 
 def _that_count(

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from tiling.damage import DamagedCell
 from tiling.errors import InputError
 from tiling.files import replacing
+from tiling.parquet import read_table
 from tiling.stage import read_record
 from tiling.wording import counted, first_few, one_line
 
@@ -81,7 +82,7 @@ def read_ledger(folder: Path) -> list[dict[str, Any]]:
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}; restore it, or {_AGAIN}") from error
     try:
-        table = pq.read_table(pa.BufferReader(content))
+        table = read_table(pa.BufferReader(content))
         rows: list[dict[str, Any]] = table.to_pylist()
     except (pa.ArrowException, OSError, ValueError) as error:
         raise InputError(f"{path} is damaged ({one_line(error)}); restore it, or delete it and {_AGAIN}") from error

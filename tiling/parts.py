@@ -26,6 +26,7 @@ from tiling.damage import DamagedCell
 from tiling.errors import InputError
 from tiling.files import read_json, remove, replacing, sweep_partials, write_json
 from tiling.job import Inspected, Surveyed, picture_path
+from tiling.parquet import read_table
 from tiling.progress import note, track
 from tiling.wording import one_line
 
@@ -205,7 +206,7 @@ def _read(path: Path) -> Part:
     """A part from its file; an error of the disk is none of the file."""
     content = pa.BufferReader(path.read_bytes())
     try:
-        table = pq.read_table(content)
+        table = read_table(content)
         return Part(table.replace_schema_metadata(None), json.loads(table.schema.metadata[_ROW]))
     except _DAMAGED as error:
         raise _DamagedError(one_line(error)) from error

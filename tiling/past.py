@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -90,15 +91,18 @@ class Past:
         InputError
             If tiles would be lost, and nobody said that they may.
         """
-        keys, contents = {job.key for job in jobs}, {job.fingerprint for job in jobs}
         here = {job.name: job for job in jobs}
+        before = {self._name_now(public, root) for public in self.rows}
+        renamed = Counter(job.fingerprint for job in jobs if job.name not in before)
         unreadable, gone = dict[str, SlideJob](), dict[str, SlideJob]()
         for public, row in self.rows.items():
             name, mark, key = self._name_now(public, root), row["fingerprint"], row["key"]
             job = here.get(name)
-            if key in keys or not row["tiles"] or mark in contents or (job is not None and job.fingerprint):
-                continue  # it is done, gave nothing, is tiled again, or another took its place
-            if job is not None:
+            if not row["tiles"] or (job is not None and job.fingerprint):
+                continue  # it gave nothing, or is there, or another took its place
+            if renamed[mark] > 0:
+                renamed[mark] -= 1
+            elif job is not None:
                 unreadable[name] = replace(job, fingerprint=mark, key=key)
             else:
                 gone[name] = SlideJob(root / name, name, self.names.slide(name), mark, key)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,13 @@ from tiling.tileset import COLUMNS, MANIFEST, write_manifest
 from tiling.wording import counted, first_few
 
 PICTURES = "pictures"
+_NOT_THERE = "the slide cannot be read now, or is not there; its tiles are those that were found before"
 
 
 def combined(
-    jobs: Sequence[SlideJob], parts: Sequence[Part], people: People, names: PublicNames
+    jobs: Sequence[SlideJob], parts: Sequence[Part], people: People, names: PublicNames, kept: Collection[str]
 ) -> tuple[pa.Table, list[dict[str, Any]]]:
-    """The manifest and the rows of the ledger, from the part of every job."""
+    """The manifest and the rows of the ledger, from the part of every job; of `kept` keys nobody can read the slide."""
     pairs = list(zip(jobs, parts, strict=True))
     fold_of = people.folds_of({job.name: part.row["tiles"] for job, part in pairs})
     tables, rows = [], []
@@ -37,7 +38,8 @@ def combined(
         labels = {label: value_of[job.name] for label, value_of in people.labels.items()}
         about = {"slide": job.public, "patient": names.patient(patient), "fold": fold_of.get(patient)}
         tables.append(_with_constants(part.tiles, about, labels))
-        rows.append(part.row | about | labels)
+        reason = {"reason": _NOT_THERE} if job.key in kept else {}
+        rows.append(part.row | about | labels | reason)
     return pa.concat_tables(tables), rows
 
 

@@ -26,6 +26,7 @@ from tiling.fingerprint import slide_fingerprint
 from tiling.ledger import read_ledger
 from tiling.names import real_names
 from tiling.open_slides import OPEN_SLIDES, OpenSlides
+from tiling.parquet import read_table
 from tiling.slide import Slide, open_slide
 from tiling.stage import RECORD, completed
 from tiling.store import StoredTiles
@@ -309,7 +310,7 @@ def _read_manifest(path: Path) -> _Manifest:
         file = pa.py_buffer(content)
         schema = pq.read_schema(pa.BufferReader(file))
         texts = [column.name for column in schema if pa.types.is_string(column.type)]
-        table = pq.read_table(pa.BufferReader(file), read_dictionary=texts)
+        table = read_table(pa.BufferReader(file), read_dictionary=texts)
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{path} is no tile set: {' '.join(str(error).split())}") from error
     about = (schema.metadata or {}).get(_KEY)

@@ -34,7 +34,8 @@ def _load_settings(context: typer.Context, root: Path) -> Path:
         if key.replace("_", "-") not in names and key not in subtables:
             known = ", ".join(sorted(names))
             raise InputError(f"{root / 'study.toml'}: [{'.'.join(path)}] has no option {key!r}; there are: {known}")
-        defaults[names.get(key.replace("_", "-"), key)] = value
+        listed = isinstance(value, list) and all(isinstance(item, str) for item in value)
+        defaults[names.get(key.replace("_", "-"), key)] = ",".join(value) if listed else value
     before = remembered(root, path, context)
     note_origins(context, {**dict.fromkeys(before, "an earlier call"), **dict.fromkeys(defaults, root / "study.toml")})
     context.default_map = {**(context.default_map or {}), **before, **defaults}
@@ -46,7 +47,10 @@ def _refuse_unknown_verbs(context: typer.Context, root: Path, tables: Mapping[st
     verbs = sorted(getattr(context.find_root().command, "commands", {}))
     for name in tables:
         if name not in verbs:
-            raise InputError(f"{root / 'study.toml'}: there is no verb {name!r}; there are: {', '.join(verbs)}")
+            raise InputError(
+                f"{root / 'study.toml'}: options stand below the name of their command, [tile] say; {name!r} is no "
+                f"command, there are: {', '.join(verbs)}"
+            )
 
 
 def _command_names(context: typer.Context) -> list[str]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tiling import TileSet
 
 _WHICH, _PIXELS, _WHO, _WORK = "Which tiles", "Their pixels", "Whose they are", "Who does the work"
+_SAME = 0.02  # resolutions that a level may be from what is asked for, either way
 _FEW = 300  # tiles: with fewer, even an augmented discriminator knows them by heart before the generator is any good
 
 
@@ -202,7 +203,7 @@ def _mixed(tiles: TileSet) -> list[str]:
     """A line if the tiles are of more than one resolution."""
     known = sorted({round(mpp, 4) for mpp in tiles.table()["mpp"].to_pylist() if mpp is not None})
     unknown = tiles.table()["mpp"].null_count > 0
-    if len(known) + unknown < 2:
+    if not known or (known[-1] <= known[0] * (1 + _SAME) and not unknown):
         return []
     said = " to ".join(f"{mpp:g}" for mpp in dict.fromkeys((known[0], known[-1])))
     others = " and of unknown resolution" if unknown else ""

@@ -13,6 +13,7 @@ import pyarrow.json
 import pyarrow.parquet as pq
 
 from tiling.files import replacing, write_bytes
+from tiling.parquet import read_table
 
 MANIFEST, LEDGER = "manifest.parquet", "ledger.jsonl"
 _COLUMNS = {
@@ -89,7 +90,7 @@ def write_manifest(folder: Path, ledger: pa.Table, classes: Sequence[str], licen
 
 def read_manifest(folder: Path) -> pa.Table:
     """The table that :func:`write_manifest` wrote."""
-    return pq.read_table(folder / MANIFEST)
+    return read_table(folder / MANIFEST)
 
 
 def _whole_lines(path: Path) -> bytes:

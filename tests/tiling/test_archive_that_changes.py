@@ -81,6 +81,20 @@ def test_copies_are_tiled_once_and_each_has_its_tiles(archive, tmp_path):
         np.testing.assert_array_equal(tiles.read(one), tiles.read(other))
 
 
+def test_a_copy_that_goes_is_missed_like_any_slide_and_one_that_is_renamed_is_not(archive, tmp_path):
+    out = tmp_path / "tiles"
+    shutil.copy(archive / "a.png", archive / "copy.png")
+    before = tile_archive(archive, out, size=128)
+    (archive / "copy.png").rename(archive / "other.png")
+    assert tile_archive(archive, out, size=128).slides == ["a.png", "b.png", "c.png", "other.png"]
+    (archive / "other.png").unlink()
+    with pytest.raises(InputError, match=r"tiles of 1 slide \(other.png\) not among those given"):
+        tile_archive(archive, out, size=128)
+    assert len(tile_archive(archive, out, size=128, missing="keep")) == len(before)
+    assert "cannot be read now, or is not there" in str(ledger(out)["other.png"]["reason"])
+    assert tile_archive(archive, out, size=128, missing="drop").slides == ["a.png", "b.png", "c.png"]
+
+
 def test_copies_of_a_slide_that_fails_fail_each_with_a_reason_of_its_own(archive, tmp_path):
     for name in ("x.svs", "y.svs"):
         (archive / name).write_bytes(b"no slide")
@@ -137,11 +151,13 @@ def test_tiles_of_a_slide_that_cannot_be_read_now_stay_while_others_come(png, ar
     assert "1 slide (c.png) cannot be read now, and the tiles that were found before stay" in capsys.readouterr().err
     assert tiles.slides == [*before.slides, "d.png"]
     assert ledger(out)["c.png"]["status"] == "done"
+    assert "cannot be read now" in str(ledger(out)["c.png"]["reason"])
     (archive / "c.png").unlink()
     (tmp_path / "c.png").rename(archive / "c.png")
     done = parts(out)
     assert tile_archive(archive, out, size=128).table().equals(tiles.table())
     assert parts(out) == done
+    assert not ledger(out)["c.png"]["reason"]
 
 
 def test_names_are_those_of_the_last_call_and_not_those_of_the_first(png, archive, tmp_path):

@@ -171,3 +171,11 @@ def test_pixels_of_other_colour_spaces_are_refused(tmp_path, options, reason):
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((20, 20, samples), np.uint8), **options)
     with pytest.raises(InputError, match=reason):
         open_slide(tmp_path / "a.tif")
+
+
+def test_an_aperio_file_that_is_cut_off_says_its_resolution_all_the_same(data, tmp_path):
+    whole = data / "slides" / "cmu-1-small-region.svs"
+    (tmp_path / "cut.svs").write_bytes(whole.read_bytes()[:1_500_000])
+    with open_slide(whole) as slide, open_slide(tmp_path / "cut.svs") as cut:
+        assert cut.backend == "plain-tiff"
+        assert (cut.mpp, cut.objective_power) == (slide.mpp, slide.objective_power)

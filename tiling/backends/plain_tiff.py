@@ -8,7 +8,7 @@ from typing import ClassVar, Self
 import tifffile
 
 from tiling.backends.base import DAMAGED, BackendError, backend_error
-from tiling.backends.scanners import refuse_where_a_label_comes_first
+from tiling.backends.scanners import aperio_resolution, refuse_where_a_label_comes_first
 from tiling.backends.segmented import Facts, SegmentedTiff, grids_of, opened, tiff_mpp
 
 _REDUCED = 1  # TIFF's NewSubfileType of a smaller level; a macro or a mask has further bits
@@ -28,7 +28,8 @@ class PlainTiffBackend(SegmentedTiff):
                     raise BackendError("has no pages: its directory is missing or damaged")
                 page = file.pages[0]
                 refuse_where_a_label_comes_first(page)
-                facts = Facts(tiff_mpp(page), None, page.iccprofile, {"image.format": "TIFF"})
+                mpp, power = aperio_resolution(page)
+                facts = Facts(mpp or tiff_mpp(page), power, page.iccprofile, {"image.format": "TIFF"})
                 return cls(path, grids_of([[page], *([one] for one in _smaller(file))]), facts)
         except DAMAGED as error:
             raise backend_error(error) from error

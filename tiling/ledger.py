@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
@@ -74,9 +75,9 @@ def write_ledger(folder: Path, rows: Sequence[Row]) -> None:
         pq.write_table(pa.Table.from_pylist([dict(row) for row in rows], schema=schema), partial)
 
 
-def read_ledger(folder: Path) -> list[dict[str, Any]]:
+def read_ledger(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """The rows of the ledger of a tile folder; an :class:`InputError` that says what to do if it cannot be read."""
-    path = folder / LEDGER
+    path = Path(folder) / LEDGER
     try:
         content = path.read_bytes()
     except OSError as error:

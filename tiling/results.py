@@ -130,6 +130,9 @@ def _show_pictures(out: Path, parts: Path, jobs: Sequence[SlideJob], orders: Ord
     for path in list((out / PICTURES).rglob("*")):
         if path.is_file() and path not in expected:
             remove(path)
+    for path in sorted((out / PICTURES).rglob("*/"), reverse=True):
+        if not any(path.iterdir()):
+            remove(path)
     return {slide: place.relative_to(out).as_posix() for slide, place in shown.items()}
 
 

@@ -54,6 +54,8 @@ def open_slide(path: str | os.PathLike[str], *, icc: str = "none") -> Slide:
     """
     path, treatment = Path(path), chosen(Icc, icc, option="icc")
     if not path.exists():
+        if path.is_symlink():
+            raise InputError(f"{path} is a link to a file that is not there")
         raise InputError(f"no such slide: {path}")
     if path.is_dir() and not is_zarr(path):
         raise InputError(f"{path} is a folder; name one slide in it")

@@ -69,7 +69,8 @@ def test_links_to_nothing_are_in_the_ledger(tmp_path, png):
     png("archive/a.png")
     (tmp_path / "archive" / "gone.svs").symlink_to("/gone/gone.svs")
     tile_archive(tmp_path / "archive", tmp_path / "tiles", size=128)
-    assert ledger(tmp_path / "tiles")["gone.svs"]["status"] == "failed"
+    row = ledger(tmp_path / "tiles")["gone.svs"]
+    assert (row["status"], row["reason"]) == ("failed", "gone.svs is a link to a file that is not there")
 
 
 def test_pictures_of_labels_beside_slides_are_no_slides(tmp_path, png):

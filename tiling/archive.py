@@ -15,7 +15,7 @@ from tiling.grid import Edge
 from tiling.job import Orders, SlideJob, picture_path
 from tiling.jobs import Paths, digest_of, find_archive, in_order, jobs_of
 from tiling.labels import Labels
-from tiling.ledger import reasons, told_dropped
+from tiling.ledger import LEDGER, reasons, told_dropped
 from tiling.mpp import MppOf, mpp_by_slide, read_mpp
 from tiling.names import NAMES, PublicNames
 from tiling.parts import PARTS, UNDER_WAY, Parts, part_path
@@ -189,7 +189,8 @@ def tile_archive(
     mended = (
         set() if redo else past.perhaps_mended([job for job in jobs if job.fingerprint and job.key not in there.kept])
     )
-    unfinished = (out / UNDER_WAY).exists() or (pictures and _undrawn(jobs, out / PARTS))
+    unfinished = (out / UNDER_WAY).exists() or not (out / LEDGER).exists()
+    unfinished |= pictures and _undrawn(jobs, out / PARTS)
     began = Stage.begin(
         out,
         name="tile",

@@ -21,7 +21,7 @@ from tiling.wording import counted, first_few, one_line
 
 LEDGER, PAGE = "ledger.parquet", "index.html"
 STATUSES = ("done", "empty", "failed")
-_AGAIN = "tile again with --redo"
+_AGAIN = "run the same `hdgan tile` again"
 
 DROPPED = {
     "below_tissue": "below the tissue fraction",

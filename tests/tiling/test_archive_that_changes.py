@@ -340,3 +340,13 @@ def test_pictures_that_were_not_wanted_are_drawn_when_they_are(archive, tmp_path
         assert (out / "pictures" / path.name).read_bytes() == path.read_bytes()
     tile_archive(archive, out, size=128, pictures=False, redo=True)
     assert not list(out.glob("pictures/*"))
+
+
+def test_a_ledger_that_was_deleted_is_put_together_again(archive, tmp_path):
+    out = tmp_path / "tiles"
+    tile_archive(archive, out, size=128)
+    before, done = (out / "ledger.parquet").read_bytes(), parts(out)
+    (out / "ledger.parquet").unlink()
+    tile_archive(archive, out, size=128)
+    assert (out / "ledger.parquet").read_bytes() == before
+    assert parts(out) == done

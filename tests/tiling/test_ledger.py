@@ -16,7 +16,7 @@ def test_a_ledger_is_read_as_it_was_written(tmp_path):
 
 def test_a_ledger_that_is_damaged_or_gone_is_told_with_what_to_do(tmp_path):
     path = tmp_path / LEDGER
-    with pytest.raises(InputError, match=r"cannot read .*ledger.parquet: No such file .*; restore it, or tile again w"):
+    with pytest.raises(InputError, match=r"cannot read .*ledger.parquet: No such file .*; restore it, or run the same"):
         read_ledger(tmp_path)
     write_ledger(tmp_path, [{"slide": "a.svs", "status": "done"}] * 100)
     whole = path.read_bytes()

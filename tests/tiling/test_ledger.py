@@ -24,7 +24,7 @@ def test_a_ledger_that_is_damaged_or_gone_is_told_with_what_to_do(tmp_path):
     for content in (b"", b"PAR1", whole[: len(whole) // 2], holed, b"no table of anything"):
         path.write_bytes(content)
         with pytest.raises(
-            InputError, match=r"ledger.parquet is damaged \(.*\); restore it, or delete it and tile aga"
+            InputError, match=r"ledger.parquet is damaged \(.*\); restore it, or delete it and run the same"
         ):
             read_ledger(tmp_path)
     pq.write_table(pa.table({"slide": ["a.svs"]}), path)

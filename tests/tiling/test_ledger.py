@@ -28,7 +28,9 @@ def test_a_ledger_that_is_damaged_or_gone_is_told_with_what_to_do(tmp_path):
         ):
             read_ledger(tmp_path)
     pq.write_table(pa.table({"slide": ["a.svs"]}), path)
-    with pytest.raises(InputError, match=r"ledger.parquet has no column 'status'; restore it, or delete it and tile"):
+    with pytest.raises(
+        InputError, match=r"ledger.parquet has no column 'status'; restore it, or delete it and run the same"
+    ):
         read_ledger(tmp_path)
 
 

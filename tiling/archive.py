@@ -187,7 +187,7 @@ def tile_archive(
     slide_names = [job.name for job in jobs]
     people = People.of(slide_names, patient=patient, labels=labels, stratify=stratify, folds=folds, seed=seed)
     mended = (
-        set() if redo else past.perhaps_mended([job for job in jobs if job.fingerprint and job.key not in there.kept])
+        set() if redo else past.perhaps_mended([job for job in jobs if job.fingerprint and job.name not in there.kept])
     )
     unfinished = (out / UNDER_WAY).exists() or not (out / LEDGER).exists()
     unfinished |= pictures and _undrawn(jobs, out / PARTS)

@@ -157,7 +157,7 @@ def in_order(jobs: Iterable[SlideJob], names: PublicNames) -> list[SlideJob]:
 
 def digest_of(jobs: Iterable[SlideJob], kept: Collection[str]) -> str:
     """Tells whether the slides, what is known of them, and if they are there, are still the same: 16 hex digits."""
-    known = [(job.public, job.key, job.key in kept) for job in jobs]
+    known = [(job.public, job.key, job.name in kept) for job in jobs]
     return hashlib.sha256(json.dumps(known).encode()).hexdigest()[:16]
 
 

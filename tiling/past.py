@@ -27,7 +27,7 @@ class Reconciled(NamedTuple):
     jobs
         All of them.
     kept
-        The keys of those whose slides nobody can read now.
+        The names of those whose slides nobody can read now.
     lost
         How many slides lose their tiles, and what they are called, in words; empty if none does.
     """
@@ -119,7 +119,7 @@ class Past:
             note(f"{_told(gone)} not among those given keep their tiles")
         kept = {**unreadable, **(gone if missing is Missing.KEEP else {})}
         lost = "" if missing is Missing.KEEP else _told(gone)
-        return Reconciled(list({**here, **kept}.values()), {job.key for job in kept.values()}, lost)
+        return Reconciled(list({**here, **kept}.values()), set(kept), lost)
 
     def perhaps_mended(self, jobs: Sequence[SlideJob]) -> set[str]:
         """Keys of slides with corrupt cells, of these, whose file was touched since they were tiled.

@@ -29,7 +29,7 @@ _NOT_THERE = "the slide cannot be read now, or is not there; its tiles are those
 def combined(
     jobs: Sequence[SlideJob], parts: Sequence[Part], people: People, names: PublicNames, kept: Collection[str]
 ) -> tuple[pa.Table, list[dict[str, Any]]]:
-    """The manifest and the rows of the ledger, from the part of every job; of `kept` keys nobody can read the slide."""
+    """The manifest and the rows of the ledger, from the part of every job; those `kept` are not there."""
     pairs = list(zip(jobs, parts, strict=True))
     fold_of = people.folds_of({job.name: part.row["tiles"] for job, part in pairs})
     tables, rows = [], []
@@ -38,7 +38,7 @@ def combined(
         labels = {label: value_of[job.name] for label, value_of in people.labels.items()}
         about = {"slide": job.public, "patient": names.patient(patient), "fold": fold_of.get(patient)}
         tables.append(_with_constants(part.tiles, about, labels))
-        reason = {"reason": _NOT_THERE} if job.key in kept else {}
+        reason = {"reason": _NOT_THERE} if job.name in kept else {}
         rows.append(part.row | about | labels | reason)
     return pa.concat_tables(tables), rows
 

@@ -92,6 +92,7 @@ def test_a_copy_that_goes_is_missed_like_any_slide_and_one_that_is_renamed_is_no
         tile_archive(archive, out, size=128)
     assert len(tile_archive(archive, out, size=128, missing="keep")) == len(before)
     assert "cannot be read now, or is not there" in str(ledger(out)["other.png"]["reason"])
+    assert not ledger(out)["a.png"]["reason"]
     assert tile_archive(archive, out, size=128, missing="drop").slides == ["a.png", "b.png", "c.png"]
 
 

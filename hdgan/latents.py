@@ -19,7 +19,8 @@ from tiling.files import replacing
 if TYPE_CHECKING:
     import torch
 
-    from hdgan.stylegan2.generator import Generator, MappingNetwork
+    from hdgan.stylegan2.generator import Generator
+    from hdgan.stylegan2.mapping import MappingNetwork
 
 Floats = npt.NDArray[np.float32]
 MEAN_SEED = -1

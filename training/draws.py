@@ -7,6 +7,7 @@ which takes its rows of the global batch.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -21,6 +22,13 @@ def torch_draws(seed: int, purpose: str, step: int = 0, *, device: torch.device 
     return torch.Generator(device or "cpu").manual_seed(
         int.from_bytes(_key(seed, purpose, step)[:8], "little", signed=True)
     )
+
+
+def sample_draws(
+    seed: int, purpose: str, step: int, samples: Iterable[int], *, device: torch.device | None = None
+) -> list[torch.Generator]:
+    """A generator for each sample of the global batch, by its place there: the same however the batch is cut."""
+    return [torch_draws(seed, f"{purpose} of sample {sample}", step, device=device) for sample in samples]
 
 
 def numpy_draws(seed: int, purpose: str, step: int = 0) -> np.random.Generator:

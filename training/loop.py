@@ -13,6 +13,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
+from torch import Tensor
+
 from tiling.errors import InputError
 from tiling.progress import bar, note
 from tiling.wording import counted, lasting
@@ -26,7 +28,7 @@ _FORECAST_AFTER, _LONG = 20.0, 600.0  # seconds: measured so long, what takes lo
 class Trainer(Protocol):
     """What the loop drives. A step, which may be a whole epoch, depends on the state and on its index alone."""
 
-    def step(self, index: int) -> Mapping[str, float]:
+    def step(self, index: int) -> Mapping[str, float | Tensor]:
         """Do step `index` (counted from 0) and return its metrics."""
 
     def state(self) -> Mapping[str, Any]:
@@ -108,7 +110,7 @@ def run_loop(
             show(completed=done)
             forecast.look(done)
             if ended or interrupted.is_set() or config.due(done, time.monotonic() - saved_at):
-                checkpoints.save(done, {"trainer": trainer.state(), "pending": means.sums})
+                checkpoints.save(done, {"trainer": trainer.state(), "pending": means.settled()})
                 saved_at = time.monotonic()
             if interrupted.is_set():
                 raise KeyboardInterrupt(f"stopped after step {done}; the same command continues from there")

@@ -7,6 +7,8 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
+from torch import Tensor
+
 from tiling.files import write_bytes
 from training.errors import DivergedError
 
@@ -18,23 +20,34 @@ class Level(float):
 
 
 class Means:
-    """Means of metrics over the steps since they were last taken; a metric need not be there in every step."""
+    """Means of metrics over the steps since they were last taken; a metric need not be there in every step.
+
+    Tensors are only looked at when the means are wanted: a step on a GPU is not waited for.
+    """
 
     def __init__(self, sums: dict[str, list[float]]) -> None:
-        self.sums = sums
+        self._sums = sums
+        self._pending: list[tuple[int, str, float | Tensor]] = []
 
-    def add(self, metrics: Mapping[str, float], step: int) -> None:
-        """Take in the metrics of a step; a :class:`DivergedError` if one is not finite."""
-        for name, value in metrics.items():
+    def add(self, metrics: Mapping[str, float | Tensor], step: int) -> None:
+        """Take in the metrics of a step."""
+        self._pending += [(step, name, value) for name, value in metrics.items()]
+
+    def settled(self) -> dict[str, list[float]]:
+        """Sum and count of each metric; a :class:`DivergedError` if a value is not finite."""
+        for step, name, given in self._pending:
+            value = given if isinstance(given, Level) else float(given)
             if not math.isfinite(value):
                 raise DivergedError(f"step {step}: {name} is {value}; begin again with a lower learning rate")
-            total, count = (0.0, 0.0) if isinstance(value, Level) else self.sums.get(name, (0.0, 0.0))
-            self.sums[name] = [total + value, count + 1]
+            total, count = (0.0, 0.0) if isinstance(value, Level) else self._sums.get(name, (0.0, 0.0))
+            self._sums[name] = [total + value, count + 1]
+        self._pending.clear()
+        return self._sums
 
     def take(self) -> dict[str, float]:
         """The means, and begin anew."""
-        means = {name: total / count for name, (total, count) in self.sums.items()}
-        self.sums.clear()
+        means = {name: total / count for name, (total, count) in self.settled().items()}
+        self._sums.clear()
         return means
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor, nn
 
-from hdgan.stylegan2.generator import LabelledMapping
+from hdgan.stylegan2.layers import Convolution, FullyConnected
 from hdgan.stylegan2.layout import Architecture, Layout
-from hdgan.stylegan2.ops import Convolution, FullyConnected, channels_last, downsample2d, resampling_filter
+from hdgan.stylegan2.mapping import LabelledMapping
+from hdgan.stylegan2.ops import channels_last, computed_in, downsample2d, resampling_filter
 from tiling.errors import InputError
+from training.gradients import recomputed
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,8 @@ class DiscriminatorBlock(nn.Module):
     def __init__(self, config: DiscriminatorConfig, layout: Layout, resolution: int) -> None:
         super().__init__()
         self.architecture = config.architecture
-        self.low_precision = layout.low_precision(resolution, config.fp16_resolutions)
+        self.resolution = resolution
+        self.dtype = torch.float32
         channels, following = layout.channels(resolution), layout.channels(resolution // 2)
         clamp = config.conv_clamp
         if resolution == layout.resolution or config.architecture == "skip":
@@ -48,12 +52,12 @@ class DiscriminatorBlock(nn.Module):
             self.skip = Convolution(channels, following, 1, bias=False, down=True)
         self.register_buffer("resample_filter", resampling_filter())
 
-    def forward(self, x: Tensor | None, image: Tensor | None, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
+    def forward(self, x: Tensor | None, image: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Features (N, C, H, W) or None, and the image (N, 3, H, W) where it is still needed; both halved."""
         if x is not None:
-            x = x.to(dtype)
+            x = x.to(computed_in(self.dtype, x.device))
         if image is not None:
-            rgb = self.fromrgb(image.to(dtype))
+            rgb = self.fromrgb(image.to(computed_in(self.dtype, image.device)))
             x = rgb if x is None else x + rgb
             image = downsample2d(image, self.resample_filter) if self.architecture == "skip" else None
         assert x is not None
@@ -138,7 +142,8 @@ class Discriminator(nn.Module):
             fp16_resolutions,
         )  # fmt: skip
         self.layout = layout = Layout(resolution, channel_base, channel_max, architecture)
-        self.low_precision_dtype = torch.float16
+        self.recompute = False
+        """Keep only what passes between blocks, and compute a block again for its gradients: less memory, more time."""
         self.block_names = [f"b{res}" for res in reversed(layout.resolutions) if res > 4]
         for name in self.block_names:
             self.add_module(name, DiscriminatorBlock(config, layout, int(name[1:])))
@@ -146,6 +151,19 @@ class Discriminator(nn.Module):
         if c_dim > 0:
             self.mapping = LabelledMapping(0, c_dim, label_width, mapping_layers)
         self.b4 = DiscriminatorEpilogue(config, layout, max(label_width, 1))
+        self.set_low_precision(torch.float16, fp16_resolutions)
+
+    def set_low_precision(self, dtype: torch.dtype, resolutions: int) -> None:
+        """Compute so many of the highest resolutions, down to 8 px, in this type, and the others in float32."""
+        for block in self.blocks():
+            block.dtype = dtype if self.layout.low_precision(block.resolution, resolutions) else torch.float32
+
+    def blocks(self) -> Iterator[DiscriminatorBlock]:
+        """The blocks from the highest resolution down to 8 px."""
+        for name in self.block_names:
+            block = self.get_submodule(name)
+            assert isinstance(block, DiscriminatorBlock)
+            yield block
 
     @classmethod
     def from_config(cls, config: DiscriminatorConfig) -> Discriminator:
@@ -159,10 +177,11 @@ class Discriminator(nn.Module):
             raise InputError(f"images must be (N, {', '.join(map(str, expected))}), not {tuple(images.shape)}")
         x: Tensor | None = None
         image: Tensor | None = channels_last(images)
-        for name in self.block_names:
-            block = self.get_submodule(name)
-            assert isinstance(block, DiscriminatorBlock)
-            x, image = block(x, image, self.low_precision_dtype if block.low_precision else torch.float32)
+        for block in self.blocks():
+            if self.recompute and torch.is_grad_enabled():
+                x, image = recomputed(block, x, image)
+            else:
+                x, image = block(x, image)
         assert x is not None
         logits: Tensor = self.b4(x, image)
         if self.config.c_dim > 0:

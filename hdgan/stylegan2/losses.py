@@ -1,4 +1,4 @@
-"""Losses of StyleGAN2: non-saturating logistic, R1, path length."""
+"""Losses of StyleGAN2, one for each sample: non-saturating logistic, R1, path length."""
 
 from __future__ import annotations
 
@@ -6,20 +6,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from training.gradients import of_inputs_only
+
 
 def generator_loss(fake_logits: Tensor) -> Tensor:
-    """-log D(G(z)), averaged: Goodfellow et al. 2014, section 3, non-saturating form. (N, 1) -> ()."""
-    return F.softplus(-fake_logits).mean()
+    """-log D(G(z)): Goodfellow et al. 2014, section 3, non-saturating form. (N, 1) -> (N, 1)."""
+    return F.softplus(-fake_logits)
 
 
 def real_loss(real_logits: Tensor) -> Tensor:
-    """-log D(x), averaged. (N, 1) -> ()."""
-    return F.softplus(-real_logits).mean()
+    """-log D(x). (N, 1) -> (N, 1)."""
+    return F.softplus(-real_logits)
 
 
 def fake_loss(fake_logits: Tensor) -> Tensor:
-    """-log (1 - D(G(z))), averaged. (N, 1) -> ()."""
-    return F.softplus(fake_logits).mean()
+    """-log (1 - D(G(z))). (N, 1) -> (N, 1)."""
+    return F.softplus(fake_logits)
 
 
 def r1_penalty(real_logits: Tensor, real_images: Tensor) -> Tensor:
@@ -27,7 +29,8 @@ def r1_penalty(real_logits: Tensor, real_images: Tensor) -> Tensor:
 
     `real_images` (N, 3, R, R) are the images before augmentation.
     """
-    (gradient,) = torch.autograd.grad(real_logits.sum(), real_images, create_graph=True)
+    with of_inputs_only():
+        (gradient,) = torch.autograd.grad(real_logits.sum(), real_images, create_graph=True)
     return gradient.float().square().sum(dim=(1, 2, 3))
 
 
@@ -36,5 +39,6 @@ def path_lengths(images: Tensor, w: Tensor, noise: Tensor) -> Tensor:
 
     `noise` is (N, 3, R, R) of deviation 1/R; `w` is (N, num_ws, w_dim), of which `images` were made.
     """
-    (gradient,) = torch.autograd.grad((images * noise).sum(), w, create_graph=True)
+    with of_inputs_only():
+        (gradient,) = torch.autograd.grad((images * noise).sum(), w, create_graph=True)
     return gradient.square().sum(dim=2).mean(dim=1).sqrt()

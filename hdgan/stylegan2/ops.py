@@ -1,27 +1,23 @@
-"""Operations of StyleGAN2: filtered resampling, equalised layers, modulated convolution.
+"""Operations of StyleGAN2: filtered resampling and the convolutions that double or halve the resolution.
 
-Sources: Karras et al. 2018 (equalised learning rate), Karras et al. 2019 (StyleGAN), Karras et al. 2020a
-("Analyzing and Improving the Image Quality of StyleGAN", sections 2 and 4), Karras et al. 2020b ("Training
-Generative Adversarial Networks with Limited Data").
+Sources: Karras et al. 2019 (StyleGAN), Karras et al. 2020a ("Analyzing and Improving the Image Quality of StyleGAN",
+sections 2 and 4), Karras et al. 2020b ("Training Generative Adversarial Networks with Limited Data").
 
-Everything is made of PyTorch operations that can be differentiated twice, as R1 and path length need.
+Everything can be differentiated twice, as R1 and path length need.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from tiling.errors import InputError
-
-Activation = Literal["linear", "lrelu"]
-LEAKY_SLOPE = 0.2
-_ACTIVATION_GAIN = {"linear": 1.0, "lrelu": math.sqrt(2)}
+from training.gradients import of_parameters
 
 
 def resampling_filter() -> Tensor:
@@ -38,6 +34,11 @@ def channels_last(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last)
 
 
+def computed_in(dtype: torch.dtype, device: torch.device) -> torch.dtype:
+    """The type in which a device computes what asks for `dtype`: a CPU has no convolutions in float16."""
+    return torch.float32 if dtype == torch.float16 and device.type == "cpu" else dtype
+
+
 def upfirdn2d(
     x: Tensor,
     filter: Tensor,
@@ -49,6 +50,8 @@ def upfirdn2d(
     flip_filter: bool = False,
 ) -> Tensor:
     """Insert zeros, pad, filter, and keep every `down`-th pixel.
+
+    Differentiable in `x`, any number of times, and keeps nothing for it: the gradient is another call of the same kind.
 
     Parameters
     ----------
@@ -73,15 +76,68 @@ def upfirdn2d(
     if up < 1 or down < 1:
         raise InputError(f"up and down are at least 1, not {up} and {down}")
     x0, x1, y0, y1 = [padding] * 4 if isinstance(padding, int) else padding
-    n, channels, height, width = x.shape
-    if up > 1:
-        x = F.pad(x.reshape(n, channels, height, 1, width, 1), (0, up - 1, 0, 0, 0, up - 1))
-        x = x.reshape(n, channels, height * up, width * up)
-    if x0 or x1 or y0 or y1:
-        x = F.pad(x, (x0, x1, y0, y1))
-    kernel = (filter if flip_filter else filter.flip((0, 1))) * gain
-    kernel = channels_last(kernel.to(x.dtype).expand(channels, 1, *filter.shape))
-    return F.conv2d(x, kernel, stride=down, groups=channels)
+    taps = ((filter if flip_filter else filter.flip((0, 1))) * gain).detach()
+    resampled: Tensor = _Resample.apply(x, taps, _Steps(up, down, (x0, x1), (y0, y1)))  # type: ignore[no-untyped-call]
+    return resampled
+
+
+class _Steps(NamedTuple):
+    """What surrounds the correlation with the taps; margins are (before, after)."""
+
+    up: int
+    down: int
+    x: tuple[int, int]
+    y: tuple[int, int]
+
+    def transposed(self, taps: Tensor, shape: torch.Size) -> _Steps:
+        """The steps of the transposed map, from the output back to images of this shape; its taps are flipped."""
+        fh, fw = taps.shape
+        height, width = shape[2:]
+        across, along = self._transposed(self.x, width, fw), self._transposed(self.y, height, fh)
+        return _Steps(self.down, self.up, across, along)
+
+    def _transposed(self, margins: tuple[int, int], size: int, length: int) -> tuple[int, int]:
+        before, after = margins
+        small = (size * self.up + before + after - length) // self.down + 1
+        return length - 1 - before, size * self.up - small * self.down + before - self.up + 1
+
+
+class _Resample(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, taps: Tensor, steps: _Steps) -> Tensor:
+        ctx.taps, ctx.steps, ctx.shape = taps, steps, x.shape
+        kernel = channels_last(taps.to(x.dtype).expand(x.shape[1], 1, *taps.shape))
+        return _spread(x, kernel, steps) if steps.up > 1 else _gather(x, kernel, steps)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        steps = ctx.steps.transposed(ctx.taps, ctx.shape)
+        return _Resample.apply(gradient, ctx.taps.flip((0, 1)), steps), None, None  # type: ignore[no-untyped-call]
+
+
+def _gather(x: Tensor, kernel: Tensor, steps: _Steps) -> Tensor:
+    """Pad, correlate, keep every `down`-th pixel."""
+    across, along = steps.x, steps.y
+    if across[0] == across[1] >= 0 and along[0] == along[1] >= 0:  # the convolution pads without making a copy
+        return F.conv2d(x, kernel, stride=steps.down, padding=(along[0], across[0]), groups=x.shape[1])
+    return F.conv2d(F.pad(x, (*across, *along)), kernel, stride=steps.down, groups=x.shape[1])
+
+
+def _spread(x: Tensor, kernel: Tensor, steps: _Steps) -> Tensor:
+    """Insert zeros, pad, correlate, keep every `down`-th pixel: no zero is ever multiplied.
+
+    A transposed convolution is that with margins of the kernel's size less one, and no zeros after the last pixel.
+    """
+    fh, fw = kernel.shape[2:]
+    lacking = (
+        *(margin - fw + 1 + extra for margin, extra in zip(steps.x, (0, steps.up - 1), strict=True)),
+        *(margin - fh + 1 + extra for margin, extra in zip(steps.y, (0, steps.up - 1), strict=True)),
+    )
+    across, along = (max(0, -max(lacking[i : i + 2])) for i in (0, 2))
+    spread = F.conv_transpose2d(x, kernel.flip((2, 3)), stride=steps.up, padding=(along, across), groups=x.shape[1])
+    left = (lacking[0] + across, lacking[1] + across, lacking[2] + along, lacking[3] + along)
+    spread = F.pad(spread, left) if any(left) else spread
+    return spread[:, :, :: steps.down, :: steps.down] if steps.down > 1 else spread
 
 
 def upsample2d(x: Tensor, filter: Tensor) -> Tensor:
@@ -91,7 +147,7 @@ def upsample2d(x: Tensor, filter: Tensor) -> Tensor:
 
 def downsample2d(x: Tensor, filter: Tensor) -> Tensor:
     """Halve an image: (N, C, H, W) -> (N, C, H/2, W/2)."""
-    return upfirdn2d(x, filter, down=2, padding=(1, 1, 1, 1))
+    return upfirdn2d(x, filter, down=2, padding=1)
 
 
 def conv2d_up(x: Tensor, weight: Tensor, filter: Tensor) -> Tensor:
@@ -100,7 +156,11 @@ def conv2d_up(x: Tensor, weight: Tensor, filter: Tensor) -> Tensor:
     `weight` is (O, I, k, k) with k of 3 or 1; the output is (N, O, 2H, 2W).
     """
     x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
-    # a 3x3 kernel leaves 2H + 1 pixels, a 1x1 kernel 2H - 1
+    return filter_doubled(x, weight, filter)
+
+
+def filter_doubled(x: Tensor, weight: Tensor, filter: Tensor) -> Tensor:
+    """Filter what the transposed convolution with `weight` left: a 3x3 kernel 2H + 1 pixels, a 1x1 kernel 2H - 1."""
     return upfirdn2d(x, filter, padding=1 if weight.shape[-1] == 3 else 2, gain=4)
 
 
@@ -111,91 +171,36 @@ def conv2d_down(x: Tensor, weight: Tensor, filter: Tensor) -> Tensor:
     return F.conv2d(upfirdn2d(x, filter, padding=2), weight, stride=2)
 
 
-def bias_act(
-    x: Tensor, bias: Tensor, *, activation: Activation, gain: float = 1.0, clamp: float | None = None
-) -> Tensor:
-    """Add the bias along axis 1, activate, scale by the activation's gain times `gain`, clamp at +-clamp * gain."""
-    x = x + bias.to(x.dtype).reshape([1, -1] + [1] * (x.ndim - 2))
-    if activation == "lrelu":
-        x = F.leaky_relu(x, LEAKY_SLOPE)
-    scale = _ACTIVATION_GAIN[activation] * gain
-    if scale != 1:
-        x = x * scale
-    if clamp is not None:
-        x = x.clamp(-clamp * gain, clamp * gain)
-    return x
+class _ScaledConvolution(torch.autograd.Function):
+    """Convolution of input channels scaled for each sample; the scaled input is made again when it is needed."""
 
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, scales: Tensor, weight: Tensor, up: bool) -> Tensor:
+        ctx.save_for_backward(x, scales, weight)
+        ctx.up = up
+        x = x * scales[:, :, None, None]
+        if up:
+            return F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
+        return F.conv2d(x, weight, padding=weight.shape[-1] // 2)
 
-def normalise_second_moment(x: Tensor) -> Tensor:
-    """Scale each row of (N, D) to a mean square of 1."""
-    return x * (x.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
-
-
-class FullyConnected(nn.Module):
-    """Equalised linear layer, (N, in) -> (N, out), with optional leaky ReLU.
-
-    The weight is stored at unit variance over `lr_multiplier`; its gain is lr_multiplier / sqrt(in).
-    """
-
-    def __init__(
-        self,
-        in_features: int,
-        out_features: int,
-        *,
-        activation: Activation = "linear",
-        lr_multiplier: float = 1.0,
-        bias_start: float = 0.0,
-    ) -> None:
-        super().__init__()
-        self.activation: Activation = activation
-        self.weight = nn.Parameter(torch.randn(out_features, in_features) / lr_multiplier)
-        self.bias = nn.Parameter(torch.full((out_features,), float(bias_start)))
-        self.weight_gain = lr_multiplier / math.sqrt(in_features)
-        self.bias_gain = lr_multiplier
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, in) -> (N, out)."""
-        x = x @ (self.weight * self.weight_gain).t()
-        return bias_act(x, self.bias * self.bias_gain, activation=self.activation)
-
-
-class Convolution(nn.Module):
-    """Equalised convolution with bias, activation and clamp, optionally doubling or halving the resolution."""
-
-    resample_filter: Tensor
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel: int,
-        *,
-        bias: bool = True,
-        activation: Activation = "linear",
-        up: bool = False,
-        down: bool = False,
-        clamp: float | None = None,
-    ) -> None:
-        super().__init__()
-        self.activation: Activation = activation
-        self.up, self.down, self.clamp = up, down, clamp
-        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel, kernel))
-        self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
-        self.weight_gain = 1 / math.sqrt(in_channels * kernel**2)
-        self.register_buffer("resample_filter", resampling_filter())
-
-    def forward(self, x: Tensor, *, gain: float = 1.0) -> Tensor:
-        """(N, in, H, W) -> (N, out, H, W), or double or half of H and W."""
-        weight = (self.weight * self.weight_gain).to(x.dtype)
-        if self.up:
-            x = conv2d_up(x, weight, self.resample_filter)
-        elif self.down:
-            x = conv2d_down(x, weight, self.resample_filter)
-        else:
-            x = F.conv2d(x, weight, padding=weight.shape[-1] // 2)
-        if self.bias is None:
-            return x * gain
-        return bias_act(x, self.bias, activation=self.activation, gain=gain, clamp=self.clamp)
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
+        x, scales, weight = ctx.saved_tensors
+        of_x, of_scales, of_weight, _ = ctx.needs_input_grad
+        of_weight = of_weight and of_parameters()
+        scaled = x * scales[:, :, None, None] if of_weight else x
+        kernel = weight.transpose(0, 1) if ctx.up else weight
+        stride, padding = (2, 0) if ctx.up else (1, weight.shape[-1] // 2)
+        to_scaled, to_kernel, _ = torch.ops.aten.convolution_backward(
+            gradient, scaled, kernel, None, [stride] * 2, [padding] * 2, [1, 1], ctx.up, [0, 0], 1,
+            [of_x or of_scales, of_weight, False],
+        )  # fmt: skip
+        return (
+            to_scaled * scales[:, :, None, None] if of_x else None,
+            (to_scaled * x).sum(dim=(2, 3)) if of_scales else None,
+            (to_kernel.transpose(0, 1) if ctx.up else to_kernel) if of_weight else None,
+            None,
+        )
 
 
 def modulated_conv2d(
@@ -206,11 +211,12 @@ def modulated_conv2d(
     demodulate: bool = True,
     up: bool = False,
     resample_filter: Tensor | None = None,
-) -> Tensor:
+) -> tuple[Tensor, Tensor | None]:
     """Convolve each sample with its own weights (Karras et al. 2020a, section 2.2, equations 1 to 3).
 
     Scaling the input channels by the styles and the output channels by the demodulation coefficients is the
-    same as scaling the weights, and needs no weights per sample.
+    same as scaling the weights, and needs no weights per sample. The coefficients are one matrix product:
+    rsqrt(styles^2 @ sum over the kernel of weight^2).
 
     Parameters
     ----------
@@ -222,22 +228,35 @@ def modulated_conv2d(
         (N, I) float32.
     up
         Double the resolution with `resample_filter`.
+
+    Returns
+    -------
+    Tensor, Tensor or None
+        (N, O, H, W) or twice as large, and the (N, O) float32 coefficients that it is still to be multiplied by (see
+        :func:`hdgan.stylegan2.activation.bias_act`); None without demodulation.
     """
-    dtype = x.dtype
+    coefficients = None
     if demodulate:
-        if dtype == torch.float16:  # keep sums of products inside the range of float16; demodulation undoes it
+        if x.dtype == torch.float16:  # keep sums of products inside the range of float16; demodulation undoes it
             weight = weight / (math.sqrt(weight[0].numel()) * weight.abs().amax(dim=(1, 2, 3), keepdim=True))
             styles = styles / styles.abs().amax(dim=1, keepdim=True)
         energy = weight.square().sum(dim=(2, 3))
         coefficients = (styles.square() @ energy.t() + 1e-8).rsqrt()
-    x = x * styles.to(dtype)[:, :, None, None]
-    weight = weight.to(dtype)
+    if len(x) == 1:  # the weights are fewer than the pixels
+        weight = (weight * styles[:, :, None, None]).to(x.dtype)
+        if up:
+            x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
+        else:
+            x = F.conv2d(x, weight, padding=weight.shape[-1] // 2)
+    else:
+        x = _ScaledConvolution.apply(x, styles.to(x.dtype), weight.to(x.dtype), up)  # type: ignore[no-untyped-call]
     if up:
         if resample_filter is None:
             raise InputError("modulated_conv2d needs resample_filter when up is true")
-        x = conv2d_up(x, weight, resample_filter)
-    else:
-        x = F.conv2d(x, weight, padding=weight.shape[-1] // 2)
-    if demodulate:
-        x = x * coefficients.to(dtype)[:, :, None, None]
-    return x
+        x = filter_doubled(x, weight, resample_filter)
+    return x, coefficients
+
+
+def normalise_second_moment(x: Tensor) -> Tensor:
+    """Scale each row of (N, D) to a mean square of 1."""
+    return x * (x.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import Any
 
+from hdgan.stylegan2.layout import Architecture
 from tiling.errors import InputError
 
 _LARGEST_GROUP = 4
@@ -35,6 +36,8 @@ class TrainConfig:
     channel_max: int = 512
     mapping_layers: int = 2
     conv_clamp: float | None = 256
+    generator_architecture: Architecture = "skip"
+    discriminator_architecture: Architecture = "resnet"
     ema_rampup: float | None = 0.05
     path_length_weight: float = 2.0
     style_mixing: float = 0.9

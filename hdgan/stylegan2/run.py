@@ -13,6 +13,7 @@ import numpy as np
 from hdgan.provenance import digest
 from hdgan.stylegan2.checkpoint import load_discriminator_into, load_generator, save_discriminator, save_generator
 from hdgan.stylegan2.data import Tiles
+from hdgan.stylegan2.execution import Execution
 from hdgan.stylegan2.presets import TrainConfig
 from hdgan.stylegan2.trainer import StyleGAN2Trainer
 from tiling.errors import InputError
@@ -21,7 +22,6 @@ from tiling.progress import note
 from tiling.stage import RECORD, Stage, read_record
 from tiling.wording import counted
 from training.checkpoint import Checkpoints
-from training.devices import choose_device
 from training.loop import CHECKPOINTS, LoopConfig, run_loop
 
 GENERATOR = "generator.safetensors"
@@ -88,7 +88,7 @@ def train(
         _refuse_less(out, config)
     trainer = None
     if redo or not _is_made(out, settings):  # what cannot be trained is refused before the folder is touched
-        trainer = StyleGAN2Trainer(config, tiles, chosen.tolist(), device=choose_device(device))
+        trainer = StyleGAN2Trainer(config, tiles, chosen.tolist(), execution=Execution(device=device))
         if start_from is not None:
             _start_from(trainer, start_from)
         if _replaces(out, settings, redo=redo):

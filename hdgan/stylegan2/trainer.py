@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -16,16 +17,19 @@ from hdgan.stylegan2 import losses
 from hdgan.stylegan2.augment import AugmentPipe
 from hdgan.stylegan2.data import TileBatches, Tiles
 from hdgan.stylegan2.discriminator import Discriminator
+from hdgan.stylegan2.execution import Execution
 from hdgan.stylegan2.generator import Generator
+from hdgan.stylegan2.phase_draws import PhaseDraws
 from hdgan.stylegan2.presets import TrainConfig
 from tiling.errors import InputError
-from training.draws import torch_draws
 from training.ema import update_average
+from training.host import Host
 from training.metrics import Level
 
 _W_AVERAGE_BETA = 0.995
 _PATH_LENGTH_DECAY = 0.01
 _ADA_INTERVAL = 4
+_LOW_PRECISION = 4  # of the highest resolutions, as in Karras et al. 2020b, appendix D
 
 
 def build_networks(config: TrainConfig) -> tuple[Generator, Discriminator]:
@@ -38,21 +42,41 @@ def build_networks(config: TrainConfig) -> tuple[Generator, Discriminator]:
             "channel_max": config.channel_max,
             "conv_clamp": config.conv_clamp,
         }
-        generator = Generator(z_dim=config.z_dim, w_dim=config.w_dim, mapping_layers=config.mapping_layers, **shared)
-        return generator, Discriminator(mbstd_group=config.mbstd_group, **shared)
+        generator = Generator(
+            z_dim=config.z_dim,
+            w_dim=config.w_dim,
+            mapping_layers=config.mapping_layers,
+            architecture=config.generator_architecture,
+            **shared,
+        )
+        discriminator = Discriminator(
+            mbstd_group=config.mbstd_group, architecture=config.discriminator_architecture, **shared
+        )
+        return generator, discriminator
 
 
 class StyleGAN2Trainer:
     """Both networks, their optimisers, the average generator and the augmentation, a step at a time.
 
-    Fits :class:`training.loop.Trainer`.
+    Fits :class:`training.loop.Trainer`. Every draw is keyed by the sample's place in the global batch: cut into parts
+    or shared by processes, a batch trains the same, as long as the minibatch deviation compares the same images.
     """
 
     def __init__(
-        self, config: TrainConfig, tiles: Tiles, indices: Sequence[int], *, device: torch.device | None = None
+        self,
+        config: TrainConfig,
+        tiles: Tiles,
+        indices: Sequence[int],
+        *,
+        execution: Execution | None = None,
+        host: Host | None = None,
     ) -> None:
         self.config = config
-        self.device = device or torch.device("cpu")
+        self.execution = execution or Execution(device="cpu")
+        self.host = host or Host(self.execution.device)
+        self.device = self.host.device
+        self.share = self.host.share(config.batch)
+        self.parts = self.execution.parts(self.share, config.mbstd_group)
         self.batches = TileBatches(
             tiles, indices, resolution=config.resolution, batch=config.batch, turn=config.turn, seed=config.seed
         )
@@ -61,11 +85,13 @@ class StyleGAN2Trainer:
         generator, discriminator = build_networks(config)
         self.generator, self.discriminator = generator.to(self.device), discriminator.to(self.device)
         self.average = copy.deepcopy(self.generator).eval().requires_grad_(False)
+        for network in (self.generator.synthesis, self.discriminator):
+            network.set_low_precision(self.execution.low_precision(self.device), _LOW_PRECISION)
         self.generator_optimiser = _lazy_adam(self.generator, config.learning_rate, config.path_length_interval)
         self.discriminator_optimiser = _lazy_adam(self.discriminator, config.learning_rate, config.r1_interval)
         self.augment = AugmentPipe(config.augment).to(self.device)
         self.augment_p = 0.0
-        self._real_signs: list[float] = []
+        self._real_signs: list[Tensor] = []
         self.path_length_mean = torch.zeros([], device=self.device)
 
     def start_from(self, generator: Generator) -> None:
@@ -78,14 +104,14 @@ class StyleGAN2Trainer:
             network.load_state_dict(generator.state_dict())
             network.licence = generator.licence
 
-    def step(self, index: int) -> Mapping[str, float]:
+    def step(self, index: int) -> Mapping[str, float | Tensor]:
         """One iteration on one batch: both networks, each with its regularisation when due."""
         config = self.config
-        metrics = {"loss_g": self._generator_step(index)}
+        metrics: dict[str, float | Tensor] = {"loss_g": self._generator_step(index)}
         if config.path_length_weight and index % config.path_length_interval == 0:
             metrics["path_length"] = self._path_length_step(index)
         real = self._real_images(index)
-        metrics |= self._discriminator_step(index, real)
+        metrics["loss_d"] = self._discriminator_step(index, real)
         if config.gamma and index % config.r1_interval == 0:
             metrics["r1"] = self._r1_step(index, real)
         seen = (index + 1) * config.batch
@@ -104,7 +130,7 @@ class StyleGAN2Trainer:
             "discriminator_optimiser": self.discriminator_optimiser.state_dict(),
             "path_length_mean": self.path_length_mean,
             "augment_p": self.augment_p,
-            "real_signs": self._real_signs,
+            "real_signs": [float(sign) for sign in self._real_signs],
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -113,85 +139,122 @@ class StyleGAN2Trainer:
             getattr(self, name).load_state_dict(state[name])
         self.path_length_mean = state["path_length_mean"].to(self.device)
         self.augment_p = float(state["augment_p"])
-        self._real_signs = list(state["real_signs"])
-
-    def _draws(self, purpose: str, index: int) -> torch.Generator:
-        return torch_draws(self.config.seed, purpose, index)
+        self._real_signs = [torch.tensor(sign, device=self.device) for sign in state["real_signs"]]
 
     def _real_images(self, index: int) -> Tensor:
-        """Batch `index`, from the stream if it is the next one there."""
+        """This process's share of batch `index`, from the stream if it is the next one there."""
         if self._stream is None or self._stream_at != index:
             self._stream = self.batches.stream(index, max(self.config.steps, index + 1))
         self._stream_at = index + 1
-        return next(self._stream).to(self.device)
+        return next(self._stream)[self.share.start : self.share.stop].to(self.device)
 
-    def _mixed_w(self, count: int, draws: torch.Generator) -> Tensor:
-        """w (N, num_ws, w_dim) of fresh latents, with style mixing (Karras et al. 2019, section 3.1).
-
-        The mean w follows the batch means of every phase.
-        """
-        z = torch.randn((count, self.config.z_dim), generator=draws).to(self.device)
-        w: Tensor = self.generator.mapping(z)
-        average = self.generator.mapping.w_avg
-        average.copy_(w[:, 0].detach().mean(dim=0).lerp(average, _W_AVERAGE_BETA))
-        other = torch.randn((count, self.config.z_dim), generator=draws).to(self.device)
-        crossover = int(torch.randint(1, self.generator.num_ws, (), generator=draws))
-        if float(torch.rand((), generator=draws)) < self.config.style_mixing:
-            w = torch.cat([w[:, :crossover], self.generator.mapping(other)[:, crossover:]], dim=1)
+    def _mixed_w(self, draws: PhaseDraws) -> Tensor:
+        """w (N, num_ws, w_dim) of fresh latents, with style mixing (Karras et al. 2019, section 3.1)."""
+        w: Tensor = self.generator.mapping(draws.normal("z", (self.config.z_dim,)))
+        self._w_means.append(w[:, 0].detach().mean(dim=0))
+        crossover = draws.crossover(self.generator.num_ws, self.config.style_mixing)
+        if crossover is not None:
+            other = self.generator.mapping(draws.normal("mixed z", (self.config.z_dim,)))
+            w = torch.cat([w[:, :crossover], other[:, crossover:]], dim=1)
         return w
 
-    def _fake_images(self, count: int, draws: torch.Generator) -> Tensor:
-        w = self._mixed_w(count, draws)
-        images: Tensor = self.generator.synthesis(w, noise="random", generator=draws)
+    def _fake_images(self, draws: PhaseDraws) -> Tensor:
+        images: Tensor = self.generator.synthesis(self._mixed_w(draws), generator=draws.of_samples("noise", here=True))
         return images
 
-    def _logits(self, images: Tensor, draws: torch.Generator) -> Tensor:
-        logits: Tensor = self.discriminator(self.augment(images, p=self.augment_p, generator=draws))
+    def _logits(self, images: Tensor, draws: PhaseDraws, of: str = "augmentation") -> Tensor:
+        augmented = self.augment(images, p=self.augment_p, generator=draws.of_samples(of))
+        logits: Tensor = self.discriminator(augmented)
         return logits
 
-    def _generator_step(self, index: int) -> float:
-        draws = self._draws("generator", index)
+    def _draws(self, phase: str, index: int, samples: range) -> PhaseDraws:
+        return PhaseDraws(self.config.seed, phase, index, samples, self.device)
+
+    @contextmanager
+    def _phase(self, optimiser: torch.optim.Optimizer, *, regularisation: bool = False) -> Iterator[None]:
+        """Step on the gradients that the parts left, summed over all processes; the mean w follows the batch's mean."""
+        recompute = self.execution.recomputes(self.config.resolution, regularisation=regularisation)
+        self.generator.synthesis.recompute = self.discriminator.recompute = recompute
+        self._w_means: list[Tensor] = []
+        yield
+        self.host.sum_gradients(parameter for group in optimiser.param_groups for parameter in group["params"])
+        _apply(optimiser)
+        if self._w_means:
+            average = self.generator.mapping.w_avg
+            average.copy_(self._mean(self._w_means).lerp(average, _W_AVERAGE_BETA))
+
+    def _mean(self, of_parts: Sequence[Tensor]) -> Tensor:
+        """The mean over the parts of all processes."""
+        return self.host.mean(torch.stack(list(of_parts)).mean(dim=0))
+
+    def _generator_step(self, index: int) -> Tensor:
+        found = []
         self.discriminator.requires_grad_(False)
-        loss = losses.generator_loss(self._logits(self._fake_images(self.config.batch, draws), draws))
-        loss.backward()
+        with self._phase(self.generator_optimiser):
+            for samples in self.parts:
+                draws = self._draws("generator", index, samples)
+                loss = losses.generator_loss(self._logits(self._fake_images(draws), draws)).mean()
+                (loss / self._parts_in_all).backward()
+                found.append(loss.detach())
         self.discriminator.requires_grad_(True)
-        _apply(self.generator_optimiser)
-        return float(loss.detach())
+        return self._mean(found)
 
-    def _path_length_step(self, index: int) -> float:
-        draws = self._draws("path length", index)
-        config = self.config
-        w = self._mixed_w(config.batch // 2, draws)
-        images: Tensor = self.generator.synthesis(w, noise="random", generator=draws)
-        noise = torch.randn(images.shape, generator=draws).to(self.device) / config.resolution
-        lengths = losses.path_lengths(images, w, noise)
-        mean = self.path_length_mean.lerp(lengths.detach().mean(), _PATH_LENGTH_DECAY)
-        self.path_length_mean = mean
-        penalty = (lengths - mean).square().mean()
-        (penalty * config.path_length_weight * config.path_length_interval).backward()
-        _apply(self.generator_optimiser)
-        return float(lengths.detach().mean())
+    def _path_length_step(self, index: int) -> Tensor:
+        """Half of each part's samples; its own mean moves the running one that it is compared with."""
+        config, found = self.config, []
+        with self._phase(self.generator_optimiser, regularisation=True):
+            for samples in self.parts:
+                draws = self._draws("path length", index, samples[: max(len(samples) // 2, 1)])
+                w = self._mixed_w(draws)
+                images: Tensor = self.generator.synthesis(w, generator=draws.of_samples("noise", here=True))
+                noise = draws.normal("path noise", images.shape[1:], here=True) / config.resolution
+                lengths = losses.path_lengths(images, w, noise)
+                length = lengths.detach().mean()
+                penalty = (lengths - self.path_length_mean.lerp(length, _PATH_LENGTH_DECAY)).square().mean()
+                weight = config.path_length_weight * config.path_length_interval
+                (penalty * weight / self._parts_in_all).backward()
+                found.append(length)
+        length = self._mean(found)
+        self.path_length_mean = self.path_length_mean.lerp(length, _PATH_LENGTH_DECAY)
+        return length
 
-    def _discriminator_step(self, index: int, real: Tensor) -> dict[str, float]:
-        draws = self._draws("discriminator", index)
-        with torch.no_grad():
-            fake = self._fake_images(len(real), draws)
-        fake_loss = losses.fake_loss(self._logits(fake, draws))
-        fake_loss.backward()
-        real_logits = self._logits(real, draws)
-        real_loss = losses.real_loss(real_logits)
-        real_loss.backward()
-        _apply(self.discriminator_optimiser)
-        self._real_signs.append(float(real_logits.detach().sign().mean()))
-        return {"loss_d": float(fake_loss.detach()) + float(real_loss.detach())}
+    def _discriminator_step(self, index: int, real: Tensor) -> Tensor:
+        found, signs = [], []
+        with self._phase(self.discriminator_optimiser):
+            for samples in self.parts:
+                draws = self._draws("discriminator", index, samples)
+                with torch.no_grad():
+                    fake = self._fake_images(draws)
+                fake_loss = losses.fake_loss(self._logits(fake, draws)).mean()
+                (fake_loss / self._parts_in_all).backward()
+                logits = self._logits(self._part(real, samples), draws, "augmentation of reals")
+                real_loss = losses.real_loss(logits).mean()
+                (real_loss / self._parts_in_all).backward()
+                found.append(fake_loss.detach() + real_loss.detach())
+                signs.append(logits.detach().sign().mean())
+        self._real_signs.append(self._mean(signs))
+        return self._mean(found)
 
-    def _r1_step(self, index: int, real: Tensor) -> float:
-        real = real.detach().requires_grad_()
-        logits = self._logits(real, self._draws("r1", index))
-        penalty = losses.r1_penalty(logits, real).mean()
-        (penalty * self.config.gamma / 2 * self.config.r1_interval).backward()
-        _apply(self.discriminator_optimiser)
-        return float(penalty.detach())
+    def _r1_step(self, index: int, real: Tensor) -> Tensor:
+        found = []
+        with self._phase(self.discriminator_optimiser, regularisation=True):
+            for samples in self.parts:
+                images = self._part(real, samples).requires_grad_()
+                logits = self._logits(images, self._draws("r1", index, samples))
+                penalty = losses.r1_penalty(logits, images).mean()
+                weight = self.config.gamma / 2 * self.config.r1_interval
+                (penalty * weight / self._parts_in_all).backward()
+                found.append(penalty.detach())
+        return self._mean(found)
+
+    def _part(self, images: Tensor, samples: range) -> Tensor:
+        """The images of some samples, of those of this process's share."""
+        first = self.share.start
+        return images[samples.start - first : samples.stop - first].detach()
+
+    @property
+    def _parts_in_all(self) -> int:
+        return len(self.parts) * self.host.count
 
     def _update_average(self, seen: int) -> None:
         """EMA with a half-life in images, shorter at the start (Karras et al. 2020b, appendix)."""
@@ -205,7 +268,7 @@ class StyleGAN2Trainer:
 
         p is a probability and is held in [0, 1]; the published code lets it grow beyond.
         """
-        overfitting = sum(self._real_signs) / len(self._real_signs)
+        overfitting = float(torch.stack(self._real_signs).mean())
         self._real_signs.clear()
         direction = (overfitting > self.config.ada_target) - (overfitting < self.config.ada_target)
         move = direction * self.config.batch * _ADA_INTERVAL / (self.config.ada_kimg * 1000)
@@ -218,7 +281,8 @@ def _lazy_adam(network: nn.Module, learning_rate: float, interval: int) -> torch
     They do so also where the regularisation has weight 0 and never comes, as in the published training.
     """
     ratio = interval / (interval + 1)
-    return torch.optim.Adam(network.parameters(), lr=learning_rate * ratio, betas=(0.0, 0.99**ratio), eps=1e-8)
+    betas = (0.0, 0.99**ratio)
+    return torch.optim.Adam(network.parameters(), lr=learning_rate * ratio, betas=betas, eps=1e-8, fused=True)
 
 
 def _apply(optimiser: torch.optim.Optimizer) -> None:

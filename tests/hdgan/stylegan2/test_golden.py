@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from hdgan.stylegan2.discriminator import Discriminator
 from hdgan.stylegan2.generator import Generator
+from hdgan.stylegan2.losses import path_lengths, r1_penalty
 from hdgan.stylegan2.ops import upfirdn2d
 
 GENERATORS = ["16_orig", "16_resnet", "32_clamp", "32_conditional", "64"]
@@ -94,19 +95,22 @@ def test_generator_features_are_the_references(generator: tuple[Generator, dict[
         assert_close(features[name], reference)
 
 
-def test_path_lengths_and_their_gradients_are_the_references(generator: tuple[Generator, dict[str, Tensor]]) -> None:
+@pytest.mark.parametrize("recompute", [False, True])
+def test_path_lengths_and_their_gradients_are_the_references(
+    generator: tuple[Generator, dict[str, Tensor]], recompute: bool
+) -> None:
     network, values = generator
+    network.synthesis.recompute = recompute
     w = values["w_mixed"].requires_grad_()
-    image = network.synthesis(w, noise="const")
-    (gradient,) = torch.autograd.grad((image * values["pl_noise"]).sum(), w, create_graph=True)
-    lengths = gradient.square().sum(dim=2).mean(dim=1).sqrt()
+    lengths = path_lengths(network.synthesis(w, noise="const"), w, values["pl_noise"])
     assert_close(lengths, values["pl_lengths"])
     (lengths - 0.3).square().mean().backward()
     assert_gradients(network, values, "pl_grad/")
 
 
+@pytest.mark.parametrize("recompute", [False, True])
 @pytest.mark.parametrize("name", DISCRIMINATORS)
-def test_discriminator_logits_and_r1_are_the_references(name: str, golden: Path) -> None:
+def test_discriminator_logits_and_r1_are_the_references(name: str, recompute: bool, golden: Path) -> None:
     config, values = read(golden / f"discriminator_{name}.npz")
     network = Discriminator(
         resolution=config["res"],
@@ -118,11 +122,11 @@ def test_discriminator_logits_and_r1_are_the_references(name: str, golden: Path)
         mapping_layers=2,
     )
     load_state(network, values)
+    network.recompute = recompute
     image = values["image"].requires_grad_()
     logits = network(image, values["c"])
     assert_close(logits, values["logits"])
-    (gradient,) = torch.autograd.grad(logits.sum(), image, create_graph=True)
-    penalty = gradient.square().sum(dim=(1, 2, 3))
+    penalty = r1_penalty(logits, image)
     assert_close(penalty, values["r1_penalty"])
     (5 * penalty).mean().backward()
     assert_gradients(network, values, "r1_grad/")

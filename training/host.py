@@ -1,0 +1,88 @@
+"""The device of this process, and the other processes of the same training.
+
+Started alone, a training has one process. `torchrun --nproc-per-node 4 -m hdgan train ...` or `accelerate launch` start
+several; each computes its share of every batch, and all keep the same weights. Devices and the group of processes are
+accelerate's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import accelerate.utils
+import torch
+from accelerate import PartialState
+from torch import Tensor
+
+from tiling.errors import InputError
+from training.devices import choose_device
+
+
+class Host:
+    """This process among those of a training.
+
+    Parameters
+    ----------
+    device
+        "auto" (a GPU if there is one), "cpu" or "cuda". With several processes on GPUs each takes its own.
+
+    Attributes
+    ----------
+    device
+        Where this process computes.
+    index, count
+        Its number among the processes, from 0, and how many there are.
+    """
+
+    def __init__(self, device: str = "auto") -> None:
+        chosen = choose_device(device)
+        self._state = PartialState(cpu=chosen.type == "cpu")
+        self.index: int = self._state.process_index
+        self.count: int = self._state.num_processes
+        self.device: torch.device = chosen if self.count == 1 else self._state.device
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes what all have computed."""
+        return self.index == 0
+
+    def share(self, batch: int) -> range:
+        """The samples of a batch that this process computes."""
+        if batch % self.count:
+            raise InputError(
+                f"a batch of {batch} cannot be shared by {self.count} processes; use a multiple of {self.count}"
+            )
+        size = batch // self.count
+        return range(self.index * size, (self.index + 1) * size)
+
+    def mean(self, value: Tensor) -> Tensor:
+        """The mean over all processes."""
+        if self.count == 1:
+            return value
+        mean: Tensor = accelerate.utils.reduce(value, reduction="mean")
+        return mean
+
+    def sum_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
+        """Replace the gradient of each parameter by its sum over all processes, in one message."""
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        if self.count == 1 or not gradients:
+            return
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        flat = accelerate.utils.reduce(flat, reduction="sum")
+        for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+            gradient.copy_(part.view_as(gradient))
+
+    def any(self, flag: bool) -> bool:
+        """Whether it is so in any process."""
+        if self.count == 1:
+            return flag
+        return bool(self.mean(torch.tensor(float(flag), device=self.device)) > 0)
+
+    def told(self, value: Any = None) -> Any:
+        """What the main process gives here; the others wait for it."""
+        if self.count == 1:
+            return value
+        values = [value]
+        accelerate.utils.broadcast_object_list(values)
+        return values[0]

@@ -36,20 +36,20 @@ def study_state(study: Study) -> dict[str, Any]:
         When the folder is no study, or a stage's files cannot be read.
     """
     if not is_study(study):
-        stages = ", ".join(folder.name for folder in _recorded(study).values())
-        raise InputError(f"{study.root} is no study: it has none of {stages}")
+        raise InputError(f"{study.root} is no study: it has none of {', '.join(marks_of(study))}")
     return {command: _stage_state(study, command) for command in study.stages()}
 
 
 def is_study(study: Study) -> bool:
     """Whether anything in a folder is a study's."""
-    marks = [study.root / SETTINGS, study.annotations / "masks"]
-    return any(mark.exists() for mark in (*marks, *(folder / RECORD for folder in _recorded(study).values())))
+    return any((study.root / mark).exists() for mark in marks_of(study))
 
 
-def _recorded(study: Study) -> dict[str, Path]:
-    """The folders with the records of the commands."""
-    return {**study.stages(), "annotate": study.picks}
+def marks_of(study: Study) -> list[str]:
+    """What tells that a folder is a study's, if any of it is there: paths in the folder."""
+    records = [folder / RECORD for folder in {**study.stages(), "annotate": study.picks}.values()]
+    marks = [study.root / SETTINGS, *records, study.annotations / "masks"]
+    return [mark.relative_to(study.root).as_posix() for mark in marks]
 
 
 def outdated(study: Study, command: str) -> str:

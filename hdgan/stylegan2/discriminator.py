@@ -162,7 +162,8 @@ class Discriminator(nn.Module):
         for name in self.block_names:
             block = self.get_submodule(name)
             assert isinstance(block, DiscriminatorBlock)
-            x, image = block(x, image, self.low_precision_dtype if block.low_precision else torch.float32)
+            halved = block.low_precision and images.device.type != "cpu"
+            x, image = block(x, image, self.low_precision_dtype if halved else torch.float32)
         assert x is not None
         logits: Tensor = self.b4(x, image)
         if self.config.c_dim > 0:

@@ -276,7 +276,8 @@ class SynthesisNetwork(nn.Module):
         kept_from = len(self.layout.resolutions) - blocks
         start = 0
         for i, (name, block) in enumerate(self.blocks()):
-            dtype = self.low_precision_dtype if block.low_precision else torch.float32
+            halved = block.low_precision and w.device.type != "cpu"  # where it takes twenty times as long
+            dtype = self.low_precision_dtype if halved else torch.float32
             ws = w[:, start : start + block.layers + 1]
             x, image, outputs = block(x, image, ws.float(), dtype=dtype, noise=noise, generator=generator)
             if i >= kept_from:
@@ -302,7 +303,7 @@ class Generator(nn.Module):
     conv_clamp
         Activations are clamped at this magnitude (None: not at all).
     fp16_resolutions
-        So many of the highest resolutions compute in half precision.
+        So many of the highest resolutions compute in half precision, except on the CPU.
 
     Examples
     --------

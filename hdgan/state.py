@@ -28,7 +28,7 @@ def study_state(study: Study) -> dict[str, Any]:
     dict
         "not yet", or {"status": "complete", "running" (another process works in it now; not told on file systems
         without locks) or "stopped" (half made: the same command goes on), "outdated": why, where what it was made from
-        has changed since, and the stage's summary}.
+        has changed since, the stage's summary, and "licence", where terms hold for what was made}.
 
     Raises
     ------
@@ -112,6 +112,7 @@ def _stage_state(study: Study, command: str) -> str | dict[str, Any]:
         "status": status,
         **({"outdated": why} if why else {}),
         **record.get("summary", {}),
+        **({"licence": "; ".join(record["licence"])} if record.get("licence") else {}),
         **(_progress(command, folder, record) if status != "complete" or command == "tile" else {}),
     }
 
@@ -126,7 +127,7 @@ def _progress(command: str, folder: Path, record: Mapping[str, Any]) -> dict[str
             if each.get("status") == "stopped":
                 each["continue"] = f"hdgan tile {places} --study {quoted(folder.parent)}"
         return facts
-    if command == "train":
+    if command == "train" and "kimg" in config:  # not where a generator was imported
         logged = read_metrics(folder)
         return {"kimg": f"{logged[-1].get('kimg', 0) if logged else 0:g} of {config['kimg']:g}"}
     if command == "sample":

@@ -44,7 +44,7 @@ def convert_reference(
     Parameters
     ----------
     pkl
-        The file: a dictionary with `G_ema`, and perhaps `G` and `D`. Reading it takes memory three times its size.
+        The file: a dictionary with `G_ema`, and perhaps `G` and `D`. Reading it takes memory twice its size.
     out
         Run folder: `generator.safetensors` (`G_ema`), `generator-non-ema.safetensors` (`G`),
         `discriminator.safetensors` (`D`) and `config.json`. A training can begin with it.

@@ -57,10 +57,17 @@ def _run(arguments: list[str]) -> None:
 
 def _usage(error: Any) -> str:
     """What is wrong with the command, on one line, and where help is."""
-    message = " ".join(error.format_message().split())
+    message = _with_value(" ".join(error.format_message().split()), error)
     parameter = getattr(error, "param", None)
     message = with_origins(message, error.ctx, [parameter.name] if parameter else [])
     return f"{message} (see `{error.ctx.command_path} --help`)" if error.ctx else message
+
+
+def _with_value(message: str, error: Any) -> str:
+    """What typer says of a value, with that value: pydantic, which its newer versions ask, may leave it out."""
+    errors = getattr(error.__cause__, "errors", None)
+    value = repr(errors()[0]["input"]) if errors else ""
+    return message if value in message else f"{message}, not {value}"
 
 
 def _refused(error: OSError) -> str:

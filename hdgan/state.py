@@ -28,7 +28,7 @@ def study_state(study: Study) -> dict[str, Any]:
     dict
         "not yet", or {"status": "complete", "running" (another process works in it now; not told on file systems
         without locks) or "stopped" (half made: the same command goes on), "outdated": why, where what it was made from
-        has changed since, and the stage's summary}.
+        has changed since, the stage's summary, and "licence", where terms hold for what was made}.
 
     Raises
     ------
@@ -36,20 +36,20 @@ def study_state(study: Study) -> dict[str, Any]:
         When the folder is no study, or a stage's files cannot be read.
     """
     if not is_study(study):
-        stages = ", ".join(folder.name for folder in _recorded(study).values())
-        raise InputError(f"{study.root} is no study: it has none of {stages}")
+        raise InputError(f"{study.root} is no study: it has none of {', '.join(marks_of(study))}")
     return {command: _stage_state(study, command) for command in study.stages()}
 
 
 def is_study(study: Study) -> bool:
     """Whether anything in a folder is a study's."""
-    marks = [study.root / SETTINGS, study.annotations / "masks"]
-    return any(mark.exists() for mark in (*marks, *(folder / RECORD for folder in _recorded(study).values())))
+    return any((study.root / mark).exists() for mark in marks_of(study))
 
 
-def _recorded(study: Study) -> dict[str, Path]:
-    """The folders with the records of the commands."""
-    return {**study.stages(), "annotate": study.picks}
+def marks_of(study: Study) -> list[str]:
+    """What tells that a folder is a study's, if any of it is there: paths in the folder."""
+    records = [folder / RECORD for folder in {**study.stages(), "annotate": study.picks}.values()]
+    marks = [study.root / SETTINGS, *records, study.annotations / "masks"]
+    return [mark.relative_to(study.root).as_posix() for mark in marks]
 
 
 def outdated(study: Study, command: str) -> str:
@@ -112,6 +112,7 @@ def _stage_state(study: Study, command: str) -> str | dict[str, Any]:
         "status": status,
         **({"outdated": why} if why else {}),
         **record.get("summary", {}),
+        **({"licence": "; ".join(record["licence"])} if record.get("licence") else {}),
         **(_progress(command, folder, record) if status != "complete" or command == "tile" else {}),
     }
 
@@ -126,7 +127,7 @@ def _progress(command: str, folder: Path, record: Mapping[str, Any]) -> dict[str
             if each.get("status") == "stopped":
                 each["continue"] = f"hdgan tile {places} --study {quoted(folder.parent)}"
         return facts
-    if command == "train":
+    if command == "train" and "kimg" in config:  # not where a generator was imported
         logged = read_metrics(folder)
         return {"kimg": f"{logged[-1].get('kimg', 0) if logged else 0:g} of {config['kimg']:g}"}
     if command == "sample":

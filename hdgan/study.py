@@ -132,7 +132,7 @@ class Study:
         if masks := len(stored_masks(self.annotations)):
             raise InputError(
                 f"{counted(masks, 'mask')} in {self.annotations} belong to images of the present generator, which "
-                "training on would replace; go on in a copy of the study without `latents`, `annotations`, `features`, "
+                "this would replace; go on in a copy of the study without `latents`, `annotations`, `features`, "
                 "`classifiers` and `pairs`, or move the masks elsewhere if they are not needed"
             )
 

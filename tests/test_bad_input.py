@@ -70,7 +70,11 @@ def test_a_demo_in_somebody_elses_study(study: Path) -> None:
 
 
 def test_a_folder_that_is_no_study(tmp_path: Path, demo_study: Path) -> None:
-    assert "is no study: it has none of tiles, generator" in refusal("info", tmp_path)
+    (tmp_path / "notes.txt").touch()
+    said = refusal("info", tmp_path)
+    assert f"{tmp_path} holds neither a study (none of study.toml, tiles/stage.json, generator/stage.json, " in said
+    assert "annotations/pick/stage.json, features/stage.json, " in said
+    assert " nor slides (none of .bif " in said
     hdgan("info", demo_study)
 
 
@@ -249,7 +253,8 @@ def test_an_ensemble_that_is_none(study: Path, refused: Refused) -> None:
         (("synthesize", "--format", "gif"), "gif"),
         (("evaluate", "--truth", "masks"), "--predicted"),
         (("demo", "--plan", "huge"), "unknown demo plan 'huge'"),
-        (("train", "--kimg", "many"), "--kimg"),
+        (("train", "--kimg", "many"), "'many'"),
+        (("train", "--seed", "-7"), "'-7'"),
         (("train", "--kimgs", "5"), "--kimgs"),
         *(((verb, "--device", "abacus", "--redo"), "abacus") for verb in ("train", "sample", "features", "fit")),
         (("synthesize", "--device", "abacus", "--redo"), "abacus"),

@@ -29,7 +29,7 @@ from tiling.store import STORE_NAMES
 from tiling.tile_slides import tile_slides
 from tiling.tileset import MANIFEST, TileSet, table_fingerprint, write_manifest
 from tiling.wording import first_few
-from tiling.workers import start_workers
+from tiling.workers import check_workers, start_workers
 
 _MADE = (PARTS, UNDER_WAY, PICTURES, NAMES, *STORE_NAMES.values())
 _SMALL = 64 << 20  # bytes of slides that are tiled before workers would have started
@@ -108,7 +108,7 @@ def tile_archive(
     folds
         How many cross-validation folds; see :func:`tiling.folds.assign_folds`.
     patient
-        Regular expression that finds the patient in a file name, see :func:`tiling.folds.patients_of`.
+        Regular expression that finds the patient in a file name, see :func:`tiling.folds.patients_by_name`.
     labels
         Patient, stain, diagnosis and the like of slides, see :func:`tiling.labels.labels_of`.
     stratify
@@ -163,6 +163,7 @@ def tile_archive(
     for name, number in (("workers", workers), ("retries", retries)):
         if number is not None and number < 0:
             raise InputError(f"{name} is 0 or more, not {number}")
+    check_workers(scheduler=scheduler, count=workers, memory=memory)
     out = Path(out)
     orders = _orders(
         out, settings, icc=icc, inspect=inspect, corrupt=corrupt, materialise=materialise, pictures=pictures
@@ -171,7 +172,7 @@ def tile_archive(
     mend(out)
     names = PublicNames.of(out, anonymise=anonymise)
     past = Past.of(out, out / PARTS, names)
-    archive = find_archive(slides, out, beside=past.root if absent is Missing.KEEP else None)
+    archive = find_archive(slides, out, beside=past.root if absent is Missing.KEEP else None, patient=patient)
     scrub = names.scrubber(*(path for path in (archive.root, _path(annotations), _path(tissue_from)) if path))
     jobs = jobs_of(
         archive,

@@ -35,34 +35,39 @@ def matched(pattern: re.Pattern[str], text: str) -> str | None:
     return match[1 if pattern.groups else 0] if match else None
 
 
-def patient_of(slide: str, pattern: re.Pattern[str] | None = None) -> str:
-    """The patient whose slide it is.
+def patients_by_name(slides: Sequence[str], pattern: str | None = None) -> dict[str, str]:
+    """The patient of every slide, by its file name.
 
     Parameters
     ----------
-    slide
-        Path of the slide relative to the archive.
+    slides
+        Paths relative to the archive.
     pattern
-        Found in the file name; its first group, if it has one, is the patient. By default every slide is a patient
-        of its own, named by its file name without suffix.
+        Regular expression, found in the file name; its first group, if it has one, is the patient. By default every
+        slide is a patient of its own, named by its file name without suffix.
 
     Raises
     ------
     InputError
-        If the pattern does not match: a guess could put one patient into two folds.
+        If the pattern is none, or does not match: a guess could put one patient into two folds.
 
     Examples
     --------
-    >>> patient_of("batch-2/20171220-PASM.jpg", re.compile(r"^([0-9]+)-"))
-    '20171220'
+    >>> patients_by_name(["batch-2/20171220-PASM.jpg"], "^([0-9]+)-")
+    {'batch-2/20171220-PASM.jpg': '20171220'}
     """
-    name = PurePosixPath(slide).name
     if pattern is None:
-        return PurePosixPath(slide).stem
-    patient = matched(pattern, name)
-    if not patient:
-        raise InputError(f"patient pattern {pattern.pattern!r} finds no patient in the file name {name!r}")
-    return patient
+        return {slide: PurePosixPath(slide).stem for slide in slides}
+    compiled = compile_pattern(pattern, option="patient (--patient)")
+    found = {slide: matched(compiled, PurePosixPath(slide).name) for slide in slides}
+    known = {slide: patient for slide, patient in found.items() if patient}
+    if lacking := [PurePosixPath(slide).name for slide in slides if slide not in known]:
+        raise InputError(
+            f"patient (--patient) {pattern!r} finds no patient in {counted(len(lacking), 'file name')} of "
+            f"{len(slides)}: {first_few(lacking)}; make it match them too, tell patients in the column `patient` of "
+            "labels (--labels) instead, or leave these slides out: a guess could put one patient into two folds"
+        )
+    return known
 
 
 def patients_of(
@@ -75,7 +80,7 @@ def patients_of(
     slides
         Paths relative to the archive.
     pattern
-        See :func:`patient_of`.
+        See :func:`patients_by_name`.
     labels
         As :func:`tiling.labels.labels_of` gives them; the label `patient`, if there is one, tells whose slides.
 
@@ -87,17 +92,17 @@ def patients_of(
     """
     told = labels.get(PATIENT)
     if told is None:
-        compiled = None if pattern is None else compile_pattern(pattern, option=PATIENT)
-        return {slide: patient_of(slide, compiled) for slide in slides}
+        return patients_by_name(slides, pattern)
     if pattern is not None:
         raise InputError(
-            f"the labels tell the patients, and so does patient {pattern!r}: give that option or the column, not both"
+            f"labels (--labels) tell the patients, and so does patient (--patient) {pattern!r}: give that option or "
+            "the column `patient`, not both"
         )
     known = {slide: patient for slide in slides if (patient := told.get(slide))}
     if lacking := [slide for slide in slides if slide not in known]:
         raise InputError(
-            f"the labels do not tell the patient of {counted(len(lacking), 'slide')}: {first_few(lacking)}; add rows "
-            "with a `patient` for these, as a guess could put one patient into two folds"
+            f"labels (--labels) do not tell the patient of {counted(len(lacking), 'slide')}: {first_few(lacking)}; add "
+            "rows with a `patient` for these, as a guess could put one patient into two folds"
         )
     return known
 

@@ -173,6 +173,7 @@ class Survey:
             reason += f"; {counted(len(plan.lost), 'cell')} of it cannot be decoded"
         row |= {"status": "empty" if reason else "done", "reason": reason, "tiles": count}
         row |= {"corrupt_cells": [asdict(cell) for cell in plan.lost], "classes": plan.classes}
+        row |= {"without_class": plan.without_class}
         row |= {"candidates": plan.candidates, **plan.dropped}
         return Surveyed(row, _table(job, orders, plan), first)
 

@@ -15,6 +15,7 @@ from tiling.discovery import slides_in
 from tiling.errors import InputError
 from tiling.files import fingerprint
 from tiling.fingerprint import slide_fingerprint
+from tiling.folds import patients_by_name
 from tiling.job import Orders, SlideJob
 from tiling.names import PublicNames
 from tiling.progress import track
@@ -42,7 +43,7 @@ class Archive:
         return list(self.fingerprints)
 
 
-def find_archive(slides: Paths, out: Path, *, beside: Path | None = None) -> Archive:
+def find_archive(slides: Paths, out: Path, *, beside: Path | None = None, patient: str | None = None) -> Archive:
     """Search folders for slides, and fingerprint them.
 
     Parameters
@@ -53,11 +54,14 @@ def find_archive(slides: Paths, out: Path, *, beside: Path | None = None) -> Arc
         The tile folder, which is passed over.
     beside
         A folder that paths are to be relative to as well, if it is there.
+    patient
+        A pattern that is to find the patient in every file name: tried before a slide is looked into.
 
     Raises
     ------
     InputError
-        If nothing is given, nothing of it is there, it lies in the output folder, or no slide is found.
+        If nothing is given, nothing of it is there, it lies in the output folder, or no slide is found; or if the
+        pattern does not match.
     """
     given = [slides] if isinstance(slides, str | os.PathLike) else list(slides)
     if not given:
@@ -78,6 +82,7 @@ def find_archive(slides: Paths, out: Path, *, beside: Path | None = None) -> Arc
     for slide in found:
         if not str(slide).isprintable() and any("\udc80" <= letter <= "\udcff" for letter in str(slide)):
             raise InputError(f"{str(slide)!r} has a name that is no UTF-8, which no table can hold; rename it")
+    patients_by_name([slide.name for slide in found], patient)
     folders = [place if place.is_dir() and place not in found else place.parent for place in places]
     root = Path(os.path.commonpath(folders))
     below, names = Path(), [path.relative_to(root) for path in found]

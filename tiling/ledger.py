@@ -20,6 +20,7 @@ from tiling.stage import read_record
 from tiling.wording import counted, first_few, one_line
 
 LEDGER, PAGE = "ledger.parquet", "index.html"
+_LATER = ("without_class",)  # columns that ledgers of version 0.1.0 may lack
 STATUSES = ("done", "empty", "failed")
 _AGAIN = "run the same `hdgan tile` again"
 
@@ -42,6 +43,7 @@ COLUMNS = pa.schema(
         ("corrupt_cells", pa.list_(pa.struct([(field.name, pa.int64()) for field in fields(DamagedCell)]))),
         ("classes", pa.list_(pa.string())),
         ("without_area", pa.int64()),
+        ("without_class", pa.int64()),
         ("width", pa.int64()),
         ("height", pa.int64()),
         ("mpp", pa.float64()),
@@ -87,7 +89,7 @@ def read_ledger(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = table.to_pylist()
     except (pa.ArrowException, OSError, ValueError) as error:
         raise InputError(f"{path} is damaged ({one_line(error)}); restore it, or delete it and {_AGAIN}") from error
-    if lacking := [name for name in COLUMNS.names if name not in table.column_names]:
+    if lacking := [name for name in COLUMNS.names if name not in (*table.column_names, *_LATER)]:
         raise InputError(f"{path} has no column {lacking[0]!r}; restore it, or delete it and {_AGAIN}")
     return rows
 
@@ -140,6 +142,12 @@ def told(folder: Path) -> list[str]:
         lines.append(
             f"passed over {counted(sum(passed_over), 'annotated shape')} without an area (points, lines, rulers) of "
             f"{counted(len(passed_over), 'slide')}: the ledger's column `without_area` tells which"
+        )
+    if nameless := [count for row in rows if (count := row.get("without_class"))]:
+        lines.append(
+            f"passed over {counted(sum(nameless), 'annotated region')} without a class of "
+            f"{counted(len(nameless), 'slide')}: set theirs in the program that drew them; the ledger's column "
+            "`without_class` tells which slides"
         )
     cells, slides = corrupt_cells(rows)
     if cells:

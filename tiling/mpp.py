@@ -22,15 +22,16 @@ def read_mpp(mpp_of: MppOf | None, slides: Sequence[str]) -> float | dict[str, f
     Raises
     ------
     InputError
-        If the table cannot be read, has no column `mpp`, contradicts itself or names none of the slides; if a mapping
-        names a slide that there is not; if a name means several slides; or if a value is no positive number.
+        If the table cannot be read, has no column `mpp` or contradicts itself; if a mapping names a slide that there is
+        not; if a name means several slides; or if a value is no positive number.
     """
     if isinstance(mpp_of, str | os.PathLike):
         return _from_table(Path(mpp_of), slides)
     if not isinstance(mpp_of, Mapping):
         return None if mpp_of is None else _number(mpp_of, "mpp_of every slide")
     slide_of = meant_slides(mpp_of, slides, where="mpp_of")
-    _refuse_strange([name for name in mpp_of if name not in slide_of], slides)
+    if strange := sorted(name for name in mpp_of if name not in slide_of):
+        raise InputError(f"mpp_of names {strange[0]!r}, which is no slide of {len(slides)}")
     by_slide: dict[str, float] = {}
     for name, slide in slide_of.items():
         number = _number(mpp_of[name], f"mpp_of {name}")
@@ -54,14 +55,7 @@ def _from_table(path: Path, slides: Sequence[str]) -> dict[str, float]:
     if MPP not in table.columns:
         raise InputError(f"{path} has no column `mpp`; its columns are: {', '.join(['slide', *table.columns])}")
     rows = table.by_slide(slides)
-    if not rows:
-        _refuse_strange([name for _, name, _ in table.rows], slides)
     return {slide: _number(row[MPP], f"mpp of {slide} in {path}") for slide, row in rows.items() if MPP in row}
-
-
-def _refuse_strange(names: Sequence[str], slides: Sequence[str]) -> None:
-    if names:
-        raise InputError(f"mpp_of names {sorted(names)[0]!r}, which is no slide of {len(slides)}")
 
 
 def _number(value: float | str, what: str) -> float:

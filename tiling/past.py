@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -111,6 +112,7 @@ class Past:
         if unreadable:
             note(f"{_told(unreadable)} cannot be read now, and the tiles that were found before stay")
         if gone and missing is Missing.REFUSE:
+            _refuse_what_is_not_there(jobs)
             raise InputError(
                 f"{self.out} holds tiles of {_told(gone)} not among those given; give all slides, old and new, or say "
                 "whether such tiles stay or go: missing (--missing) keep or drop"
@@ -165,6 +167,12 @@ class Past:
                 "them; let them be read, or say that these tiles may go: missing (--missing) drop"
             )
         return _told({**unreadable, **gone})
+
+
+def _refuse_what_is_not_there(jobs: Sequence[SlideJob]) -> None:
+    """A slide whose name was mistyped is more likely the one that is missed than another to be given."""
+    if nowhere := [str(job.path) for job in jobs if not os.path.lexists(job.path)]:
+        raise InputError(f"no such slide: {first_few(nowhere)}; name slides that are there")
 
 
 def _told(jobs: Mapping[str, SlideJob]) -> str:

@@ -55,6 +55,8 @@ class SlidePlan:
         Cells that the thumbnail lacks, since no level of the slide has them: whether they hold tissue nobody knows.
     classes
         Names that occur in the slide's annotations.
+    without_class
+        How many of these have no name, so that no class that is asked for is theirs.
     """
 
     grid: Grid
@@ -70,6 +72,7 @@ class SlidePlan:
     pen_mask: Mask
     lost: tuple[DamagedCell, ...]
     classes: list[str]
+    without_class: int
 
 
 def plan_slide(
@@ -147,6 +150,7 @@ def plan_slide(
         pen_mask=pen_mask,
         lost=lost,
         classes=known_names(annotations),
+        without_class=sum(not region.names for region in annotations),
     )
 
 
@@ -176,7 +180,11 @@ def _why_none(
         reason = f"no tissue found: of {of} none reaches tissue fraction {least} (highest {fraction.max():.3g}); "
         return reason + "lower tissue to keep them"
     present = known_names(annotations)
-    there = "its regions have no class" if annotations else "it has no annotations"
+    there = (
+        "its regions have no class: set theirs in the program that drew them"
+        if annotations
+        else "it has no annotations"
+    )
     if present:
         there = f"its annotations have {', '.join(present)}"
     return (

@@ -66,7 +66,9 @@ class SlideTable:
                 told_in.setdefault((slide, column), line)
         if strays := [str(line) for line, name, _ in self.rows if name not in slide_of]:
             rows, where = counted(len(strays), "row"), first_few(strays)
-            note(f"{self.path}: {rows} of no slide here, in {'line' if len(strays) == 1 else 'lines'} {where}")
+            told = f"{self.path}: {rows} of no slide here, in {'line' if len(strays) == 1 else 'lines'} {where}"
+            none = "; none fits: slides are called by path below the archive, file name, or that without its suffix"
+            note(told + none * (not found))
         return found
 
 

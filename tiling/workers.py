@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", bound="Task")
 MEMORY = "1GiB"  # that a worker of this machine may take
+_LEAST_MEMORY = 100 << 20  # bytes: with less it is restarted for ever, before it has done anything
 _SECONDS_TO_CONNECT = 10
 _SECONDS_OF_SILENCE = 20
 _SECONDS_OF_REST = 2.0  # before a disk is tried again for the first time
@@ -133,6 +134,20 @@ class Workers:
         future.add_done_callback(self._ended.put)
 
 
+def check_workers(*, scheduler: str | None, count: int | None, memory: str | None) -> None:
+    """An :class:`InputError` for what :func:`start_workers` refuses before it starts or asks anybody."""
+    if scheduler is not None:
+        for name, value in (("workers", count), ("memory", memory)):
+            if value is not None:
+                raise InputError(
+                    f"{name} (--{name}) {value} is about workers of this machine, and those of the scheduler "
+                    f"{scheduler} are to do the work: tell it when you start them, and leave --{name} out"
+                )
+        _refuse_if_no_address(scheduler)
+    if memory is not None:
+        _refuse_if_no_memory(memory)
+
+
 @contextmanager
 def start_workers(*, scheduler: str | None, count: int | None, memory: str | None = None) -> Iterator[Workers]:
     """Start workers, or find those of a scheduler; they end with the block.
@@ -153,13 +168,8 @@ def start_workers(*, scheduler: str | None, count: int | None, memory: str | Non
         If the scheduler does not answer, the memory is no amount of memory, or workers of this machine are asked for
         beside a scheduler, which has its own.
     """
+    check_workers(scheduler=scheduler, count=count, memory=memory)
     if scheduler is not None:
-        for name, value in (("workers", count), ("memory", memory)):
-            if value is not None:
-                raise InputError(
-                    f"{name} (--{name}) {value} is about workers of this machine, and those of the scheduler "
-                    f"{scheduler} are to do the work: tell it when you start them, and leave --{name} out"
-                )
         with _connected(scheduler) as client:
             if not client.nthreads():
                 note(f"the scheduler at {scheduler} has no workers yet: waiting for the first")
@@ -185,7 +195,6 @@ def _submission(client: Client) -> Callable[[Task], Any]:
 def _connected(address: str) -> Iterator[Client]:
     from distributed import Client
 
-    _refuse_if_no_address(address)
     with _silent("distributed.client"):  # that the scheduler is lost is told by an error of ours
         try:
             client = Client(address, timeout=_SECONDS_TO_CONNECT, set_as_default=False)
@@ -225,16 +234,22 @@ def _refuse_if_no_address(address: str) -> None:
         )
 
 
+def _refuse_if_no_memory(memory: str) -> None:
+    from dask.utils import parse_bytes
+
+    try:
+        enough = parse_bytes(memory) >= _LEAST_MEMORY
+    except ValueError:
+        enough = False
+    if not enough:
+        raise InputError(f"memory (--memory) is an amount of 100MiB or more, like 1GiB or 800MB, not {memory!r}")
+
+
 @contextmanager
 def _local_cluster(count: int, memory: str) -> Iterator[Client]:
     import dask
-    from dask.utils import parse_bytes
     from distributed import Client, LocalCluster
 
-    try:
-        parse_bytes(memory)
-    except ValueError as error:
-        raise InputError(f"memory is an amount like 1GiB or 800MB, not {memory!r}") from error
     settings = {
         "distributed.scheduler.allowed-failures": 0,  # who gets a worker killed is tried again by Workers.run alone
         "distributed.worker.memory.pause": False,  # one task at a time: a paused worker would never go on

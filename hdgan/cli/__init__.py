@@ -17,13 +17,14 @@ from hdgan.cli.inspect import info
 from hdgan.cli.memory import RememberingCommand
 from hdgan.cli.pixels import features, fit, synthesize
 from hdgan.cli.tile import tile
-from hdgan.cli.train import sample, train
+from hdgan.cli.train import import_, sample, train
 
 _VERBS: Mapping[str, Callable[..., None] | typer.Typer] = MappingProxyType(
     {
         "demo": demo,
         "tile": tile,
         "train": train,
+        "import": import_,
         "sample": sample,
         "annotate": annotate,
         "features": features,

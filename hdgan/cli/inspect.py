@@ -43,7 +43,8 @@ def info(
 
 
 def _facts(path: Path) -> dict[str, Any]:
-    from hdgan.state import is_study, study_state
+    from hdgan.state import is_study, marks_of, study_state
+    from tiling.backends import SUFFIXES
     from tiling.discovery import slides_in
     from tiling.info import describe, describe_archive, describe_tiles
     from tiling.ngff import is_zarr
@@ -55,9 +56,15 @@ def _facts(path: Path) -> dict[str, Any]:
         above = Study(path.parent)
         told = study_state(above)["tile"] if above.tiles.resolve() == path.resolve() else describe_tiles(path)
         return {"tile": told}
-    if not is_study(Study(path)) and any(slides_in(path)):
-        return describe_archive(path)
-    return study_state(Study(path))
+    study = Study(path)
+    if is_study(study):
+        return study_state(study)
+    if not any(slides_in(path)):
+        raise InputError(
+            f"{path} holds neither a study (none of {', '.join(marks_of(study))}) nor slides (none of "
+            f"{' '.join(sorted(SUFFIXES))}); name a slide, a folder of slides or a study"
+        )
+    return describe_archive(path)
 
 
 def _shown(value: Any) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from tiling.files import read_json, write_json
 MEMORY = "options.json"
 _EITHER = ("mpp", "level", "power")  # ways to say the resolution of tiles: one that is given displaces the others
 _NUMBER_OR_FILE = "mpp_of"
-_GIVEN = "hdgan.options.given"
+_GIVEN, _TAKEN_BACK = "hdgan.options.given", "hdgan.options.taken-back"
 _OF_ONE_CALL = frozenset(
     {
         "study",
@@ -36,6 +36,12 @@ _OF_ONE_CALL = frozenset(
 )
 
 
+def taken_back(context: typer.Context) -> Collection[str]:
+    """The options, by parameter name, that this call gives as nothing: they have the program's own defaults."""
+    names: frozenset[str] = context.meta.get(_TAKEN_BACK, frozenset())
+    return names
+
+
 def remembered(root: Path, verb: Sequence[str], context: typer.Context) -> dict[str, Any]:
     """What the options of a verb were set to last in the study at `root`, by parameter name."""
     given = context.meta.get(_GIVEN, ())
@@ -43,13 +49,24 @@ def remembered(root: Path, verb: Sequence[str], context: typer.Context) -> dict[
     return {name: value for name, value in _memory(root).get(" ".join(verb), {}).items() if name not in displaced}
 
 
+def origins_of(before: Collection[str], context: typer.Context) -> dict[str, str]:
+    """Where remembered options are from, by parameter name, and how to take back those that have a value."""
+    options = {parameter.name: parameter for parameter in context.command.params}
+    plain = {name for name in before if getattr(options.get(name), "is_flag", True)}
+    return {
+        name: "an earlier call" + ("" if name in plain else f'; {options[name].opts[0]} "" takes it back')
+        for name in before
+    }
+
+
 class RememberingCommand(TyperCommand):
     """A verb whose options, once given, are those of the study; what is refused is not kept."""
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
-        """Note which options are given, for the defaults of the others."""
-        ctx.meta[_GIVEN] = {word.partition("=")[0] for word in args}
-        return super().parse_args(ctx, args)
+        """Note which options are given, for the defaults of the others, and which are given as nothing: `--mpp ""`."""
+        given, ctx.meta[_TAKEN_BACK] = self._without_empty(args)
+        ctx.meta[_GIVEN] = {word.partition("=")[0] for word in given}
+        return super().parse_args(ctx, given)
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
         """Run the verb."""
@@ -60,7 +77,8 @@ class RememberingCommand(TyperCommand):
             if name not in _OF_ONE_CALL and _is_given_option(self, ctx, name)
         }
         before = _memory(root)
-        kept = {name: value for name, value in before.get(verb, {}).items() if name in ctx.params}
+        lasting = ctx.params.keys() - taken_back(ctx)
+        kept = {name: value for name, value in before.get(verb, {}).items() if name in lasting}
         kept = {name: value for name, value in kept.items() if not (name in _EITHER and given.keys() & set(_EITHER))}
         after = {**before, verb: {**kept, **given}}
         absent = [place for place in (root, *root.parents) if not place.exists()]
@@ -76,6 +94,25 @@ class RememberingCommand(TyperCommand):
             raise InputError(with_origins(str(error), ctx)) from error
         _keep(root, before, after)
         return result
+
+    def _without_empty(self, words: Sequence[str]) -> tuple[list[str], frozenset[str]]:
+        """The words but for options that are given as nothing, and the parameter names of these."""
+        names = {
+            option: parameter.name
+            for parameter in self.params
+            if parameter.name not in _OF_ONE_CALL and not getattr(parameter, "is_flag", False)
+            for option in parameter.opts
+            if option.startswith("-")
+        }
+        left, empty = list[str](), set[str]()
+        for word in words:
+            if not word and left and left[-1] in names:
+                empty.add(names[left.pop()] or "")
+            elif word.endswith("=") and word[:-1] in names:
+                empty.add(names[word[:-1]] or "")
+            else:
+                left.append(word)
+        return left, frozenset(empty)
 
 
 def _memory(root: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from hdgan.cli.memory import remembered
+from hdgan.cli.memory import origins_of, remembered, taken_back
 from hdgan.cli.origins import note_origins
 from hdgan.study import Study
 from tiling import progress
@@ -37,8 +37,11 @@ def _load_settings(context: typer.Context, root: Path) -> Path:
         listed = isinstance(value, list) and all(isinstance(item, str) for item in value)
         defaults[names.get(key.replace("_", "-"), key)] = ",".join(value) if listed else value
     before = remembered(root, path, context)
-    note_origins(context, {**dict.fromkeys(before, "an earlier call"), **dict.fromkeys(defaults, root / "study.toml")})
-    context.default_map = {**(context.default_map or {}), **before, **defaults}
+    there = {**before, **defaults}
+    for name in taken_back(context):
+        there.pop(name, None)
+    note_origins(context, {**origins_of(before, context), **dict.fromkeys(defaults, root / "study.toml")})
+    context.default_map = {**(context.default_map or {}), **there}
     return root
 
 

@@ -22,7 +22,7 @@ def with_origins(message: str, context: typer.Context | None, names: Iterable[st
         return message
     origins: Mapping[str, str | Path] = context.meta.get(_ORIGINS, {})
     untyped = [name for name in origins if _source(context, name) == "DEFAULT_MAP"]
-    named = [name for name in untyped if (name in names if names is not None else _is_named(name, message))]
+    named = [name for name in untyped if (name in names if names is not None else _is_named(name, message, context))]
     return message + "".join(f" [{name.replace('_', '-')} is as in {origins[name]}]" for name in named)
 
 
@@ -31,6 +31,8 @@ def _source(context: typer.Context, name: str) -> str | None:
     return None if source is None else source.name
 
 
-def _is_named(name: str, message: str) -> bool:
-    """Whether a message is about an option: it names it as such, or begins with its name."""
-    return f"--{name.replace('_', '-')}" in message or re.match(rf"{name}\b", message) is not None
+def _is_named(name: str, message: str, context: typer.Context) -> bool:
+    """Whether a message is about an option: it names it as such, begins with its name, or names its file."""
+    value = str(context.params.get(name))
+    is_file = Path(value).is_absolute() and value in message
+    return is_file or f"--{name.replace('_', '-')}" in message or re.match(rf"{name}\b", message) is not None

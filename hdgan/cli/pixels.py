@@ -28,7 +28,9 @@ def features(
     study: StudyOption = DEFAULT_STUDY,
     blocks: Annotated[int, typer.Option(help="Blocks, counted from the image's resolution down.", min=1)] = 5,
     dtype: Annotated[str, typer.Option(help="float16 or float32.")] = "float16",
-    all_: Annotated[bool, typer.Option("--all", help="Of every sample, not only of the annotated ones.")] = False,
+    all_: Annotated[
+        bool, typer.Option("--all/--no-all", help="Of every sample, not only of the annotated ones.")
+    ] = False,
     device: DeviceOption = "auto",
     redo: RedoOption = False,
     quiet: QuietOption = False,

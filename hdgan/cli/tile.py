@@ -111,11 +111,17 @@ def tile(
     ] = None,
     stratify: Annotated[
         str | None,
-        typer.Option(help="Labels that every fold has in the same mix: stain,diagnosis.", rich_help_panel=_WHO),
+        typer.Option(
+            help="Labels that every fold has in the same mix: stain,diagnosis; a comma alone: none.",
+            rich_help_panel=_WHO,
+        ),
     ] = None,
     anonymise: Annotated[
         bool,
-        typer.Option("--anonymise", help="Call slides and patients by hashes.", rich_help_panel=_WHO),
+        typer.Option(
+            help="Call slides and patients by hashes in all that is written; errors may name them on your terminal.",
+            rich_help_panel=_WHO,
+        ),
     ] = False,
     workers: Annotated[
         int | None,

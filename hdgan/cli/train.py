@@ -1,7 +1,8 @@
-"""`hdgan train` and `hdgan sample`."""
+"""`hdgan train`, `hdgan import` and `hdgan sample`."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -44,7 +45,8 @@ def train(
     hold_out: Annotated[int | None, typer.Option(help="Fold to leave out of the training.")] = None,
     root: Annotated[Path | None, typer.Option(help="Where the slides are now, if they were moved.")] = None,
     start_from: Annotated[
-        Path | None, typer.Option("--from", help="Folder of an earlier run, to begin with its networks.")
+        Path | None,
+        typer.Option("--from", help="Folder of an earlier run, or of an import, to begin with its networks."),
     ] = None,
     checkpoint_seconds: Annotated[
         float, typer.Option(help="Time between checkpoints, which is what kill -9 may cost.", min=0)
@@ -60,6 +62,7 @@ def train(
     """
     from hdgan.stylegan2 import train as train_generator
     from hdgan.stylegan2 import train_config
+    from hdgan.stylegan2.run import shape_of
     from tiling import TileSet
 
     place = Study(study)
@@ -78,6 +81,8 @@ def train(
         turn=turn,
         seed=seed,
     )
+    if start_from is not None:
+        config = replace(config, **shape_of(start_from))
     made = train_generator(
         tiles,
         place.generator,
@@ -91,6 +96,31 @@ def train(
         redo=redo,
     )
     say(f"{made}: {config.resolution} px, {kimg:g} kimg. Next: hdgan sample --study {quoted(study)}", quiet)
+
+
+def import_(
+    file: Annotated[Path, typer.Argument(metavar="FILE.pkl", help="A network file of StyleGAN2-ADA for PyTorch.")],
+    study: StudyOption = DEFAULT_STUDY,
+    redo: RedoOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Take over a generator that was trained with the StyleGAN2-ADA reference, instead of training one.
+
+    Nothing in the file is executed. Its licence, non-commercial, passes to all that is made with the generator.
+
+    Example: hdgan import network-snapshot-025000.pkl --study kidney
+    """
+    from hdgan.stylegan2 import convert_reference
+    from tiling.stage import read_record
+
+    place = Study(study)
+    made = convert_reference(file, place.generator, before_replacing=place.refuse_to_replace_generator, redo=redo)
+    record = read_record(place.generator)
+    say(
+        f"{made}: {record['summary']['resolution']} px. {'; '.join(record['licence'])}. "
+        f"Next: hdgan sample --study {quoted(study)}",
+        quiet,
+    )
 
 
 def sample(

@@ -6,6 +6,7 @@ from hdgan.stylegan2.data import to_uint8
 from hdgan.stylegan2.discriminator import Discriminator
 from hdgan.stylegan2.generator import Generator
 from hdgan.stylegan2.presets import PRESETS, TrainConfig, train_config
+from hdgan.stylegan2.reference import convert_reference
 from hdgan.stylegan2.run import train
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "Discriminator",
     "Generator",
     "TrainConfig",
+    "convert_reference",
     "load_generator",
     "save_generator",
     "to_uint8",

@@ -67,7 +67,7 @@ class Generator(nn.Module):
     conv_clamp
         Activations are clamped at this magnitude (None: not at all).
     fp16_resolutions
-        So many of the highest resolutions compute in half precision.
+        So many of the highest resolutions compute in float16, except on the CPU.
 
     Examples
     --------

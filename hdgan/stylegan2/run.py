@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -20,13 +21,16 @@ from tiling.errors import InputError
 from tiling.files import read_json, write_json
 from tiling.progress import note
 from tiling.stage import RECORD, Stage, read_record
-from tiling.wording import counted
+from tiling.wording import counted, quoted
 from training.checkpoint import Checkpoints
 from training.loop import CHECKPOINTS, LoopConfig, run_loop
 
 GENERATOR = "generator.safetensors"
 DISCRIMINATOR = "discriminator.safetensors"
-_CONFIG = "config.json"
+CONFIG = "config.json"
+IMPORTED: Mapping[str, Any] = MappingProxyType({"source": "StyleGAN2-ADA reference"})
+"""The settings in the record of a generator that was imported."""
+_OF_SHAPE = ("z_dim", "w_dim", "channel_base", "channel_max", "mapping_layers", "conv_clamp")
 _ORIGINS = {"tiles": "other tiles (their number has changed since, or another fold was held out)"}
 
 
@@ -85,6 +89,7 @@ def train(
         sources["start_from"] = start_from
     settings = asdict(config) | {"tiles": f"{len(chosen)}, {digest({'indices': chosen})[:16]}"}
     if not redo:
+        _refuse_imported(out)
         _refuse_less(out, config)
     trainer = None
     if redo or not _is_made(out, settings):  # what cannot be trained is refused before the folder is touched
@@ -97,7 +102,7 @@ def train(
         out, name="train", config=settings, inputs=sources, origins=_ORIGINS, grows={"kimg"}, redo=redo
     ) as stage:
         if trainer is not None:
-            write_json(out / _CONFIG, settings)
+            write_json(out / CONFIG, settings)
             note(
                 f"training on {counted(len(chosen), 'tile')} of {config.resolution} px: "
                 f"{counted(config.steps, 'step')} of {config.batch}, {config.kimg:g} kimg in all"
@@ -133,17 +138,32 @@ def _finish(stage: Stage, trainer: StyleGAN2Trainer, settings: Mapping[str, Any]
     stage.finish(principal=[stage.folder / GENERATOR], summary=summary, licence=average.licence)
 
 
+def _refuse_imported(out: Path) -> None:
+    """Refuse to train where an imported generator is, which has no training to go on with."""
+    if (out / RECORD).exists() and read_record(out)["config"] == IMPORTED:
+        raise InputError(
+            f"{out} holds a generator that was imported: train in another study with `--from {quoted(out)}`, "
+            "or add --redo to replace it"
+        )
+
+
 def _refuse_less(out: Path, config: TrainConfig) -> None:
     """Refuse to go on with a training that is longer than asked for, before anything in its folder changes."""
     trained = Checkpoints(out / CHECKPOINTS).steps()
     if not trained:
         return
-    images = trained[-1] * int(read_json(out / _CONFIG)["batch"])
+    images = trained[-1] * int(read_json(out / CONFIG)["batch"])
     if images > config.steps * config.batch:
         raise InputError(
             f"{out} is already trained for {images / 1000:g} kimg, more than the {config.kimg:g} asked for; "
             f"ask for {images / 1000:g} to end it there, or for more, add --redo to begin again, or use another study"
         )
+
+
+def shape_of(folder: Path) -> dict[str, Any]:
+    """The settings of a :class:`TrainConfig` that networks which begin with those in a run folder must have."""
+    config = asdict(load_generator(folder / GENERATOR).config)
+    return {name: config[name] for name in _OF_SHAPE}
 
 
 def _start_from(trainer: StyleGAN2Trainer, folder: Path) -> None:

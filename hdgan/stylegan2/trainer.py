@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -95,8 +96,8 @@ class StyleGAN2Trainer:
         self.path_length_mean = torch.zeros([], device=self.device)
 
     def start_from(self, generator: Generator) -> None:
-        """Begin with a given generator instead of a fresh one, in the average too."""
-        if generator.config != self.generator.config:
+        """Begin with a given generator instead of a fresh one, in the average too; precision is the training's own."""
+        if replace(generator.config, fp16_resolutions=self.generator.config.fp16_resolutions) != self.generator.config:
             raise InputError(
                 f"the generator to start from is {generator.config}, the training asks for {self.generator.config}"
             )

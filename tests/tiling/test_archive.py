@@ -109,7 +109,7 @@ def test_resolutions_come_from_a_table_too(png, tmp_path):
     for text, said in (
         ("slide,mpp\na,fine\n", r"mpp of a.png in .*mpp.csv is a positive number .*, not fine"),
         ("slide,resolution\na,0.5\n", "no column `mpp`; its columns are: slide, resolution"),
-        ("slide,mpp\nc,0.5\n", "mpp_of names 'c', which is no slide of 2"),
+        ("slide,mpp\nc,0.5\n", "no tile in any of 2 slides: a.png does not say its resolution"),
     ):
         table.write_text(text)
         with pytest.raises(InputError, match=said):
@@ -192,7 +192,7 @@ def test_a_resolution_that_the_slide_lacks_can_be_given_later_and_only_named_sli
         ({"mpp_of": {"other.svs": 0.5}}, "mpp_of names 'other.svs', which is no slide of 1"),
         ({"mpp_of": -1.0}, "mpp_of every slide is a positive number"),
         ({"folds": 0}, "at least 1 fold"),
-        ({"patient": "^case"}, "finds no patient in the file name 'slide.png'"),
+        ({"patient": "^case"}, "finds no patient in 1 file name of 1: slide.png"),
         ({"labels": {"x": "."}}, "a label cannot be called 'x'"),
         ({"tissue": 2.0}, "tissue is a fraction"),
     ],

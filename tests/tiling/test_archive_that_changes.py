@@ -12,6 +12,7 @@ import pytest
 from damaged import jpeg_slide
 
 import tiling.archive
+import tiling.jobs
 from tiling import InputError, TileSet, open_slide, tile_archive
 from tiling.choices import Missing
 from tiling.parts import Parts
@@ -103,6 +104,33 @@ def test_copies_of_a_slide_that_fails_fail_each_with_a_reason_of_its_own(archive
     said = ledger(tmp_path / "tiles")
     assert str(said["x.svs"]["reason"]).startswith("cannot open x.svs as a slide: ")
     assert str(said["y.svs"]["reason"]).startswith("y.svs is a copy of x.svs: cannot open x.svs as a slide: ")
+
+
+def test_a_name_that_was_mistyped_is_told_before_slides_that_are_missed(archive, tmp_path):
+    tile_archive(archive, tmp_path / "tiles", size=128)
+    with pytest.raises(InputError, match=r"^no such slide: .*/archive/typo.png; name slides that are there$"):
+        tile_archive([archive / "a.png", archive / "typo.png"], tmp_path / "tiles", size=128)
+
+
+def test_workers_that_cannot_be_are_refused_though_nothing_is_to_be_done(archive, tmp_path):
+    tile_archive(archive, tmp_path / "tiles", size=128)
+    for wrong, said in (
+        ({"memory": "lots"}, r"memory \(--memory\) is an amount of 100MiB or more, .*, not 'lots'"),
+        ({"scheduler": "nowhere"}, "a dask scheduler's address is like tcp://HOST:8786, not 'nowhere'"),
+        ({"scheduler": "tcp://localhost:1", "memory": "1GiB"}, "is about workers of this machine"),
+    ):
+        with pytest.raises(InputError, match=said):
+            tile_archive(archive, tmp_path / "tiles", size=128, **wrong)
+
+
+def test_a_pattern_that_finds_no_patient_is_refused_before_a_slide_is_read(archive, tmp_path, monkeypatch):
+    def read(*_):
+        raise AssertionError("a slide was read")
+
+    monkeypatch.setattr(tiling.jobs, "slide_fingerprint", read)
+    said = r"patient \(--patient\) '\^a' finds no patient in 2 file names of 3: b.png, c.png; make it match them too"
+    with pytest.raises(InputError, match=said):
+        tile_archive(archive, tmp_path / "tiles", size=128, patient="^a")
 
 
 def test_tiles_of_slides_that_are_missing_are_not_given_up_unasked(archive, tmp_path):

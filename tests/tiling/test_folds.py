@@ -1,12 +1,10 @@
 from __future__ import annotations
 
-import re
-
 import numpy as np
 import pytest
 
 from tiling.errors import InputError
-from tiling.folds import assign_folds, compile_pattern, patient_of, patients_of
+from tiling.folds import assign_folds, compile_pattern, patients_by_name, patients_of
 
 STAINS, DIAGNOSES = ["HE", "PAS", "PASM", "Masson"], ["IgA", "lupus", "amyloid"]
 
@@ -102,14 +100,17 @@ def test_slides_of_which_a_label_is_not_known_are_balanced_as_tiles_only():
 
 
 def test_the_patient_is_the_file_stem_or_what_the_pattern_finds():
-    assert patient_of("a/b/case-7.svs") == "case-7"
-    assert patient_of("2017/20171220-PASM.jpg", re.compile("^[0-9]+")) == "20171220"
-    assert patient_of("2017/TCGA-CR-7395-01.svs", re.compile("TCGA-(..-....)")) == "CR-7395"
+    slides = ["a/b/case-7.svs", "2017/20171220-PASM.jpg"]
+    assert list(patients_by_name(slides).values()) == ["case-7", "20171220-PASM"]
+    assert patients_by_name(slides[1:], "^[0-9]+") == {slides[1]: "20171220"}
+    assert patients_by_name(["TCGA-CR-7395-01.svs"], "TCGA-(..-....)") == {"TCGA-CR-7395-01.svs": "CR-7395"}
 
 
-def test_a_file_without_patient_and_a_broken_pattern_are_refused():
-    with pytest.raises(InputError, match=r"finds no patient in the file name 'control\.svs'"):
-        patient_of("a/control.svs", re.compile("^[0-9]+"))
+def test_files_without_patient_and_a_broken_pattern_are_refused():
+    slides = ["1.svs", *(f"a/{name}.svs" for name in "vwxyz")]
+    said = r"finds no patient in 5 file names of 6: v\.svs, w\.svs, x\.svs, and 2 more; make it match them too, tell"
+    with pytest.raises(InputError, match=said):
+        patients_by_name(slides, "^[0-9]+")
     with pytest.raises(InputError, match="patient is no regular expression: '\\('"):
         compile_pattern("(", option="patient")
 
@@ -119,7 +120,8 @@ def test_patients_come_from_a_label_instead_of_the_name_and_none_is_guessed():
     labels = {"patient": {"a/1.svs": "Ada", "b/1.svs": "Bo", "c.svs": "Ada"}}
     assert patients_of(slides, pattern=None, labels=labels) == labels["patient"]
     assert patients_of(slides, pattern="^.", labels={}) == {"a/1.svs": "1", "b/1.svs": "1", "c.svs": "c"}
-    with pytest.raises(InputError, match=r"labels tell the patients, and so does patient '\^\.': give that option or"):
+    said = r"\(--labels\) tell the patients, and so does patient \(--patient\) '\^\.': give that option or the column"
+    with pytest.raises(InputError, match=said):
         patients_of(slides, pattern="^.", labels=labels)
     with pytest.raises(InputError, match=r"do not tell the patient of 2 slides: b/1.svs, c.svs; add rows with a `pat"):
         patients_of(slides, pattern=None, labels={"patient": {"a/1.svs": "Ada", "b/1.svs": None, "c.svs": ""}})

@@ -34,6 +34,13 @@ def test_a_ledger_that_is_damaged_or_gone_is_told_with_what_to_do(tmp_path):
         read_ledger(tmp_path)
 
 
+def test_a_ledger_from_before_regions_without_a_class_were_counted_is_read(tmp_path):
+    write_ledger(tmp_path, [{"slide": "a.svs", "status": "done"}])
+    path = tmp_path / "ledger.parquet"
+    pq.write_table(pq.read_table(path).drop_columns(["without_class"]), path)
+    assert [row["slide"] for row in read_ledger(tmp_path)] == ["a.svs"]
+
+
 @pytest.mark.parametrize("asked", [{}, {"keys": "abc", "places": []}, {"keys": [1], "places": []}, {"keys": ["abc"]}])
 def test_a_damaged_note_of_what_was_asked_for_is_told_with_what_to_do(tmp_path, asked):
     assert asked_of(tmp_path) == (None, [])

@@ -4,6 +4,7 @@ import pytest
 
 from tiling.errors import InputError
 from tiling.mpp import mpp_by_slide, read_mpp
+from tiling.progress import set_quiet
 
 SLIDES = ["2017/a.svs", "2018/b.svs", "2018/c.svs"]
 
@@ -27,13 +28,20 @@ def test_a_slide_whose_cell_is_empty_has_none_and_rows_of_other_slides_do_no_har
         ("slide,mpp\nc,-1\n", r"not -1"),
         ("slide,mpp\nc,0.5\n2018/c.svs,0.25\n", r"says two things of 2018/c.svs: mpp is '0.5' in line 2 and '0.25'"),
         ("slide,resolution\nc,0.5\n", "no column `mpp`; its columns are: slide, resolution"),
-        ("slide,mpp\ny,0.5\nx,0.5\n", "mpp_of names 'x', which is no slide of 3"),
     ],
 )
 def test_a_table_that_tells_no_resolutions_is_refused(tmp_path, text, said):
     (tmp_path / "mpp.csv").write_text(text)
     with pytest.raises(InputError, match=said):
         read_mpp(tmp_path / "mpp.csv", SLIDES)
+
+
+def test_a_table_of_other_slides_is_told_to_fit_none(tmp_path, capsys):
+    set_quiet(False)
+    (tmp_path / "mpp.csv").write_text("slide,mpp\ny,0.5\nx,0.5\n")
+    assert read_mpp(tmp_path / "mpp.csv", SLIDES) == {}
+    told = capsys.readouterr().err
+    assert "mpp.csv: 2 rows of no slide here, in lines 2, 3; none fits: slides are called by path below" in told
 
 
 @pytest.mark.parametrize(

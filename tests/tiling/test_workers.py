@@ -175,9 +175,11 @@ def test_a_disk_that_does_not_answer_is_given_a_rest_while_others_work(tmp_path,
     assert done[-1].result == "done"
 
 
-def test_an_amount_of_memory_that_is_none_is_refused():
-    with pytest.raises(InputError, match="memory is an amount like 1GiB or 800MB, not 'much'"):
-        run([], count=1, memory="much")
+@pytest.mark.parametrize("memory", ["much", "1 lots", "5", "", "-1GiB", "0"])
+def test_an_amount_of_memory_that_is_none_or_too_little_is_refused(memory):
+    said = rf"memory \(--memory\) is an amount of 100MiB or more, like 1GiB or 800MB, not '{memory}'"
+    with pytest.raises(InputError, match=said):
+        run([], count=1, memory=memory)
 
 
 @pytest.mark.parametrize(("count", "memory"), [(2, None), (None, "2GiB")])

@@ -55,6 +55,39 @@ def test_a_table_that_was_given_is_found_from_another_folder(
     assert json.loads((tmp_path / "another" / "options.json").read_text()) == {"tile": {"size": 64, "mpp_of": "0.5"}}
 
 
+def test_an_option_that_is_given_as_nothing_is_taken_back(slide: Path, tmp_path: Path) -> None:
+    study = tmp_path / "study"
+    (tmp_path / "mpp.csv").write_text("slide,mpp\nslide,0.5\n")
+    asked = ("--size", 64, "--mpp", 1, "--mpp-of", tmp_path / "mpp.csv", "--anonymise", "--overlap", 32)
+    hdgan("tile", slide, "--study", study, *asked)
+    hdgan("tile", slide, "--study", study, "--mpp", "", "--mpp-of=", "--overlap", "", "--no-anonymise", "--redo")
+    assert json.loads((study / "options.json").read_text()) == {"tile": {"size": 64, "anonymise": False}}
+    assert (config(study)["overlap"], config(study)["mpp"], config(study)["anonymise"]) == (0, None, False)
+    (study / "study.toml").write_text("[tile]\nsize = 32\nmpp = 2\n")
+    hdgan("tile", slide, "--study", study, "--mpp", "", "--size", 64)
+
+
+def test_of_options_that_clash_those_of_earlier_calls_are_told_with_the_way_to_take_them_back(
+    slide: Path, tmp_path: Path
+) -> None:
+    study, marks = tmp_path / "study", tmp_path / "marks"
+    marks.mkdir()
+    ring = [[10, 10], [200, 10], [200, 200], [10, 10]]
+    feature = {"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [ring]}}
+    (marks / "slide.geojson").write_text(json.dumps(feature | {"properties": {"name": "glomerulus"}}))
+    asked = ("tile", slide, "--study", study, "--size", 64, "--workers", 0)
+    hdgan(*asked, "--annotations", marks, "--keep-classes", "glomerulus")
+    said = hdgan(*asked, "--annotations", "", code=2).stderr
+    assert "go together" in said
+    assert said.endswith('[keep-classes is as in an earlier call; --keep-classes "" takes it back]\n')
+    marks.rename(tmp_path / "elsewhere")
+    said = hdgan(*asked, code=2).stderr
+    assert f"no such file or folder of annotations: {marks}" in said
+    assert said.endswith('[annotations is as in an earlier call; --annotations "" takes it back]\n')
+    hdgan(*asked, "--annotations", "", "--keep-classes", "", "--redo")
+    assert json.loads((study / "options.json").read_text()) == {"tile": {"size": 64}}
+
+
 def test_what_is_refused_is_not_kept(slide: Path, tmp_path: Path) -> None:
     study = tmp_path / "study"
     hdgan("tile", slide, "--study", study, "--size", 5000, code=2)

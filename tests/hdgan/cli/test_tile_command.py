@@ -139,6 +139,22 @@ def test_rulers_and_arrows_on_slides_are_passed_over_and_told_once(draw: Draw, t
         assert [row["without_area"] for row in read_ledger(study / "tiles")] == [2, 2]
 
 
+def test_regions_without_a_class_are_told_and_counted(draw: Draw, tmp_path: Path) -> None:
+    marks, study = tmp_path / "marks", tmp_path / "study"
+    marks.mkdir()
+    ring = [[10, 10], [100, 10], [100, 100], [10, 10]]
+    drawn = {"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [ring]}, "properties": {}}
+    classed = drawn | {"properties": {"classification": {"name": "glomerulus"}}}
+    for name, features in (("a", [classed, drawn]), ("b", [drawn, drawn]), ("c", [classed])):
+        draw(f"{name}.png")
+        (marks / f"{name}.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    kept = ("--annotations", marks, "--keep-classes", "glomerulus", "--workers", 0)
+    said = hdgan("tile", tmp_path / "archive", "--size", 64, "--study", study, *kept).stderr
+    assert "passed over 3 annotated regions without a class of 2 slides: set theirs in the program that drew" in said
+    assert "its regions have no class: set theirs in the program that drew them" in said
+    assert [row["without_class"] for row in read_ledger(study / "tiles")] == [1, 2, 0]
+
+
 def test_alike_failures_are_told_once_and_how_often(draw: Draw, tmp_path: Path) -> None:
     archive = draw("a.png").parent
     for number in range(5):

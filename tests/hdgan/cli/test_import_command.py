@@ -1,0 +1,114 @@
+"""`hdgan import` puts a reference's generator where a study has its own, and nothing else of a study is lost by it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from command_line import hdgan_here
+from PIL import Image
+from reference_files import reference_generator, write_reference
+
+from hdgan.pairs import PairSet
+from hdgan.stylegan2 import Generator, load_generator
+from hdgan.stylegan2.reference import REFERENCE_LICENCE
+from tiling.stage import read_record
+
+
+def make_file(path: Path, seed: int) -> Path:
+    torch.manual_seed(seed)
+    generator = Generator(resolution=16, z_dim=8, w_dim=8, channel_base=128, channel_max=16, mapping_layers=2)
+    return write_reference(path, G_ema=reference_generator(generator))
+
+
+def run(*arguments: object) -> str:
+    code, out, err = hdgan_here(*arguments)
+    assert code == 0, err
+    return out + err
+
+
+def refused(*arguments: object) -> str:
+    code, _, err = hdgan_here(*arguments)
+    assert code == 2, err
+    assert err.count("\n") == 1
+    return err
+
+
+@pytest.fixture
+def pkl(tmp_path: Path) -> Path:
+    return make_file(tmp_path / "first.pkl", 0)
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    return tmp_path / "study"
+
+
+def test_the_stages_after_it_run_on_an_imported_generator_and_carry_its_terms(pkl: Path, study: Path) -> None:
+    said = run("import", pkl, "--study", study)
+    assert "generator.safetensors: 16 px. " + REFERENCE_LICENCE in said
+    assert f"Next: hdgan sample --study {study}" in said
+    assert "is complete: nothing to do" in run("import", pkl, "--study", study)
+    run("sample", "--study", study, "-n", 4)
+    masks = study.parent / "masks"
+    masks.mkdir()
+    for index in range(4):
+        labels = np.indices((16, 16)).sum(axis=0) // 8 % 2
+        Image.fromarray(labels.astype(np.uint8)).save(masks / f"image_{index:04d}.png")
+    run("annotate", "import", masks, "--study", study)
+    run("features", "--study", study, "--blocks", 2)
+    run("fit", "--study", study, "--members", 1, "--split", "2/1/1")
+    run("synthesize", "--study", study, "-n", 2)
+    assert PairSet.open(study / "pairs").table()["licence"].to_pylist() == [REFERENCE_LICENCE] * 2
+    for folder in ("latents", "features", "classifiers", "pairs"):
+        assert read_record(study / folder)["licence"] == [REFERENCE_LICENCE]
+
+
+def test_info_tells_that_a_generator_was_imported_and_under_which_terms(pkl: Path, study: Path) -> None:
+    run("import", pkl, "--study", study)
+    told = json.loads(run("info", study, "--json"))["train"]
+    imported = {"imported": "first.pkl", "resolution": 16}
+    assert told == {"status": "complete", **imported, "licence": REFERENCE_LICENCE}
+    record = study / "generator" / "stage.json"
+    record.write_text(record.read_text().replace('"status": "complete"', '"status": "running"'))
+    assert json.loads(run("info", study, "--json"))["train"]["status"] == "stopped"
+
+
+def test_a_generator_with_masks_is_not_replaced(pkl: Path, study: Path) -> None:
+    run("import", pkl, "--study", study)
+    before = (study / "generator" / "generator.safetensors").read_bytes()
+    other = make_file(study.parent / "other.pkl", 1)
+    assert "made from another reference; add --redo" in refused("import", other, "--study", study)
+    (study / "annotations" / "masks").mkdir(parents=True)
+    Image.fromarray(np.zeros((16, 16), np.uint8)).save(study / "annotations" / "masks" / "label_0000.png")
+    assert "1 mask in" in refused("import", other, "--study", study, "--redo")
+    assert (study / "generator" / "generator.safetensors").read_bytes() == before
+    (study / "annotations" / "masks" / "label_0000.png").unlink()
+    run("import", other, "--study", study, "--redo")
+    assert (study / "generator" / "generator.safetensors").read_bytes() != before
+
+
+def test_a_file_that_is_none_leaves_no_study(pkl: Path, study: Path) -> None:
+    for content in (b"", b"text", pkl.read_bytes()[:1000]):
+        (study.parent / "bad.pkl").write_bytes(content)
+        assert "nothing in it was executed" in refused("import", study.parent / "bad.pkl", "--study", study)
+    assert "no such file" in refused("import", "absent.pkl", "--study", study)
+    assert not study.exists()
+
+
+def test_a_training_that_begins_with_an_import_takes_its_shape(pkl: Path, study: Path) -> None:
+    slides = study.parent / "slides"
+    slides.mkdir()
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(slides / "noise.png")
+    run("tile", slides, "--size", 16, "--level", 0, "--tissue", 0, "--study", study)
+    run("import", pkl, "--study", study.parent / "imported")
+    start = ("--from", study.parent / "imported" / "generator")
+    run("train", *start, "--study", study, "--preset", "tiny", "--kimg", 0.004)
+    trained = load_generator(study / "generator" / "generator.safetensors")
+    assert trained.config == load_generator(start[1] / "generator.safetensors").config
+    assert trained.licence == (REFERENCE_LICENCE,)
+    assert "holds what was not imported; add --redo" in refused("import", pkl, "--study", study)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
-import json
 import operator
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,48 +13,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from tiling.backends.base import Image
 from tiling.choices import Icc
 from tiling.damage import DamagedCell, damaged_pixels
 from tiling.errors import InputError
-from tiling.files import replacing, state_of
+from tiling.files import state_of
 from tiling.fingerprint import slide_fingerprint
 from tiling.ledger import read_ledger
+from tiling.manifest import COLUMNS, MANIFEST, Manifest, read_manifest
 from tiling.names import real_names
 from tiling.open_slides import OPEN_SLIDES, OpenSlides
-from tiling.parquet import read_table
 from tiling.slide import Slide, open_slide
 from tiling.stage import RECORD, completed
 from tiling.store import StoredTiles
 from tiling.tile_reading import read_tile, salvage_tile
 from tiling.wording import counted, quoted
 
-MANIFEST = "manifest.parquet"
-COLUMNS = pa.schema(
-    [
-        ("slide", pa.string()),
-        ("fingerprint", pa.string()),
-        ("x", pa.int64()),
-        ("y", pa.int64()),
-        ("size", pa.int32()),
-        ("level", pa.int16()),
-        ("scale", pa.float64()),
-        ("mpp", pa.float64()),
-        ("tissue", pa.float64()),
-        ("pen", pa.float64()),
-        ("blur", pa.float64()),
-        ("corrupt", pa.float64()),
-        ("patient", pa.string()),
-        ("fold", pa.int16()),
-    ]
-)
-"""The manifest's columns; those of labels (text, may be null) follow them."""
-
-_KEY = b"hdgan.tiles"
-_FORMAT = 2
-_ROWS = 1 << 16
 _PLACE = ("x", "y", "size", "level", "scale")
 
 
@@ -116,7 +89,7 @@ class TileSet:
     process reads it and opens the slides itself; an :class:`InputError` there if the manifest is not the same any more.
     """
 
-    def __init__(self, path: Path, manifest: _Manifest, root: Path | None, open_slides: int) -> None:
+    def __init__(self, path: Path, manifest: Manifest, root: Path | None, open_slides: int) -> None:
         self.path = path
         self._given_root = root
         self._manifest = manifest
@@ -160,7 +133,7 @@ class TileSet:
             path = path / MANIFEST
         if not path.exists():
             raise InputError(f"no tile set at {path}: make it with `hdgan tile SLIDES`")
-        return cls(path, _read_manifest(path), None if root is None else Path(root), open_slides)
+        return cls(path, read_manifest(path), None if root is None else Path(root), open_slides)
 
     def __len__(self) -> int:
         return int(self._table.num_rows)
@@ -282,77 +255,9 @@ class TileSet:
         return open_slide(path, icc=self.icc)
 
 
-@dataclass(frozen=True)
-class _Manifest:
-    """What a manifest's file holds.
-
-    Attributes
-    ----------
-    table
-        Its rows; each text is held once, as a dictionary's.
-    schema
-        Its columns as they are in the file.
-    about
-        Its own metadata.
-    fingerprint
-        Of the file, SHA-256 in hex.
-    """
-
-    table: pa.Table
-    schema: pa.Schema
-    about: Mapping[str, Any]
-    fingerprint: str
-
-
-def _read_manifest(path: Path) -> _Manifest:
-    try:
-        content = path.read_bytes()
-        file = pa.py_buffer(content)
-        schema = pq.read_schema(pa.BufferReader(file))
-        texts = [column.name for column in schema if pa.types.is_string(column.type)]
-        table = read_table(pa.BufferReader(file), read_dictionary=texts)
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{path} is no tile set: {' '.join(str(error).split())}") from error
-    about = (schema.metadata or {}).get(_KEY)
-    if about is None or not set(COLUMNS.names) <= set(schema.names):
-        raise InputError(f"{path} is a Parquet file but no tile set; make one with `hdgan tile`")
-    about = json.loads(about)
-    if about["format"] != _FORMAT:
-        raise InputError(f"{path} has format {about['format']}, and this version reads {_FORMAT}; make it again")
-    return _Manifest(table, schema, about, hashlib.sha256(content).hexdigest())
-
-
 def _opened_again(path: Path, fingerprint: str, root: Path | None, open_slides: int) -> TileSet:
     """A tile set from its pickle."""
     tiles = TileSet.open(path, root=root, open_slides=open_slides)
     if tiles._manifest.fingerprint != fingerprint:
         raise InputError(f"{path} changed since this tile set was opened: open it again, and hand on that one")
     return tiles
-
-
-def table_fingerprint(table: pa.Table) -> str:
-    """SHA-256 in hex of a table's values and the names of its columns, whatever file or root they come with."""
-    digest = hashlib.sha256(json.dumps(table.column_names).encode())
-    for start in range(0, table.num_rows, _ROWS):
-        digest.update(json.dumps(table.slice(start, _ROWS).to_pydict()).encode())
-    return digest.hexdigest()
-
-
-def write_manifest(path: Path, table: pa.Table, *, root: Path | None, icc: str) -> None:
-    """Write a manifest.
-
-    Parameters
-    ----------
-    path
-        The file.
-    table
-        :data:`COLUMNS`, and columns of labels.
-    root
-        What its slides are relative to; None for slides that are called by hashes.
-    icc
-        What is done with their colour profiles.
-    """
-    place = None if root is None else os.path.relpath(root.resolve(), path.parent.resolve())
-    about = {"format": _FORMAT, "root": place, "icc": str(icc), "anonymised": root is None}
-    with replacing(path) as partial:
-        pq.write_table(table.replace_schema_metadata({_KEY: json.dumps(about).encode()}), partial)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import operator
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,10 +24,11 @@ from tiling.ledger import read_ledger
 from tiling.manifest import COLUMNS, MANIFEST, Manifest, read_manifest
 from tiling.names import real_names
 from tiling.open_slides import OPEN_SLIDES, OpenSlides
+from tiling.progress import track
 from tiling.slide import Slide, open_slide
 from tiling.stage import RECORD, completed
 from tiling.store import StoredTiles
-from tiling.tile_reading import read_tile, salvage_tile
+from tiling.tile_reading import is_of_level, read_tile, salvage_tile
 from tiling.wording import counted, quoted
 
 _PLACE = ("x", "y", "size", "level", "scale")
@@ -205,6 +206,71 @@ class TileSet:
             return self._store.read(about["slide"], fingerprint=about["fingerprint"], **place)
         slide = self._slide(about["slide"], about["fingerprint"])
         return salvage_tile(slide, **place)[0] if about["corrupt"] else read_tile(slide, **place)
+
+    def read_window(self, index: int, *, x: int, y: int, size: int) -> Image:
+        """Read a square of a tile: the same pixels as `read(index)[y : y + size, x : x + size]`.
+
+        Where the tile has the pixels of a level of its slide, little more than the square is decoded.
+
+        Parameters
+        ----------
+        index
+            Number of the tile.
+        x, y
+            Upper left corner in the tile, px of the tile.
+        size
+            Edge, px of the tile.
+
+        Returns
+        -------
+        (size, size, 3) uint8
+
+        Raises
+        ------
+        InputError
+            If the square is not within the tile, and as :meth:`read` does.
+        """
+        place = self._row(index, _PLACE)
+        if min(x, y) < 0 or size < 1 or max(x, y) + size > place["size"]:
+            raise InputError(f"no square of {size} px at x={x}, y={y} is within a tile of {place['size']} px")
+        about = self._row(index, ("slide", "fingerprint", "corrupt"))
+        if self._store is None and not about["corrupt"]:
+            slide = self._slide(about["slide"], about["fingerprint"])
+            if is_of_level(slide, **place):
+                px = round(place["scale"])
+                return read_tile(slide, **place | {"x": place["x"] + x * px, "y": place["y"] + y * px, "size": size})
+        return self.read(index)[y : y + size, x : x + size]
+
+    def labels(self, name: str) -> list[str | None]:
+        """A label of every tile, None where nobody knows; an :class:`InputError` if the set has no such label."""
+        if name not in self._label_names:
+            raise InputError(
+                f"the tiles have no label {name!r}; there are: {', '.join(self._label_names) or 'none'} "
+                "(`hdgan tile --labels` takes them from a table or from file names)"
+            )
+        labels: list[str | None] = self._table[name].to_pylist()
+        return labels
+
+    def problems(self, indices: Sequence[int]) -> list[str]:
+        """What keeps some tiles from being read, in words, a slide each; no tile is decoded for it.
+
+        Every slide is opened, and known to be the one that was tiled. Of stored tiles it is told how many are missing.
+        """
+        wanted = self._table.select(("slide", "fingerprint", "x", "y")).take(list(indices))
+        slides = wanted.group_by(["slide", "fingerprint"], use_threads=False).aggregate([("x", "list"), ("y", "list")])
+        found = (self._problem(row) for row in track(slides.to_pylist(), "looking at slides"))
+        return [problem for problem in found if problem]
+
+    def _problem(self, row: Mapping[str, Any]) -> str:
+        """What keeps the tiles of a slide from being read; empty if nothing."""
+        try:
+            if self._store is None:
+                self._slide(row["slide"], row["fingerprint"])
+                return ""
+            lacking = self._store.count_lacking(row["slide"], zip(row["x_list"], row["y_list"], strict=True))
+        except InputError as error:
+            return str(error)
+        return f"{row['slide']}: {counted(lacking, 'tile')} missing in {self._store.store}" if lacking else ""
 
     def valid(self, index: int) -> npt.NDArray[np.bool_]:
         """Which pixels of a tile could be decoded, (size, size) bool; all where tiles were not inspected.

@@ -1,9 +1,12 @@
+import os
 import threading
 import time
 
+import numpy as np
 import pytest
 
-from training.stream import prefetch
+from tiling.errors import InputError
+from training.stream import prefetch, prefetch_in_processes
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -50,4 +53,20 @@ def test_an_error_arrives_at_the_batch_that_has_it():
     stream = prefetch(make, 0, 10, ahead=8)
     assert [next(stream) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(OSError, match="the disk is gone"):
+        next(stream)
+
+
+def pixels_of(index):
+    if index == 7:
+        raise InputError("tile 7 is damaged")
+    time.sleep(0.01 * (index % 3))
+    return np.full((2, 2), index), os.getpid()
+
+
+def test_processes_make_batches_in_order_and_an_error_arrives_as_it_was_raised():
+    stream = prefetch_in_processes(pixels_of, 2, 9, workers=2)
+    made = [next(stream) for _ in range(5)]
+    assert [int(pixels[0, 0]) for pixels, _ in made] == [2, 3, 4, 5, 6]
+    assert len({process for _, process in made} - {os.getpid()}) == 2
+    with pytest.raises(InputError, match=r"^tile 7 is damaged$"):
         next(stream)

@@ -185,6 +185,11 @@ class TileSet:
         """
         return self._table.cast(self._manifest.schema)
 
+    def size(self, index: int) -> int:
+        """Edge of a tile, px."""
+        size: int = self._row(index, ("size",))["size"]
+        return size
+
     def read(self, index: int) -> Image:
         """Read a tile's pixels, from its slide or from where they are stored.
 
@@ -250,6 +255,11 @@ class TileSet:
             )
         labels: list[str | None] = self._table[name].to_pylist()
         return labels
+
+    def folds(self) -> list[int]:
+        """The fold of every tile."""
+        folds: list[int] = self._table["fold"].to_pylist()
+        return folds
 
     def problems(self, indices: Sequence[int]) -> list[str]:
         """What keeps some tiles from being read, in words, a slide each; no tile is decoded for it.

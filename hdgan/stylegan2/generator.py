@@ -331,6 +331,7 @@ class Generator(nn.Module):
             fp16_resolutions,
         )  # fmt: skip
         self.licence: tuple[str, ...] = ()
+        self.classes: dict[str, int] = {}  # names, in the order of c, and how many tiles of each were learnt from
         """Terms under which the weights may be used, and with them all that is made by them; kept in files."""
         self.synthesis = SynthesisNetwork(self.config)
         self.mapping = MappingNetwork(z_dim, c_dim, w_dim, mapping_layers, num_ws=self.synthesis.num_ws)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from hdgan.stylegan2 import losses
 from hdgan.stylegan2.augment import AugmentPipe
-from hdgan.stylegan2.data import TileBatches, Tiles
+from hdgan.stylegan2.data import Batch, Classes, TileBatches, Tiles
 from hdgan.stylegan2.discriminator import Discriminator
 from hdgan.stylegan2.generator import Generator
 from hdgan.stylegan2.presets import TrainConfig
@@ -34,6 +34,7 @@ def build_networks(config: TrainConfig) -> tuple[Generator, Discriminator]:
         torch.manual_seed(config.seed)
         shared: dict[str, Any] = {
             "resolution": config.resolution,
+            "c_dim": config.c_dim,
             "channel_base": config.channel_base,
             "channel_max": config.channel_max,
             "conv_clamp": config.conv_clamp,
@@ -49,14 +50,23 @@ class StyleGAN2Trainer:
     """
 
     def __init__(
-        self, config: TrainConfig, tiles: Tiles, indices: Sequence[int], *, device: torch.device | None = None
+        self,
+        config: TrainConfig,
+        tiles: Tiles,
+        indices: Sequence[int],
+        *,
+        classes: Classes | None = None,
+        workers: int = 0,
+        device: torch.device | None = None,
     ) -> None:
         self.config = config
         self.device = device or torch.device("cpu")
         self.batches = TileBatches(
-            tiles, indices, resolution=config.resolution, batch=config.batch, turn=config.turn, seed=config.seed
-        )
-        self._stream: Iterator[Tensor] | None = None
+            tiles, indices, resolution=config.resolution, batch=config.batch, turn=config.turn, seed=config.seed,
+            crop=config.crop, classes=classes, c_dim=config.c_dim,
+        )  # fmt: skip
+        self._workers = workers
+        self._stream: Iterator[Batch] | None = None
         self._stream_at = -1
         generator, discriminator = build_networks(config)
         self.generator, self.discriminator = generator.to(self.device), discriminator.to(self.device)
@@ -84,7 +94,7 @@ class StyleGAN2Trainer:
         metrics = {"loss_g": self._generator_step(index)}
         if config.path_length_weight and index % config.path_length_interval == 0:
             metrics["path_length"] = self._path_length_step(index)
-        real = self._real_images(index)
+        real = self._real_batch(index)
         metrics |= self._discriminator_step(index, real)
         if config.gamma and index % config.r1_interval == 0:
             metrics["r1"] = self._r1_step(index, real)
@@ -118,41 +128,46 @@ class StyleGAN2Trainer:
     def _draws(self, purpose: str, index: int) -> torch.Generator:
         return torch_draws(self.config.seed, purpose, index)
 
-    def _real_images(self, index: int) -> Tensor:
+    def _real_batch(self, index: int) -> Batch:
         """Batch `index`, from the stream if it is the next one there."""
         if self._stream is None or self._stream_at != index:
-            self._stream = self.batches.stream(index, max(self.config.steps, index + 1))
+            stop = max(self.config.steps, index + 1)
+            self._stream = self.batches.stream(index, stop, device=self.device, workers=self._workers)
         self._stream_at = index + 1
-        return next(self._stream).to(self.device)
+        return next(self._stream)
 
-    def _mixed_w(self, count: int, draws: torch.Generator) -> Tensor:
+    def _mixed_w(self, c: Tensor, draws: torch.Generator) -> Tensor:
         """w (N, num_ws, w_dim) of fresh latents, with style mixing (Karras et al. 2019, section 3.1).
 
         The mean w follows the batch means of every phase.
         """
-        z = torch.randn((count, self.config.z_dim), generator=draws).to(self.device)
-        w: Tensor = self.generator.mapping(z)
+        z = torch.randn((len(c), self.config.z_dim), generator=draws).to(self.device)
+        w: Tensor = self.generator.mapping(z, c)
         average = self.generator.mapping.w_avg
         average.copy_(w[:, 0].detach().mean(dim=0).lerp(average, _W_AVERAGE_BETA))
-        other = torch.randn((count, self.config.z_dim), generator=draws).to(self.device)
+        other = torch.randn((len(c), self.config.z_dim), generator=draws).to(self.device)
         crossover = int(torch.randint(1, self.generator.num_ws, (), generator=draws))
         if float(torch.rand((), generator=draws)) < self.config.style_mixing:
-            w = torch.cat([w[:, :crossover], self.generator.mapping(other)[:, crossover:]], dim=1)
+            w = torch.cat([w[:, :crossover], self.generator.mapping(other, c)[:, crossover:]], dim=1)
         return w
 
-    def _fake_images(self, count: int, draws: torch.Generator) -> Tensor:
-        w = self._mixed_w(count, draws)
+    def _drawn_c(self, purpose: str, index: int, count: int) -> Tensor:
+        return self.batches.draw_c(purpose, index, count=count).to(self.device)
+
+    def _fake_images(self, c: Tensor, draws: torch.Generator) -> Tensor:
+        w = self._mixed_w(c, draws)
         images: Tensor = self.generator.synthesis(w, noise="random", generator=draws)
         return images
 
-    def _logits(self, images: Tensor, draws: torch.Generator) -> Tensor:
-        logits: Tensor = self.discriminator(self.augment(images, p=self.augment_p, generator=draws))
+    def _logits(self, images: Tensor, c: Tensor, draws: torch.Generator) -> Tensor:
+        logits: Tensor = self.discriminator(self.augment(images, p=self.augment_p, generator=draws), c)
         return logits
 
     def _generator_step(self, index: int) -> float:
         draws = self._draws("generator", index)
         self.discriminator.requires_grad_(False)
-        loss = losses.generator_loss(self._logits(self._fake_images(self.config.batch, draws), draws))
+        c = self._drawn_c("generator", index, self.config.batch)
+        loss = losses.generator_loss(self._logits(self._fake_images(c, draws), c, draws))
         loss.backward()
         self.discriminator.requires_grad_(True)
         _apply(self.generator_optimiser)
@@ -161,7 +176,7 @@ class StyleGAN2Trainer:
     def _path_length_step(self, index: int) -> float:
         draws = self._draws("path length", index)
         config = self.config
-        w = self._mixed_w(config.batch // 2, draws)
+        w = self._mixed_w(self._drawn_c("path length", index, config.batch // 2), draws)
         images: Tensor = self.generator.synthesis(w, noise="random", generator=draws)
         noise = torch.randn(images.shape, generator=draws).to(self.device) / config.resolution
         lengths = losses.path_lengths(images, w, noise)
@@ -172,23 +187,24 @@ class StyleGAN2Trainer:
         _apply(self.generator_optimiser)
         return float(lengths.detach().mean())
 
-    def _discriminator_step(self, index: int, real: Tensor) -> dict[str, float]:
+    def _discriminator_step(self, index: int, real: Batch) -> dict[str, float]:
         draws = self._draws("discriminator", index)
         with torch.no_grad():
-            fake = self._fake_images(len(real), draws)
-        fake_loss = losses.fake_loss(self._logits(fake, draws))
+            c = self._drawn_c("discriminator", index, len(real.c))
+            fake = self._fake_images(c, draws)
+        fake_loss = losses.fake_loss(self._logits(fake, c, draws))
         fake_loss.backward()
-        real_logits = self._logits(real, draws)
+        real_logits = self._logits(real.images, real.c, draws)
         real_loss = losses.real_loss(real_logits)
         real_loss.backward()
         _apply(self.discriminator_optimiser)
         self._real_signs.append(float(real_logits.detach().sign().mean()))
         return {"loss_d": float(fake_loss.detach()) + float(real_loss.detach())}
 
-    def _r1_step(self, index: int, real: Tensor) -> float:
-        real = real.detach().requires_grad_()
-        logits = self._logits(real, self._draws("r1", index))
-        penalty = losses.r1_penalty(logits, real).mean()
+    def _r1_step(self, index: int, real: Batch) -> float:
+        images = real.images.detach().requires_grad_()
+        logits = self._logits(images, real.c, self._draws("r1", index))
+        penalty = losses.r1_penalty(logits, images).mean()
         (penalty * self.config.gamma / 2 * self.config.r1_interval).backward()
         _apply(self.discriminator_optimiser)
         return float(penalty.detach())

@@ -109,7 +109,7 @@ def test_labels_come_from_a_table_and_folds_from_it_or_from_the_names(tmp_path, 
     with pytest.raises(InputError, match="column `fold`, but say nothing there for 1 of 41"):
         ImageFolder(tmp_path / "images", labels=table).folds()
     table.write_text(table.read_text() + "more,x\n")
-    with pytest.raises(InputError, match="folds are whole numbers .* not 'x'"):
+    with pytest.raises(InputError, match=r"folds are whole numbers .* not 'x'"):
         ImageFolder(tmp_path / "images", labels=table).folds()
     table.write_text(table.read_text().replace("more,x", "more,2"))
     assert ImageFolder(tmp_path / "images", labels=table).folds()[-1] == 2

@@ -59,7 +59,7 @@ def prefetch_in_processes(
         collate_fn=_as_it_is,  # arrays go through a pipe; tensors take shared memory, which containers have little of
         num_workers=workers,
         prefetch_factor=ahead,
-        multiprocessing_context="forkserver",  # threads are running here, which fork does not copy
+        multiprocessing_context="spawn",  # fork copies no threads; what a server forked outlives a killed training
         worker_init_fn=_leave_interrupts,
         generator=torch.Generator(),  # else the loader takes a number from the draws of everybody
     )

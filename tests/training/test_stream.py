@@ -1,6 +1,9 @@
 import os
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -70,3 +73,37 @@ def test_processes_make_batches_in_order_and_an_error_arrives_as_it_was_raised()
     assert len({process for _, process in made} - {os.getpid()}) == 2
     with pytest.raises(InputError, match=r"^tile 7 is damaged$"):
         next(stream)
+
+
+SCRIPT = """
+import sys
+from test_stream import pixels_of
+from training.stream import prefetch_in_processes
+if __name__ == "__main__":
+    stream = prefetch_in_processes(pixels_of, 0, 7, workers=2)
+    print(next(stream)[1], next(stream)[1], flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.slow
+def test_workers_end_with_a_process_that_is_killed(tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    path = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[2])])
+    command = [sys.executable, tmp_path / "script.py"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path}, text=True, **pipes) as process:
+        workers = [int(pid) for pid in process.stdout.readline().split()]
+        assert all(is_running(pid) for pid in workers)
+        process.kill()
+    deadline = time.monotonic() + 30  # they look every five seconds
+    while any(is_running(pid) for pid in workers):
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+
+
+def is_running(pid):
+    try:
+        return "(zombie)" not in Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return False

@@ -70,7 +70,7 @@ class SlideTable:
         if strays := [str(line) for line, name, _ in self.rows if name not in slide_of]:
             rows, where = counted(len(strays), "row"), first_few(strays)
             told = f"{self.path}: {rows} of no {self.of} here, in {'line' if len(strays) == 1 else 'lines'} {where}"
-            none = f"; none fits: {self.of}s are called by path below the archive, file name, or that without its suffix"
+            none = f"; none fits: {self.of}s are called by path below the folder, file name, or that without its suffix"
             note(told + none * (not found))
         return found
 

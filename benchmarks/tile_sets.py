@@ -35,8 +35,8 @@ from tiling import TileSet, open_slide
 from tiling.choices import Materialise
 from tiling.fingerprint import slide_fingerprint
 from tiling.grid import make_grid
+from tiling.manifest import COLUMNS, MANIFEST, write_manifest
 from tiling.store import STORE_NAMES, begin_array, finish_store, plan_array, write_tiles
-from tiling.tileset import COLUMNS, MANIFEST, write_manifest
 
 SIZE, CELL, TILE, TILES_PER_SLIDE = 1024, 256, 128, 200
 THREADS, PROCESSES = 4, 2

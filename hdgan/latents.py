@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from hdgan.conditions import Conditions
 from hdgan.provenance import digest
 from tiling.errors import InputError
 from tiling.files import replacing
@@ -128,9 +129,13 @@ class Latents:
         Seed -1 gives the mean w itself: HDGAN's image 0. A latent does not depend on those it is drawn with. With
         noise "const" all images are made with the noise maps that the generator stores, as HDGAN's are; with "random"
         each draws its own by its seed, as in training (seed -1 has the stored maps).
+
+        A conditional generator takes a condition `c` of (N, c_dim); by default each seed draws its class, as often as
+        it was in the training (:meth:`hdgan.conditions.Conditions.of_seeds`, which also gives those of one class).
         """
         _check_request(seeds, psi, noise)
-        return _draw(generator.mapping, seeds, psi, c, noise)
+        condition = Conditions.of(generator).of_seeds(seeds) if c is None else c
+        return _draw(generator.mapping, seeds, psi, condition, noise)
 
 
 class SeededLatents:
@@ -146,10 +151,23 @@ class SeededLatents:
         The truncation.
     noise
         "const" or "random", as for :meth:`Latents.sample`.
+    of_class
+        Name or number of the class of all, where the generator has a condition; by default each seed draws its own.
     """
 
-    def __init__(self, generator: Generator, seeds: Sequence[int], *, psi: float = 0.7, noise: str = "const") -> None:
+    def __init__(
+        self,
+        generator: Generator,
+        seeds: Sequence[int],
+        *,
+        psi: float = 0.7,
+        noise: str = "const",
+        of_class: str | None = None,
+    ) -> None:
         _check_request(seeds, psi, noise)
+        self._conditions, self._class = Conditions.of(generator), of_class
+        if of_class is not None:
+            self._conditions.index(of_class)
         self._mapping, self._seeds = copy.deepcopy(generator.mapping).cpu(), seeds
         self._psi, self._noise = psi, noise
 
@@ -158,7 +176,8 @@ class SeededLatents:
 
     def subset(self, indices: Sequence[int]) -> Latents:
         """Draw those of the given places, in the given order."""
-        return _draw(self._mapping, [self._seeds[i] for i in indices], self._psi, None, self._noise)
+        seeds = [self._seeds[i] for i in indices]
+        return _draw(self._mapping, seeds, self._psi, self._conditions.of_seeds(seeds, self._class), self._noise)
 
 
 def _check_request(seeds: Sequence[int], psi: float, noise: str) -> None:
@@ -173,13 +192,13 @@ def _check_request(seeds: Sequence[int], psi: float, noise: str) -> None:
         raise InputError(f"seeds are -1 (the mean) or 0 to 2^32 - 1, not {lowest} to {highest}")
 
 
-def _draw(mapping: MappingNetwork, seeds: Sequence[int], psi: float, c: Floats | None, noise: str) -> Latents:
-    """Latents of checked seeds, without a condition where none is given."""
+def _draw(mapping: MappingNetwork, seeds: Sequence[int], psi: float, c: Floats, noise: str) -> Latents:
+    """Latents of checked seeds."""
     seed = np.asarray(seeds, np.int64)
     z = np.zeros((len(seed), mapping.z_dim), np.float32)
     for i in np.flatnonzero(seed != MEAN_SEED):
         z[i] = np.random.RandomState(seed[i]).randn(mapping.z_dim)
-    condition = np.zeros((len(seed), mapping.c_dim), np.float32) if c is None else c.astype(np.float32)
+    condition = c.astype(np.float32)
     w = _map(mapping, z, condition, psi)
     w[seed == MEAN_SEED] = mapping.w_avg.cpu().numpy()
     drawn = seed.copy() if noise == "random" else np.full(len(seed), STORED_NOISE, np.int64)

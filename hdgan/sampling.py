@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from hdgan.conditions import Conditions
 from hdgan.labels import Image
 from hdgan.latents import Latents
 from hdgan.pictures import ImageFiles, contact_sheet, write_png
@@ -35,6 +36,7 @@ def sample(
     seeds: Sequence[int],
     psi: float = 0.7,
     noise: str = "const",
+    of_class: str | None = None,
     device: torch.device | str = "cpu",
     redo: bool = False,
 ) -> Latents:
@@ -55,16 +57,22 @@ def sample(
         Truncation (Karras et al. 2019, appendix B); HDGAN samples at 0.7.
     noise
         "const" or "random", as for :meth:`hdgan.Latents.sample`.
+    of_class
+        Name or number of the class of all images, where the generator has a condition; by default each seed draws its
+        own, as often as they were in the training.
     device
         Where to draw. The latents come from the CPU wherever that is, so that a seed's w is the same everywhere.
     redo
         Discard what is in `out`.
     """
     generator = load_generator(generator_file)
-    latents = Latents.sample(generator, seeds, psi=psi, noise=noise)  # before anything is discarded
+    conditions = Conditions.of(generator)
+    c = conditions.of_seeds(seeds, of_class)
+    latents = Latents.sample(generator, seeds, psi=psi, c=c, noise=noise)  # before anything is discarded
     if not redo:
         _refuse_fewer(out, len(seeds))
     config = {"seeds": _beginning(seeds), "n": len(seeds), "psi": psi, "noise": noise}
+    config |= {} if of_class is None else {"class": list(conditions.counts)[conditions.index(of_class)]}
     inputs = {"generator": _made(generator_file)}
     with Stage.begin(out, name="sample", config=config, inputs=inputs, grows=("n",), redo=redo) as stage:
         if not stage.complete:

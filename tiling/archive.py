@@ -16,6 +16,7 @@ from tiling.job import Orders, SlideJob, picture_path
 from tiling.jobs import Paths, digest_of, find_archive, in_order, jobs_of
 from tiling.labels import Labels
 from tiling.ledger import LEDGER, reasons, told_dropped
+from tiling.manifest import MANIFEST, table_fingerprint, write_manifest
 from tiling.mpp import MppOf, mpp_by_slide, read_mpp
 from tiling.names import NAMES, PublicNames
 from tiling.parts import PARTS, UNDER_WAY, Parts, part_path
@@ -27,7 +28,7 @@ from tiling.settings import TileSettings
 from tiling.stage import Stage, mend
 from tiling.store import STORE_NAMES
 from tiling.tile_slides import tile_slides
-from tiling.tileset import MANIFEST, TileSet, table_fingerprint, write_manifest
+from tiling.tileset import TileSet
 from tiling.wording import first_few
 from tiling.workers import check_workers, start_workers
 

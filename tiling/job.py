@@ -19,6 +19,7 @@ from tiling.damage import DamagedCell, damaged_pixels
 from tiling.errors import InputError, PassingError, is_passing
 from tiling.fingerprint import slide_fingerprint
 from tiling.grid import Grid
+from tiling.manifest import COLUMNS
 from tiling.masks import SlideMask
 from tiling.picture import overview, write_overview
 from tiling.plan import SlidePlan, plan_slide
@@ -28,7 +29,6 @@ from tiling.settings import TileSettings
 from tiling.slide import Slide, open_slide
 from tiling.store import ArrayPlan, begin_array, is_begun, plan_array, write_tile, write_tiles
 from tiling.tile_reading import salvage_tile
-from tiling.tileset import COLUMNS
 from tiling.traces import without_places
 from tiling.wording import counted
 

@@ -13,10 +13,11 @@ from tiling.choices import Missing
 from tiling.errors import InputError
 from tiling.job import SlideJob
 from tiling.ledger import LEDGER, read_ledger
+from tiling.manifest import MANIFEST
 from tiling.names import PublicNames
 from tiling.parts import part_path
 from tiling.progress import note
-from tiling.tileset import MANIFEST, TileSet
+from tiling.tileset import TileSet
 from tiling.wording import counted, first_few
 
 

@@ -11,7 +11,7 @@ from tiling.files import fingerprint
 from tiling.folds import PATIENT, Stratum, assign_folds, patients_of
 from tiling.labels import Labels, LabelsOfSlides, labels_of, strata_of
 from tiling.ledger import COLUMNS as LEDGER_COLUMNS
-from tiling.tileset import COLUMNS
+from tiling.manifest import COLUMNS
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,12 @@ from tiling.errors import InputError
 from tiling.files import remove, replacing
 from tiling.job import Orders, SlideJob, picture_path
 from tiling.ledger import corrupt_cells, counts, dropped, write_ledger
+from tiling.manifest import COLUMNS, MANIFEST, write_manifest
 from tiling.names import PublicNames
 from tiling.page import write_page
 from tiling.parts import Part, Parts
 from tiling.people import People
 from tiling.store import count_lacking, finish_store
-from tiling.tileset import COLUMNS, MANIFEST, write_manifest
 from tiling.wording import counted, first_few
 
 PICTURES = "pictures"

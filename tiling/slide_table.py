@@ -14,7 +14,7 @@ from tiling.progress import note
 from tiling.wording import counted, first_few
 
 SLIDE = "slide"  # the column that names the slide
-_KNOWN = (SLIDE, "patient", "mpp")  # columns that mean something to us: meant also where they are written `Patient`
+_KNOWN = ("patient", "mpp")  # columns that mean something to us: meant also where they are written `Patient`
 _DELIMITERS = (",", ";", "\t")  # a comma, or what spreadsheets write where the comma is a decimal point
 
 
@@ -30,11 +30,14 @@ class SlideTable:
         Names of the columns but for `slide`.
     rows
         (number of its line, what it calls the slide, values by column), without spaces around anything.
+    of
+        What the rows are of, which is the name of the column that says it: "slide", or "image".
     """
 
     path: Path
     columns: tuple[str, ...]
     rows: tuple[tuple[int, str, dict[str, str]], ...]
+    of: str = SLIDE
 
     def by_slide(self, slides: Sequence[str]) -> dict[str, dict[str, str]]:
         """What the table says of slides: their values that are not empty, by column; slides without a row left out.
@@ -66,14 +69,16 @@ class SlideTable:
                 told_in.setdefault((slide, column), line)
         if strays := [str(line) for line, name, _ in self.rows if name not in slide_of]:
             rows, where = counted(len(strays), "row"), first_few(strays)
-            told = f"{self.path}: {rows} of no slide here, in {'line' if len(strays) == 1 else 'lines'} {where}"
-            none = "; none fits: slides are called by path below the archive, file name, or that without its suffix"
+            told = f"{self.path}: {rows} of no {self.of} here, in {'line' if len(strays) == 1 else 'lines'} {where}"
+            none = f"; none fits: {self.of}s are called by path below the folder, file name, or that without its suffix"
             note(told + none * (not found))
         return found
 
 
-def read_slide_table(path: Path) -> SlideTable:
+def read_slide_table(path: Path, *, of: str = SLIDE) -> SlideTable:
     """Read a table: comma, semicolon or tab between columns, whichever makes a column `slide` of the first line; UTF-8.
+
+    `of` is the name of that column where the rows are of something else than slides.
 
     Raises
     ------
@@ -87,11 +92,11 @@ def read_slide_table(path: Path) -> SlideTable:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is no CSV file in UTF-8: {error}; save it as CSV UTF-8") from error
-    headers = {delimiter: _header(text, delimiter) for delimiter in _DELIMITERS}
-    delimiter = next((each for each, header in headers.items() if SLIDE in header), None)
+    headers = {delimiter: _header(text, delimiter, of) for delimiter in _DELIMITERS}
+    delimiter = next((each for each, header in headers.items() if of in header), None)
     if delimiter is None:
         names = [name for name in max(headers.values(), key=len) if name]
-        raise InputError(f"{path} has no column `slide`; its columns are: {', '.join(names) or 'none'}")
+        raise InputError(f"{path} has no column `{of}`; its columns are: {', '.join(names) or 'none'}")
     columns = headers[delimiter]
     if twice := [name for name in columns if name and columns.count(name) > 1]:
         raise InputError(f"{path} has two columns `{twice[0]}`; rename or remove one of them")
@@ -102,12 +107,13 @@ def read_slide_table(path: Path) -> SlideTable:
                 f"line {line} of {path} has a value in a column without a name: {len(list(filter(None, columns)))} "
                 "columns are named; name it, or put quotes around values that hold the delimiter"
             )
-    others = [name for name in columns if name and name != SLIDE]
+    others = [name for name in columns if name and name != of]
     padded = [(line, dict(zip(columns, cells + [""] * len(columns), strict=False))) for line, cells in rows]
     return SlideTable(
         path,
         tuple(others),
-        tuple((line, row[SLIDE], {name: row[name] for name in others}) for line, row in padded if any(row.values())),
+        tuple((line, row[of], {name: row[name] for name in others}) for line, row in padded if any(row.values())),
+        of,
     )
 
 
@@ -147,13 +153,13 @@ def _plain(name: str) -> str:
     return unicodedata.normalize("NFC", name).replace("\\", "/").removeprefix("./")
 
 
-def _header(text: str, delimiter: str) -> list[str]:
+def _header(text: str, delimiter: str, of: str) -> list[str]:
     """Names of the columns, if this is what separates them."""
     try:
         cells = next((cells for _, cells in _cells_by_line(text, delimiter)), [])
     except csv.Error:
         return []
-    return [name.lower() if name.lower() in _KNOWN else name for name in cells]
+    return [name.lower() if name.lower() in (of, *_KNOWN) else name for name in cells]
 
 
 def _rows(path: Path, text: str, delimiter: str) -> list[tuple[int, list[str]]]:

@@ -82,6 +82,12 @@ def salvage_tile(
     return tile, tuple(damage)
 
 
+def is_of_level(slide: Slide, *, x: int, y: int, size: int, level: int, scale: float) -> bool:
+    """Whether a tile's pixels are those of its level, at whole distances in level-0 px from each other."""
+    px = slide.levels[level].downsample
+    return scale == px and px.is_integer() and x % px == y % px == 0
+
+
 def _extent(slide: Slide, size: int, level: int, scale: float) -> float:
     """Edge of a tile in px of its level: `size` itself where the two differ by less than half a pixel."""
     extent = size * scale / slide.levels[level].downsample

@@ -21,9 +21,9 @@ from tiling.job import (
     Surveyed,
     picture_path,
 )
+from tiling.manifest import COLUMNS
 from tiling.parts import Part, Parts, part_of
 from tiling.progress import bar, note
-from tiling.tileset import COLUMNS
 from tiling.wording import counted, one_line
 from tiling.workers import Done, Workers
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import functools
-import hashlib
-import json
 import operator
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,48 +13,24 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from tiling.backends.base import Image
 from tiling.choices import Icc
 from tiling.damage import DamagedCell, damaged_pixels
 from tiling.errors import InputError
-from tiling.files import replacing, state_of
+from tiling.files import state_of
 from tiling.fingerprint import slide_fingerprint
 from tiling.ledger import read_ledger
+from tiling.manifest import COLUMNS, MANIFEST, Manifest, read_manifest
 from tiling.names import real_names
 from tiling.open_slides import OPEN_SLIDES, OpenSlides
-from tiling.parquet import read_table
+from tiling.progress import track
 from tiling.slide import Slide, open_slide
 from tiling.stage import RECORD, completed
 from tiling.store import StoredTiles
-from tiling.tile_reading import read_tile, salvage_tile
+from tiling.tile_reading import is_of_level, read_tile, salvage_tile
 from tiling.wording import counted, quoted
 
-MANIFEST = "manifest.parquet"
-COLUMNS = pa.schema(
-    [
-        ("slide", pa.string()),
-        ("fingerprint", pa.string()),
-        ("x", pa.int64()),
-        ("y", pa.int64()),
-        ("size", pa.int32()),
-        ("level", pa.int16()),
-        ("scale", pa.float64()),
-        ("mpp", pa.float64()),
-        ("tissue", pa.float64()),
-        ("pen", pa.float64()),
-        ("blur", pa.float64()),
-        ("corrupt", pa.float64()),
-        ("patient", pa.string()),
-        ("fold", pa.int16()),
-    ]
-)
-"""The manifest's columns; those of labels (text, may be null) follow them."""
-
-_KEY = b"hdgan.tiles"
-_FORMAT = 2
-_ROWS = 1 << 16
 _PLACE = ("x", "y", "size", "level", "scale")
 
 
@@ -116,7 +90,7 @@ class TileSet:
     process reads it and opens the slides itself; an :class:`InputError` there if the manifest is not the same any more.
     """
 
-    def __init__(self, path: Path, manifest: _Manifest, root: Path | None, open_slides: int) -> None:
+    def __init__(self, path: Path, manifest: Manifest, root: Path | None, open_slides: int) -> None:
         self.path = path
         self._given_root = root
         self._manifest = manifest
@@ -160,7 +134,7 @@ class TileSet:
             path = path / MANIFEST
         if not path.exists():
             raise InputError(f"no tile set at {path}: make it with `hdgan tile SLIDES`")
-        return cls(path, _read_manifest(path), None if root is None else Path(root), open_slides)
+        return cls(path, read_manifest(path), None if root is None else Path(root), open_slides)
 
     def __len__(self) -> int:
         return int(self._table.num_rows)
@@ -211,6 +185,11 @@ class TileSet:
         """
         return self._table.cast(self._manifest.schema)
 
+    def size(self, index: int) -> int:
+        """Edge of a tile, px."""
+        size: int = self._row(index, ("size",))["size"]
+        return size
+
     def read(self, index: int) -> Image:
         """Read a tile's pixels, from its slide or from where they are stored.
 
@@ -232,6 +211,76 @@ class TileSet:
             return self._store.read(about["slide"], fingerprint=about["fingerprint"], **place)
         slide = self._slide(about["slide"], about["fingerprint"])
         return salvage_tile(slide, **place)[0] if about["corrupt"] else read_tile(slide, **place)
+
+    def read_window(self, index: int, *, x: int, y: int, size: int) -> Image:
+        """Read a square of a tile: the same pixels as `read(index)[y : y + size, x : x + size]`.
+
+        Where the tile has the pixels of a level of its slide, little more than the square is decoded.
+
+        Parameters
+        ----------
+        index
+            Number of the tile.
+        x, y
+            Upper left corner in the tile, px of the tile.
+        size
+            Edge, px of the tile.
+
+        Returns
+        -------
+        (size, size, 3) uint8
+
+        Raises
+        ------
+        InputError
+            If the square is not within the tile, and as :meth:`read` does.
+        """
+        place = self._row(index, _PLACE)
+        if min(x, y) < 0 or size < 1 or max(x, y) + size > place["size"]:
+            raise InputError(f"no square of {size} px at x={x}, y={y} is within a tile of {place['size']} px")
+        about = self._row(index, ("slide", "fingerprint", "corrupt"))
+        if self._store is None and not about["corrupt"]:
+            slide = self._slide(about["slide"], about["fingerprint"])
+            if is_of_level(slide, **place):
+                px = round(place["scale"])
+                return read_tile(slide, **place | {"x": place["x"] + x * px, "y": place["y"] + y * px, "size": size})
+        return self.read(index)[y : y + size, x : x + size]
+
+    def labels(self, name: str) -> list[str | None]:
+        """A label of every tile, None where nobody knows; an :class:`InputError` if the set has no such label."""
+        if name not in self._label_names:
+            raise InputError(
+                f"the tiles have no label {name!r}; there are: {', '.join(self._label_names) or 'none'} "
+                "(`hdgan tile --labels` takes them from a table or from file names)"
+            )
+        labels: list[str | None] = self._table[name].to_pylist()
+        return labels
+
+    def folds(self) -> list[int]:
+        """The fold of every tile."""
+        folds: list[int] = self._table["fold"].to_pylist()
+        return folds
+
+    def problems(self, indices: Sequence[int]) -> list[str]:
+        """What keeps some tiles from being read, in words, a slide each; no tile is decoded for it.
+
+        Every slide is opened, and known to be the one that was tiled. Of stored tiles it is told how many are missing.
+        """
+        wanted = self._table.select(("slide", "fingerprint", "x", "y")).take(list(indices))
+        slides = wanted.group_by(["slide", "fingerprint"], use_threads=False).aggregate([("x", "list"), ("y", "list")])
+        found = (self._problem(row) for row in track(slides.to_pylist(), "looking at slides"))
+        return [problem for problem in found if problem]
+
+    def _problem(self, row: Mapping[str, Any]) -> str:
+        """What keeps the tiles of a slide from being read; empty if nothing."""
+        try:
+            if self._store is None:
+                self._slide(row["slide"], row["fingerprint"])
+                return ""
+            lacking = self._store.count_lacking(row["slide"], zip(row["x_list"], row["y_list"], strict=True))
+        except InputError as error:
+            return str(error)
+        return f"{row['slide']}: {counted(lacking, 'tile')} missing in {self._store.store}" if lacking else ""
 
     def valid(self, index: int) -> npt.NDArray[np.bool_]:
         """Which pixels of a tile could be decoded, (size, size) bool; all where tiles were not inspected.
@@ -282,77 +331,9 @@ class TileSet:
         return open_slide(path, icc=self.icc)
 
 
-@dataclass(frozen=True)
-class _Manifest:
-    """What a manifest's file holds.
-
-    Attributes
-    ----------
-    table
-        Its rows; each text is held once, as a dictionary's.
-    schema
-        Its columns as they are in the file.
-    about
-        Its own metadata.
-    fingerprint
-        Of the file, SHA-256 in hex.
-    """
-
-    table: pa.Table
-    schema: pa.Schema
-    about: Mapping[str, Any]
-    fingerprint: str
-
-
-def _read_manifest(path: Path) -> _Manifest:
-    try:
-        content = path.read_bytes()
-        file = pa.py_buffer(content)
-        schema = pq.read_schema(pa.BufferReader(file))
-        texts = [column.name for column in schema if pa.types.is_string(column.type)]
-        table = read_table(pa.BufferReader(file), read_dictionary=texts)
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{path} is no tile set: {' '.join(str(error).split())}") from error
-    about = (schema.metadata or {}).get(_KEY)
-    if about is None or not set(COLUMNS.names) <= set(schema.names):
-        raise InputError(f"{path} is a Parquet file but no tile set; make one with `hdgan tile`")
-    about = json.loads(about)
-    if about["format"] != _FORMAT:
-        raise InputError(f"{path} has format {about['format']}, and this version reads {_FORMAT}; make it again")
-    return _Manifest(table, schema, about, hashlib.sha256(content).hexdigest())
-
-
 def _opened_again(path: Path, fingerprint: str, root: Path | None, open_slides: int) -> TileSet:
     """A tile set from its pickle."""
     tiles = TileSet.open(path, root=root, open_slides=open_slides)
     if tiles._manifest.fingerprint != fingerprint:
         raise InputError(f"{path} changed since this tile set was opened: open it again, and hand on that one")
     return tiles
-
-
-def table_fingerprint(table: pa.Table) -> str:
-    """SHA-256 in hex of a table's values and the names of its columns, whatever file or root they come with."""
-    digest = hashlib.sha256(json.dumps(table.column_names).encode())
-    for start in range(0, table.num_rows, _ROWS):
-        digest.update(json.dumps(table.slice(start, _ROWS).to_pydict()).encode())
-    return digest.hexdigest()
-
-
-def write_manifest(path: Path, table: pa.Table, *, root: Path | None, icc: str) -> None:
-    """Write a manifest.
-
-    Parameters
-    ----------
-    path
-        The file.
-    table
-        :data:`COLUMNS`, and columns of labels.
-    root
-        What its slides are relative to; None for slides that are called by hashes.
-    icc
-        What is done with their colour profiles.
-    """
-    place = None if root is None else os.path.relpath(root.resolve(), path.parent.resolve())
-    about = {"format": _FORMAT, "root": place, "icc": str(icc), "anonymised": root is None}
-    with replacing(path) as partial:
-        pq.write_table(table.replace_schema_metadata({_KEY: json.dumps(about).encode()}), partial)

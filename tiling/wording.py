@@ -21,16 +21,16 @@ def counted(count: int, singular: str, plural: str | None = None) -> str:
     return f"{count} {singular if count == 1 else plural or f'{singular}s'}"
 
 
-def first_few(items: Sequence[str], separator: str = ", ") -> str:
-    """The first three, and how many more there are.
+def first_few(items: Sequence[str], separator: str = ", ", *, named: int = _NAMED) -> str:
+    """The first three, or `named`, and how many more there are.
 
     Examples
     --------
     >>> first_few(["a.svs", "b.svs", "c.svs", "d.svs", "e.svs"])
     'a.svs, b.svs, c.svs, and 2 more'
     """
-    more = [f"and {len(items) - _NAMED} more"] * (len(items) > _NAMED)
-    return separator.join([*items[:_NAMED], *more])
+    more = [f"and {len(items) - named} more"] * (len(items) > named)
+    return separator.join([*items[:named], *more])
 
 
 def one_line(error: BaseException) -> str:

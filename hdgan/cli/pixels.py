@@ -104,6 +104,9 @@ def synthesize(
     format_: Annotated[str, typer.Option("--format", help="zarr, ome-tiff or png.")] = "zarr",
     psi: Annotated[float, typer.Option(help="Truncation.")] = 0.7,
     noise: NoiseOption = "random",
+    of_class: Annotated[
+        str | None, typer.Option("--class", help="Class of all images, by name or number; default: a draw for each.")
+    ] = None,
     first_seed: Annotated[int, typer.Option(help="Seeds count up from here.", min=0)] = 1_000_000,
     out: Annotated[Path | None, typer.Option(help="Folder to write, for a second set; default: the study's.")] = None,
     window: Annotated[int, typer.Option(help="Edge of the windows labelled at a time, px.", min=1)] = 512,
@@ -128,7 +131,7 @@ def synthesize(
     inputs = {"generator": place.require("train"), "classifiers": place.require("fit")}
     warn_if_outdated(place, "fit")
     generator = load_generator(inputs["generator"] / GENERATOR)
-    latents = SeededLatents(generator, range(first_seed, first_seed + n), psi=psi, noise=noise)
+    latents = SeededLatents(generator, range(first_seed, first_seed + n), psi=psi, noise=noise, of_class=of_class)
     chosen = choose_device(device)
     ensemble = PixelEnsemble.load(inputs["classifiers"] / ENSEMBLE, device=chosen)
     folder = out or place.pairs

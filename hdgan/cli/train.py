@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -17,18 +17,29 @@ from hdgan.cli.options import (
     SeedOption,
     StudyOption,
     say,
-    trainable_size,
 )
+from hdgan.cli.sources import edge_of, inputs_of, open_source, trainable_edge, without_fold
 from hdgan.study import Study
-from tiling.errors import InputError
 from tiling.wording import counted, quoted
-
-if TYPE_CHECKING:
-    from tiling import TileSet
 
 
 def train(
     study: StudyOption = DEFAULT_STUDY,
+    images: Annotated[
+        Path | None, typer.Option(help="Folder of images to train on, instead of the study's tiles.", file_okay=False)
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="CSV file with labels of these images: a column `image`, and the labels.")
+    ] = None,
+    resolution: Annotated[
+        int | None, typer.Option(help="Edge of the images to make, px, a power of two; default: what goes in.")
+    ] = None,
+    crop: Annotated[
+        int | None, typer.Option(help="Edge of the squares cut out of tiles at random, px of the tile.", min=1)
+    ] = None,
+    condition: Annotated[
+        str | None, typer.Option(help="Label, or several with commas, whose values the generator can be asked for.")
+    ] = None,
     kimg: Annotated[float, typer.Option(help="Length, in thousands of images shown.")] = 25000,
     preset: Annotated[str, typer.Option(help="auto, small (CPUs) or tiny (tests).")] = "auto",
     batch: Annotated[int | None, typer.Option(help="Images per step; default by preset.")] = None,
@@ -43,6 +54,9 @@ def train(
     augment: Annotated[str | None, typer.Option(help="Augmentation set: histology, bgc, ...")] = None,
     turn: Annotated[bool, typer.Option(help="Show each tile in its eight orientations.")] = True,
     hold_out: Annotated[int | None, typer.Option(help="Fold to leave out of the training.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes that read tiles ahead; 0: a thread. Default: as needed.", min=0)
+    ] = None,
     root: Annotated[Path | None, typer.Option(help="Where the slides are now, if they were moved.")] = None,
     start_from: Annotated[
         Path | None,
@@ -59,18 +73,22 @@ def train(
     """Train the generator on the tiles; stopped, or asked for more kimg, it goes on where it was.
 
     Example: hdgan train --study kidney --kimg 2600
+
+    Example: hdgan train --study nuclei --images patches/ --crop 512 --resolution 256 --condition folder
     """
     from hdgan.stylegan2 import train as train_generator
     from hdgan.stylegan2 import train_config
+    from hdgan.stylegan2.data import fitting_workers
     from hdgan.stylegan2.run import shape_of
-    from tiling import TileSet
+    from training.devices import choose_device
 
     place = Study(study)
-    tiles = TileSet.open(place.require("tile"), root=root)
-    size = _trainable_edge(tiles, study)
+    tiles = open_source(place, images=images, labels=labels, root=root)
+    edge = edge_of(tiles) if crop is None else crop
     config = train_config(
         preset,
-        resolution=size,
+        resolution=trainable_edge(edge, resolution, place, tiled=images is None),
+        crop=crop,
         kimg=kimg,
         batch=batch,
         gamma=gamma,
@@ -87,8 +105,10 @@ def train(
         tiles,
         place.generator,
         config,
-        indices=None if hold_out is None else _without_fold(tiles, hold_out),
-        inputs={"tiles": place.tiles},
+        indices=None if hold_out is None else without_fold(tiles, hold_out),
+        condition=[] if condition is None else [name.strip() for name in condition.split(",")],
+        workers=fitting_workers(config, edge, choose_device(device)) if workers is None else workers,
+        inputs=inputs_of(tiles, place),
         start_from=start_from,
         device=device,
         checkpoint_seconds=checkpoint_seconds,
@@ -129,6 +149,9 @@ def sample(
     psi: Annotated[float, typer.Option(help="Truncation.")] = 0.7,
     first_seed: Annotated[int, typer.Option(help="Seeds count up from here.", min=0)] = 0,
     noise: NoiseOption = "random",
+    of_class: Annotated[
+        str | None, typer.Option("--class", help="Class of all images, by name or number; default: a draw for each.")
+    ] = None,
     mean: Annotated[bool, typer.Option(help="Put the image of the mean w first, as HDGAN does.")] = False,
     device: DeviceOption = "auto",
     redo: RedoOption = False,
@@ -147,27 +170,16 @@ def sample(
     place = Study(study)
     seeds = [MEAN_SEED] * mean + list(range(first_seed, first_seed + n - mean))
     generator = place.require("train") / GENERATOR
-    draw(generator, place.latents, seeds=seeds, psi=psi, noise=noise, device=choose_device(device), redo=redo)
+    draw(
+        generator,
+        place.latents,
+        seeds=seeds,
+        psi=psi,
+        noise=noise,
+        of_class=of_class,
+        device=choose_device(device),
+        redo=redo,
+    )
     if why := place.void_annotations():
         note(why)
     say(f"{place.latents}: {counted(n, 'image')}. Next: hdgan annotate pick --study {quoted(study)}", quiet)
-
-
-def _trainable_edge(tiles: TileSet, study: Path) -> int:
-    """The tiles' edge in px; an :class:`InputError` if no generator makes images of this size."""
-    size = tiles[0].size
-    if size != trainable_size(size):
-        raise InputError(
-            f"tiles of {size} px cannot be trained on, only those of a power of two: tile the slides again with "
-            f"`hdgan tile SLIDES --redo --size {trainable_size(size)} --study {quoted(study)}`"
-        )
-    return size
-
-
-def _without_fold(tiles: TileSet, fold: int) -> list[int]:
-    """The tiles to train on; an :class:`InputError` if there is no such fold, or no other."""
-    folds = tiles.table()["fold"].to_pylist()
-    if not 0 < folds.count(fold) < len(folds):
-        there = ", ".join(map(str, sorted(set(folds))))
-        raise InputError(f"fold {fold} cannot be held out: the tiles are in folds {there}")
-    return [i for i, of in enumerate(folds) if of != fold]

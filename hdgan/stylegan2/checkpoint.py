@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from hdgan.checks import check_texts
+from hdgan.checks import check_number, check_texts
 from hdgan.stylegan2.discriminator import Discriminator
 from hdgan.stylegan2.generator import Generator, GeneratorConfig
 from tiling.errors import InputError
@@ -18,8 +19,9 @@ DISCRIMINATOR_KIND = "discriminator"
 
 
 def save_generator(generator: Generator, path: Path | str, *, about: Mapping[str, Any] | None = None) -> None:
-    """Write a generator atomically, with its licence; `about` is more JSON to keep with it (images seen, ...)."""
+    """Write a generator atomically, with its licence and classes; `about` is more JSON to keep with it."""
     header = {"config": asdict(generator.config), "licence": list(generator.licence), **(about or {})}
+    header |= {"classes": generator.classes} if generator.classes else {}
     save_weights(Path(path), generator.state_dict(), kind=GENERATOR_KIND, about=header)
 
 
@@ -46,7 +48,21 @@ def _generator_of(about: Mapping[str, Any]) -> Generator:
     check_texts("licence", licence)
     generator = Generator.from_config(GeneratorConfig(**config))
     generator.licence = tuple(licence)
+    generator.classes = _classes_of(about.get("classes", {}), generator.config.c_dim)
     return generator
+
+
+def _classes_of(classes: object, c_dim: int) -> dict[str, int]:
+    """The classes that a file's header names, if it names any, checked to be those of c."""
+    if not classes and isinstance(classes, dict):
+        return {}
+    if not isinstance(classes, dict) or len(classes) != c_dim:
+        raise InputError(
+            f"the header must name {c_dim} classes with their numbers of tiles, not {reprlib.repr(classes)}"
+        )
+    for name, count in classes.items():
+        check_number(f"the number of tiles of class {name!r}", count, 1, 2**53)
+    return dict(classes)
 
 
 def save_discriminator(discriminator: Discriminator, path: Path | str, *, about: Mapping[str, Any]) -> None:

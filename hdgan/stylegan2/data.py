@@ -2,76 +2,241 @@
 
 from __future__ import annotations
 
+import functools
+import os
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from hdgan.stylegan2.presets import TrainConfig
 from tiling.errors import InputError
+from tiling.resample import area_resample, rows_of
 from training.draws import numpy_draws
-from training.stream import prefetch
+from training.stream import prefetch, prefetch_in_processes
+
+Pixels = npt.NDArray[np.uint8]
+Classes = npt.NDArray[np.int64]
+
+_MANY_PIXELS, _MANY_CORES, _MOST_WORKERS = 1 << 22, 4, 8
 
 
 class Tiles(Protocol):
-    """Square RGB tiles by number: a :class:`tiling.TileSet`, or anything like it."""
+    """RGB tiles by number: a :class:`tiling.TileSet`, an image folder, or anything like them."""
 
     def __len__(self) -> int: ...
 
-    def read(self, index: int) -> npt.NDArray[np.uint8]:
-        """Tile `index` as (size, size, 3) uint8."""
+    def read(self, index: int) -> Pixels:
+        """Tile `index` as (height, width, 3) uint8."""
+
+
+@runtime_checkable
+class WindowedTiles(Tiles, Protocol):
+    """Square tiles of which a part can be read, for less than the whole."""
+
+    def size(self, index: int) -> int:
+        """Edge of a tile, px."""
+
+    def read_window(self, index: int, *, x: int, y: int, size: int) -> Pixels:
+        """(size, size, 3) uint8: as much of a tile from its pixel (x, y) on."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a training step takes.
+
+    Attributes
+    ----------
+    pixels
+        (N, 3, R, R) uint8.
+    c
+        (N, c_dim) float32, one-hot; (N, 0) without a condition.
+    """
+
+    pixels: Tensor
+    c: Tensor
+
+    def part(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        """Some rows: images (n, 3, R, R) float32 in [-1, 1], and their c."""
+        return self.pixels[start:stop].float() / 127.5 - 1, self.c[start:stop]
 
 
 class TileBatches:
-    """Batches of tiles in random order, each epoch a new one, optionally turned and mirrored.
+    """Batches of tiles in random order, each epoch a new one, cropped, averaged down, turned and mirrored.
 
-    What batch `step` holds depends on (seed, step) alone.
+    What row `i` of batch `step` holds depends on (seed, step, i) alone, whichever process makes it.
+
+    Parameters
+    ----------
+    tiles
+        Where the images come from.
+    indices
+        The tiles to train on.
+    resolution
+        Edge of the images, px.
+    batch
+        Images in a batch, over all processes that train.
+    turn
+        Whether each image is shown in one of its eight orientations, drawn anew each time.
+    seed
+        Of all draws.
+    crop
+        Edge of a square that is cut out of the tile at a random place, px of the tile; None for the whole tile, which
+        must then be square. What is larger than the resolution is averaged down by area.
+    classes
+        (len(indices),): the class of each tile; None without a condition.
+    c_dim
+        Number of classes.
+
+    Raises
+    ------
+    InputError
+        If there is no tile, or the first one does not fit.
     """
 
     def __init__(
-        self, tiles: Tiles, indices: Sequence[int], *, resolution: int, batch: int, turn: bool, seed: int
+        self,
+        tiles: Tiles,
+        indices: Sequence[int],
+        *,
+        resolution: int,
+        batch: int,
+        turn: bool,
+        seed: int,
+        crop: int | None = None,
+        classes: Classes | None = None,
+        c_dim: int = 0,
     ) -> None:
-        if not indices:
+        if not len(indices):
             raise InputError("there is no tile to train on")
-        size = tiles.read(indices[0]).shape[0]
-        if size != resolution:
-            raise InputError(f"tiles are {size} px, the generator makes {resolution} px; tile with --size {resolution}")
         self._tiles, self._indices = tiles, np.asarray(indices)
+        self._resolution, self._crop = resolution, crop
         self._batch, self._turn, self._seed = batch, turn, seed
+        self._classes = np.zeros(len(indices), np.int64) if classes is None else classes
+        self._c_dim = c_dim
+        self._image(int(indices[0]), np.zeros(2))
 
-    def read(self, step: int) -> npt.NDArray[np.uint8]:
-        """Batch `step` as (batch, R, R, 3) uint8."""
-        places = np.arange(step * self._batch, (step + 1) * self._batch)
-        images = [self._tiles.read(int(i)) for i in self._chosen(places)]
+    def read(self, step: int, *, first: int = 0, count: int | None = None) -> tuple[Pixels, Classes]:
+        """Rows `first` to `first + count - 1` of batch `step`; by default all of it.
+
+        Returns
+        -------
+        images
+            (count, R, R, 3) uint8.
+        classes
+            (count,) int64.
+        """
+        rows = self._rows(first, count)
+        chosen = self._chosen(np.arange(step * self._batch, (step + 1) * self._batch)[rows])
+        places = numpy_draws(self._seed, "crops", step).random((self._batch, 2))[rows]
+        images = [self._image(int(i), place) for i, place in zip(self._indices[chosen], places, strict=True)]
         if self._turn:
-            symmetries = numpy_draws(self._seed, "turns", step).integers(8, size=len(images))
+            symmetries = numpy_draws(self._seed, "turns", step).integers(8, size=self._batch)[rows]
             images = [_turned(image, int(s)) for image, s in zip(images, symmetries, strict=True)]
-        return np.stack(images)
+        return np.stack(images), self._classes[chosen]
 
-    def stream(self, start: int, stop: int) -> Iterator[Tensor]:
-        """Batches start to stop - 1 as (batch, 3, R, R) float32 in [-1, 1], read ahead in a thread."""
-        for images in prefetch(self.read, start, stop):
-            yield torch.from_numpy(images).permute(0, 3, 1, 2).contiguous().float() / 127.5 - 1
+    def stream(
+        self,
+        start: int,
+        stop: int,
+        *,
+        device: torch.device | None = None,
+        workers: int = 0,
+        first: int = 0,
+        count: int | None = None,
+    ) -> Iterator[Batch]:
+        """Batches start to stop - 1, or some rows of each, read ahead in a thread or in `workers` processes."""
+        make = functools.partial(self.read, first=first, count=count)
+        read = prefetch_in_processes(make, start, stop, workers=workers) if workers else prefetch(make, start, stop)
+        for images, classes in read:
+            pixels = torch.from_numpy(images).to(device).permute(0, 3, 1, 2)
+            yield Batch(pixels, self._one_hot(classes).to(device))
+
+    def draw_c(self, purpose: str, step: int, *, first: int = 0, count: int | None = None) -> Tensor:
+        """Conditions for generated images, as often as the tiles have them: (count, c_dim) float32, one-hot."""
+        drawn = numpy_draws(self._seed, f"classes for {purpose}", step).integers(len(self._indices), size=self._batch)
+        return self._one_hot(self._classes[drawn[self._rows(first, count)]])
+
+    def _rows(self, first: int, count: int | None) -> slice:
+        return slice(first, self._batch if count is None else first + count)
+
+    def _one_hot(self, classes: Classes) -> Tensor:
+        return torch.eye(self._c_dim)[classes] if self._c_dim else torch.zeros(len(classes), 0)
 
     def _chosen(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Tile numbers at these places of the endless sequence of shuffled epochs."""
+        """Which of the indices are at these places of the endless sequence of shuffled epochs."""
         count = len(self._indices)
-        order = {
-            int(epoch): numpy_draws(self._seed, "epoch", int(epoch)).permutation(count)
-            for epoch in np.unique(places // count)
-        }
-        return self._indices[[order[int(place // count)][place % count] for place in places]]
+        return np.array([_order(self._seed, int(place // count), count)[place % count] for place in places], np.int64)
+
+    def _image(self, index: int, place: npt.NDArray[np.float64]) -> Pixels:
+        """A tile, or the crop of it at a place given as (0 to 1, 0 to 1), at the resolution."""
+        crop, tiles = self._crop, self._tiles
+        if crop is not None and isinstance(tiles, WindowedTiles) and crop <= (size := tiles.size(index)):
+            x, y = (int(share * (size - crop + 1)) for share in place)
+            image = tiles.read_window(index, x=x, y=y, size=crop)
+        else:
+            image = tiles.read(index)
+            if why := misfit(image.shape[1], image.shape[0], crop=crop, resolution=self._resolution):
+                raise InputError(f"tile {index} {why}")
+            if crop is not None:
+                y, x = (int(share * (edge - crop + 1)) for share, edge in zip(place[::-1], image.shape, strict=False))
+                image = image[y : y + crop, x : x + crop]
+        edge, resolution = len(image), self._resolution
+        if edge == resolution:
+            return image
+        return area_resample(rows_of(image), (float(edge), float(edge)), (resolution, resolution))
 
 
-def _turned(image: npt.NDArray[np.uint8], symmetry: int) -> npt.NDArray[np.uint8]:
+def misfit(width: int, height: int, *, crop: int | None, resolution: int) -> str:
+    """Why no image of the resolution can be made of a tile of so many px, in words; empty if it can."""
+    size = f"is {width} x {height} px" if width != height else f"is {width} px"
+    if crop is None and width != height:
+        return f"{size}, not square: cut squares out of it with --crop"
+    if crop is not None and min(width, height) < crop:
+        return f"{size}, smaller than the crop of {crop} px: take a smaller --crop"
+    if min(width, height) < resolution:
+        return f"{size}, smaller than the {resolution} px that the generator makes: take a smaller --resolution"
+    return ""
+
+
+def fitting_workers(config: TrainConfig, edge: int, device: torch.device) -> int:
+    """How many processes should read tiles ahead of a training.
+
+    None, which means a thread, where that keeps up: a step on a CPU takes longer than the reading of its tiles, and
+    so does one on a GPU where the batch has few pixels. Else half of the cores, but for machines that have few.
+
+    Parameters
+    ----------
+    config
+        The training.
+    edge
+        Of what is decoded for an image, px.
+    device
+        Where it trains.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if device.type == "cpu" or cores < _MANY_CORES or config.batch * edge**2 < _MANY_PIXELS:
+        return 0
+    return min(cores // 2, _MOST_WORKERS)
+
+
+@functools.lru_cache(maxsize=4)
+def _order(seed: int, epoch: int, count: int) -> npt.NDArray[np.int64]:
+    """The tiles of an epoch in their order."""
+    return numpy_draws(seed, "epoch", epoch).permutation(count)
+
+
+def _turned(image: Pixels, symmetry: int) -> Pixels:
     """One of the eight symmetries of the square."""
     turned = np.rot90(image, symmetry % 4)
     return np.ascontiguousarray(turned[:, ::-1] if symmetry >= 4 else turned)
 
 
-def to_uint8(images: Tensor) -> npt.NDArray[np.uint8]:
+def to_uint8(images: Tensor) -> Pixels:
     """Images (N, 3, H, W) in [-1, 1] as (N, H, W, 3) uint8: x * 127.5 + 128, clamped and truncated."""
     scaled = (images.detach().float() * 127.5 + 128).clamp(0, 255).to(torch.uint8)
     return np.ascontiguousarray(scaled.permute(0, 2, 3, 1).cpu().numpy())

@@ -96,6 +96,7 @@ class Generator(nn.Module):
             fp16_resolutions,
         )  # fmt: skip
         self.licence: tuple[str, ...] = ()
+        self.classes: dict[str, int] = {}  # names, in the order of c, and how many tiles of each were learnt from
         """Terms under which the weights may be used, and with them all that is made by them; kept in files."""
         layout = Layout(resolution, channel_base, channel_max, architecture)
         self.synthesis = SynthesisNetwork(layout, w_dim=w_dim, clamp=conv_clamp, low_precision=fp16_resolutions)

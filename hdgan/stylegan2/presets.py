@@ -47,6 +47,8 @@ class TrainConfig:
     ada_target: float = 0.6
     ada_kimg: float = 500
     turn: bool = True
+    crop: int | None = None
+    c_dim: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -63,6 +65,8 @@ class TrainConfig:
         for name in ("style_mixing", "ada_target"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} must be between 0 and 1, not {getattr(self, name)}")
+        if self.crop is not None and self.crop < self.resolution:
+            raise InputError(f"crop must be at least the resolution, {self.resolution} px, not {self.crop}")
         if self.batch < 2:
             raise InputError(f"batch must be at least 2 (path length takes half of it), not {self.batch}")
         group = min(self.mbstd_group, self.batch)

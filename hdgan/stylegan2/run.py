@@ -11,11 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from hdgan.conditions import classes_of
+from hdgan.image_folder import ImageFolder
 from hdgan.provenance import digest
 from hdgan.stylegan2.checkpoint import load_discriminator_into, load_generator, save_discriminator, save_generator
-from hdgan.stylegan2.data import Tiles
+from hdgan.stylegan2.data import Classes, Tiles
 from hdgan.stylegan2.execution import Execution
 from hdgan.stylegan2.presets import TrainConfig
+from hdgan.stylegan2.tile_check import check_tiles
 from hdgan.stylegan2.trainer import StyleGAN2Trainer
 from tiling.errors import InputError
 from tiling.files import read_json, write_json
@@ -31,7 +34,11 @@ CONFIG = "config.json"
 IMPORTED: Mapping[str, Any] = MappingProxyType({"source": "StyleGAN2-ADA reference"})
 """The settings in the record of a generator that was imported."""
 _OF_SHAPE = ("z_dim", "w_dim", "channel_base", "channel_max", "mapping_layers", "conv_clamp")
-_ORIGINS = {"tiles": "other tiles (their number has changed since, or another fold was held out)"}
+_ORIGINS = {
+    "tiles": "other tiles (their number has changed since, or another fold was held out)",
+    "images": "other images (files were added, removed, renamed or written to)",
+    "classes": "tiles of other classes (their labels changed)",
+}
 
 
 def train(
@@ -40,6 +47,8 @@ def train(
     config: TrainConfig,
     *,
     indices: Sequence[int] | None = None,
+    condition: Sequence[str] = (),
+    workers: int = 0,
     start_from: Path | None = None,
     inputs: Mapping[str, Path] | None = None,
     device: str = "auto",
@@ -52,12 +61,20 @@ def train(
     Parameters
     ----------
     tiles
-        A :class:`tiling.TileSet`, or anything with its `len()` and `read(i)`; tiles of `config.resolution` px.
+        A :class:`tiling.TileSet`, an :class:`hdgan.image_folder.ImageFolder`, or anything with their `len()` and
+        `read(i)`. Tiles are cropped to `config.crop` px at random places, where that is given, and averaged down to
+        `config.resolution` px.
     out
         Run folder: `config.json`, `metrics.jsonl`, `checkpoints/`, and in the end `generator.safetensors` (the
         moving average of the generator) and `discriminator.safetensors`.
     indices
         Tiles to train on; None: all.
+    condition
+        Names of labels of the tiles: the generator is then told, and can be asked for, their values or combinations.
+        `config.c_dim` follows from them.
+    workers
+        Processes that read tiles ahead; 0: a thread. :func:`hdgan.stylegan2.data.fitting_workers` tells how
+        many are sensible. What is trained does not depend on it.
     start_from
         Folder with the networks of an earlier run, of the same shape, to begin with. The average then has its full
         half-life from the start, since what it begins with is worth keeping.
@@ -83,19 +100,30 @@ def train(
         For tiles or networks that do not fit, and for less kimg than are trained already; `out` is as it was.
     """
     chosen = np.arange(len(tiles)) if indices is None else np.asarray(indices, np.int64)
+    classes: Classes | None = None
+    labelled: dict[str, Any] = {}
+    if condition:
+        conditions, classes = classes_of(tiles, condition, chosen.tolist())
+        config = replace(config, c_dim=len(conditions))
+        labelled = {"condition": ",".join(condition), "classes": dict(conditions.counts)}
     sources = dict(inputs or {})
     if start_from is not None:
         config = replace(config, ema_rampup=None)
         sources["start_from"] = start_from
-    settings = asdict(config) | {"tiles": f"{len(chosen)}, {digest({'indices': chosen})[:16]}"}
+    settings = asdict(config) | {"tiles": f"{len(chosen)}, {digest({'indices': chosen})[:16]}"} | labelled
+    if isinstance(tiles, ImageFolder):
+        settings["images"] = tiles.fingerprint
     if not redo:
         _refuse_imported(out)
         _refuse_less(out, config)
     trainer = None
     if redo or not _is_made(out, settings):  # what cannot be trained is refused before the folder is touched
-        trainer = StyleGAN2Trainer(config, tiles, chosen.tolist(), execution=Execution(device=device))
+        check_tiles(tiles, chosen.tolist(), crop=config.crop, resolution=config.resolution)
+        trainer = StyleGAN2Trainer(
+            config, tiles, chosen.tolist(), classes=classes, workers=workers, execution=Execution(device=device)
+        )
         if start_from is not None:
-            _start_from(trainer, start_from)
+            _start_from(trainer, start_from, labelled.get("classes", {}))
         if _replaces(out, settings, redo=redo):
             before_replacing()
     with Stage.begin(
@@ -104,12 +132,20 @@ def train(
         if trainer is not None:
             write_json(out / CONFIG, settings)
             note(
-                f"training on {counted(len(chosen), 'tile')} of {config.resolution} px: "
+                f"training on {counted(len(chosen), 'tile')}{_as_they_go_in(config, labelled)}: "
                 f"{counted(config.steps, 'step')} of {config.batch}, {config.kimg:g} kimg in all"
             )
             run_loop(trainer, out, LoopConfig(steps=config.steps, checkpoint_seconds=checkpoint_seconds), "train")
             _finish(stage, trainer, settings)
     return out / GENERATOR
+
+
+def _as_they_go_in(config: TrainConfig, labelled: Mapping[str, Any]) -> str:
+    """What becomes of tiles on their way into the training, in words."""
+    crop = "" if config.crop is None else f", crops of {config.crop} px"
+    classes = [f"{name} ({count})" for name, count in labelled.get("classes", {}).items()]
+    of = f" of the classes {', '.join(classes)}" if classes else ""
+    return f"{of}{crop}, {config.resolution} px"
 
 
 def _is_made(out: Path, settings: Mapping[str, Any]) -> bool:
@@ -130,6 +166,7 @@ def _replaces(out: Path, settings: Mapping[str, Any], *, redo: bool) -> bool:
 def _finish(stage: Stage, trainer: StyleGAN2Trainer, settings: Mapping[str, Any]) -> None:
     """Write the networks, with the licence of everything that they were made from."""
     average, config = trainer.average.cpu(), trainer.config
+    average.classes = settings.get("classes", {})
     average.licence = tuple(sorted({*stage.record["licence"], *average.licence}))
     about = {"kimg": config.steps * config.batch / 1000, "training": dict(settings)}
     save_generator(average, stage.folder / GENERATOR, about=about)
@@ -166,8 +203,12 @@ def shape_of(folder: Path) -> dict[str, Any]:
     return {name: config[name] for name in _OF_SHAPE}
 
 
-def _start_from(trainer: StyleGAN2Trainer, folder: Path) -> None:
+def _start_from(trainer: StyleGAN2Trainer, folder: Path, classes: Mapping[str, int]) -> None:
     """Begin with the networks of another run; one that left no discriminator gives its generator only."""
-    trainer.start_from(load_generator(folder / GENERATOR))
+    generator = load_generator(folder / GENERATOR)
+    if generator.classes and list(generator.classes) != list(classes):
+        before, now = (", ".join(names) or "none" for names in (generator.classes, classes))
+        raise InputError(f"the classes of {folder} are {before}; those of these tiles are {now}")
+    trainer.start_from(generator)
     if (folder / DISCRIMINATOR).exists():
         load_discriminator_into(trainer.discriminator, folder / DISCRIMINATOR)

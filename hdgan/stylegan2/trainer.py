@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from hdgan.stylegan2 import losses
 from hdgan.stylegan2.augment import AugmentPipe
-from hdgan.stylegan2.data import TileBatches, Tiles
+from hdgan.stylegan2.data import Batch, Classes, TileBatches, Tiles
 from hdgan.stylegan2.discriminator import Discriminator
 from hdgan.stylegan2.execution import Execution
 from hdgan.stylegan2.generator import Generator
@@ -39,6 +39,7 @@ def build_networks(config: TrainConfig) -> tuple[Generator, Discriminator]:
         torch.manual_seed(config.seed)
         shared: dict[str, Any] = {
             "resolution": config.resolution,
+            "c_dim": config.c_dim,
             "channel_base": config.channel_base,
             "channel_max": config.channel_max,
             "conv_clamp": config.conv_clamp,
@@ -69,6 +70,8 @@ class StyleGAN2Trainer:
         tiles: Tiles,
         indices: Sequence[int],
         *,
+        classes: Classes | None = None,
+        workers: int = 0,
         execution: Execution | None = None,
         host: Host | None = None,
     ) -> None:
@@ -79,9 +82,11 @@ class StyleGAN2Trainer:
         self.share = self.host.share(config.batch)
         self.parts = self.execution.parts(self.share, config.mbstd_group)
         self.batches = TileBatches(
-            tiles, indices, resolution=config.resolution, batch=config.batch, turn=config.turn, seed=config.seed
-        )
-        self._stream: Iterator[Tensor] | None = None
+            tiles, indices, resolution=config.resolution, batch=config.batch, turn=config.turn, seed=config.seed,
+            crop=config.crop, classes=classes, c_dim=config.c_dim,
+        )  # fmt: skip
+        self._workers = workers
+        self._stream: Iterator[Batch] | None = None
         self._stream_at = -1
         generator, discriminator = build_networks(config)
         self.generator, self.discriminator = generator.to(self.device), discriminator.to(self.device)
@@ -111,7 +116,7 @@ class StyleGAN2Trainer:
         metrics: dict[str, float | Tensor] = {"loss_g": self._generator_step(index)}
         if config.path_length_weight and index % config.path_length_interval == 0:
             metrics["path_length"] = self._path_length_step(index)
-        real = self._real_images(index)
+        real = self._real_batch(index)
         metrics["loss_d"] = self._discriminator_step(index, real)
         if config.gamma and index % config.r1_interval == 0:
             metrics["r1"] = self._r1_step(index, real)
@@ -142,30 +147,39 @@ class StyleGAN2Trainer:
         self.augment_p = float(state["augment_p"])
         self._real_signs = [torch.tensor(sign, device=self.device) for sign in state["real_signs"]]
 
-    def _real_images(self, index: int) -> Tensor:
+    def _real_batch(self, index: int) -> Batch:
         """This process's share of batch `index`, from the stream if it is the next one there."""
         if self._stream is None or self._stream_at != index:
-            self._stream = self.batches.stream(index, max(self.config.steps, index + 1))
+            self._stream = self.batches.stream(
+                index, max(self.config.steps, index + 1), device=self.device, workers=self._workers,
+                first=self.share.start, count=len(self.share),
+            )  # fmt: skip
         self._stream_at = index + 1
-        return next(self._stream)[self.share.start : self.share.stop].to(self.device)
+        return next(self._stream)
 
-    def _mixed_w(self, draws: PhaseDraws) -> Tensor:
+    def _drawn_c(self, draws: PhaseDraws) -> Tensor:
+        """(N, c_dim): conditions for generated images, as often as the tiles have them."""
+        first, count = draws.samples.start, len(draws.samples)
+        return self.batches.draw_c(draws.phase, draws.step, first=first, count=count).to(self.device)
+
+    def _mixed_w(self, c: Tensor, draws: PhaseDraws) -> Tensor:
         """w (N, num_ws, w_dim) of fresh latents, with style mixing (Karras et al. 2019, section 3.1)."""
-        w: Tensor = self.generator.mapping(draws.normal("z", (self.config.z_dim,)))
+        w: Tensor = self.generator.mapping(draws.normal("z", (self.config.z_dim,)), c)
         self._w_means.append(w[:, 0].detach().mean(dim=0))
         crossover = draws.crossover(self.generator.num_ws, self.config.style_mixing)
         if crossover is not None:
-            other = self.generator.mapping(draws.normal("mixed z", (self.config.z_dim,)))
+            other = self.generator.mapping(draws.normal("mixed z", (self.config.z_dim,)), c)
             w = torch.cat([w[:, :crossover], other[:, crossover:]], dim=1)
         return w
 
-    def _fake_images(self, draws: PhaseDraws) -> Tensor:
-        images: Tensor = self.generator.synthesis(self._mixed_w(draws), generator=draws.of_samples("noise", here=True))
+    def _fake_images(self, c: Tensor, draws: PhaseDraws) -> Tensor:
+        w = self._mixed_w(c, draws)
+        images: Tensor = self.generator.synthesis(w, generator=draws.of_samples("noise", here=True))
         return images
 
-    def _logits(self, images: Tensor, draws: PhaseDraws, of: str = "augmentation") -> Tensor:
+    def _logits(self, images: Tensor, c: Tensor, draws: PhaseDraws, of: str = "augmentation") -> Tensor:
         augmented = self.augment(images, p=self.augment_p, generator=draws.of_samples(of))
-        logits: Tensor = self.discriminator(augmented)
+        logits: Tensor = self.discriminator(augmented, c)
         return logits
 
     def _draws(self, phase: str, index: int, samples: range) -> PhaseDraws:
@@ -194,7 +208,8 @@ class StyleGAN2Trainer:
         with self._phase(self.generator_optimiser):
             for samples in self.parts:
                 draws = self._draws("generator", index, samples)
-                loss = losses.generator_loss(self._logits(self._fake_images(draws), draws)).mean()
+                c = self._drawn_c(draws)
+                loss = losses.generator_loss(self._logits(self._fake_images(c, draws), c, draws)).mean()
                 (loss / self._parts_in_all).backward()
                 found.append(loss.detach())
         self.discriminator.requires_grad_(True)
@@ -206,7 +221,7 @@ class StyleGAN2Trainer:
         with self._phase(self.generator_optimiser, regularisation=True):
             for samples in self.parts:
                 draws = self._draws("path length", index, samples[: max(len(samples) // 2, 1)])
-                w = self._mixed_w(draws)
+                w = self._mixed_w(self._drawn_c(draws), draws)
                 images: Tensor = self.generator.synthesis(w, generator=draws.of_samples("noise", here=True))
                 noise = draws.normal("path noise", images.shape[1:], here=True) / config.resolution
                 lengths = losses.path_lengths(images, w, noise)
@@ -219,16 +234,17 @@ class StyleGAN2Trainer:
         self.path_length_mean = self.path_length_mean.lerp(length, _PATH_LENGTH_DECAY)
         return length
 
-    def _discriminator_step(self, index: int, real: Tensor) -> Tensor:
+    def _discriminator_step(self, index: int, real: Batch) -> Tensor:
         found, signs = [], []
         with self._phase(self.discriminator_optimiser):
             for samples in self.parts:
                 draws = self._draws("discriminator", index, samples)
+                c = self._drawn_c(draws)
                 with torch.no_grad():
-                    fake = self._fake_images(draws)
-                fake_loss = losses.fake_loss(self._logits(fake, draws)).mean()
+                    fake = self._fake_images(c, draws)
+                fake_loss = losses.fake_loss(self._logits(fake, c, draws)).mean()
                 (fake_loss / self._parts_in_all).backward()
-                logits = self._logits(self._part(real, samples), draws, "augmentation of reals")
+                logits = self._logits(*self._part(real, samples), draws, "augmentation of reals")
                 real_loss = losses.real_loss(logits).mean()
                 (real_loss / self._parts_in_all).backward()
                 found.append(fake_loss.detach() + real_loss.detach())
@@ -236,22 +252,23 @@ class StyleGAN2Trainer:
         self._real_signs.append(self._mean(signs))
         return self._mean(found)
 
-    def _r1_step(self, index: int, real: Tensor) -> Tensor:
+    def _r1_step(self, index: int, real: Batch) -> Tensor:
         found = []
         with self._phase(self.discriminator_optimiser, regularisation=True):
             for samples in self.parts:
-                images = self._part(real, samples).requires_grad_()
-                logits = self._logits(images, self._draws("r1", index, samples))
+                images, c = self._part(real, samples)
+                images.requires_grad_()
+                logits = self._logits(images, c, self._draws("r1", index, samples))
                 penalty = losses.r1_penalty(logits, images).mean()
                 weight = self.config.gamma / 2 * self.config.r1_interval
                 (penalty * weight / self._parts_in_all).backward()
                 found.append(penalty.detach())
         return self._mean(found)
 
-    def _part(self, images: Tensor, samples: range) -> Tensor:
-        """The images of some samples, of those of this process's share."""
+    def _part(self, real: Batch, samples: range) -> tuple[Tensor, Tensor]:
+        """The images and conditions of some samples of this process's share."""
         first = self.share.start
-        return images[samples.start - first : samples.stop - first].detach()
+        return real.part(samples.start - first, samples.stop - first)
 
     @property
     def _parts_in_all(self) -> int:

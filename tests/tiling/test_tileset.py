@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tiling import InputError, TileSet, open_slide, tile_archive, tileset
+from tiling import InputError, TileSet, open_slide, tile_archive
+from tiling.manifest import table_fingerprint
 from tiling.stage import RECORD
 
 
@@ -49,6 +50,54 @@ def test_a_tile_between_two_levels_is_averaged_from_the_finer_one(pyramid, tmp_p
     source = levels[1][tile.y // 2 :, tile.x // 2 :][:96, :96].astype(float)
     thirds = source.repeat(2, axis=0).repeat(2, axis=1).reshape(64, 3, 64, 3, 3).mean((1, 3))
     assert np.abs(tiles.read(0) - thirds).max() <= 0.5
+
+
+@pytest.mark.parametrize("of", [{}, {"mpp": 2.0}, {"mpp": 1.5}, {"materialise": "cells"}], ids=str)
+def test_a_window_of_a_tile_is_cut_out_of_it(pyramid, tmp_path, of):
+    tiles = tile_archive(pyramid[0], tmp_path / "tiles", size=160, overlap=57, tissue=0, **of)
+    for index in (0, len(tiles) - 1):
+        for x, y, size in ((0, 0, 160), (33, 71, 64), (159, 159, 1)):
+            expected = tiles.read(index)[y : y + size, x : x + size]
+            np.testing.assert_array_equal(tiles.read_window(index, x=x, y=y, size=size), expected)
+    with pytest.raises(InputError, match=r"no square of 64 px at x=97, y=0 is within a tile of 160 px"):
+        tiles.read_window(0, x=97, y=0, size=64)
+
+
+def test_a_window_of_a_tile_reads_no_more_than_itself(pyramid, tmp_path, monkeypatch):
+    tiles = tile_archive(pyramid[0], tmp_path / "tiles", size=512)
+    monkeypatch.setattr(TileSet, "read", lambda *_: pytest.fail("the whole tile was read"))
+    assert tiles.read_window(0, x=100, y=50, size=64).shape == (64, 64, 3)
+
+
+def test_what_keeps_tiles_from_being_read_is_told_of_every_slide_at_once(png, tmp_path):
+    for name in ("a", "b", "c"):
+        png(f"archive/{name}.png", seed=ord(name))
+    tiles = tile_archive(tmp_path / "archive", tmp_path / "tiles", size=128)
+    everything = range(len(tiles))
+    assert tiles.problems(everything) == []
+    (tmp_path / "archive" / "a.png").unlink()
+    shutil.copy(png("other.png", seed=2), tmp_path / "archive" / "c.png")
+    tiles = TileSet.open(tmp_path / "tiles")
+    missing, another = tiles.problems(everything)
+    assert missing.startswith("slide a.png is not in")
+    assert "c.png is not the file that was tiled" in another
+    assert tiles.problems([i for i in everything if tiles[i].slide == "b.png"]) == []
+
+
+def test_stored_tiles_that_are_missing_are_counted(png, tmp_path):
+    tiles = tile_archive(png(), tmp_path / "tiles", size=128, materialise="pixels")
+    next(path for path in sorted((tmp_path / "tiles" / "pixels.zarr").rglob("c.0*"))).unlink()
+    (problem,) = TileSet.open(tmp_path / "tiles").problems(range(len(tiles)))
+    assert "slide.png: 1 tile missing in" in problem
+
+
+def test_labels_of_all_tiles_are_read_at_once_and_a_label_that_is_not_there_is_refused(png, tmp_path):
+    for name in ("a-HE", "b-PAS", "c"):
+        png(f"archive/{name}.png", seed=ord(name[0]))
+    tiles = tile_archive(tmp_path / "archive", tmp_path / "tiles", size=128, labels={"stain": "-(HE|PAS)"})
+    assert tiles.labels("stain") == [tile.labels.get("stain") for tile in tiles]
+    with pytest.raises(InputError, match="no label 'diagnosis'; there are: stain"):
+        tiles.labels("diagnosis")
 
 
 def test_padded_tiles_end_in_the_background_colour(png, tmp_path):
@@ -154,12 +203,12 @@ def test_the_fingerprint_of_a_table_follows_its_values_whatever_file_holds_them(
     table = tile_archive(png(), tmp_path / "tiles", size=128).table()
     pq.write_table(table, tmp_path / "again.parquet", compression="none", row_group_size=2)
     again = pq.read_table(tmp_path / "again.parquet")
-    assert tileset.table_fingerprint(again) == tileset.table_fingerprint(table)
+    assert table_fingerprint(again) == table_fingerprint(table)
     for column, value in (("fold", 1), ("x", 7), ("slide", "other.png")):
         index = table.column_names.index(column)
         values = pa.array([*table[column].to_pylist()[:-1], value], table.schema.field(column).type)
         other = table.set_column(index, column, values)
-        assert tileset.table_fingerprint(other) != tileset.table_fingerprint(table)
+        assert table_fingerprint(other) != table_fingerprint(table)
 
 
 def _sum_in_child(tiles, index, queue):

@@ -1,9 +1,15 @@
+import os
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
+import numpy as np
 import pytest
 
-from training.stream import prefetch
+from tiling.errors import InputError
+from training.stream import prefetch, prefetch_in_processes
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -51,3 +57,53 @@ def test_an_error_arrives_at_the_batch_that_has_it():
     assert [next(stream) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(OSError, match="the disk is gone"):
         next(stream)
+
+
+def pixels_of(index):
+    if index == 7:
+        raise InputError("tile 7 is damaged")
+    time.sleep(0.01 * (index % 3))
+    return np.full((2, 2), index), os.getpid()
+
+
+def test_processes_make_batches_in_order_and_an_error_arrives_as_it_was_raised():
+    stream = prefetch_in_processes(pixels_of, 2, 9, workers=2)
+    made = [next(stream) for _ in range(5)]
+    assert [int(pixels[0, 0]) for pixels, _ in made] == [2, 3, 4, 5, 6]
+    assert len({process for _, process in made} - {os.getpid()}) == 2
+    with pytest.raises(InputError, match=r"^tile 7 is damaged$"):
+        next(stream)
+
+
+SCRIPT = """
+import sys
+from test_stream import pixels_of
+from training.stream import prefetch_in_processes
+if __name__ == "__main__":
+    stream = prefetch_in_processes(pixels_of, 0, 7, workers=2)
+    print(next(stream)[1], next(stream)[1], flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.slow
+def test_workers_end_with_a_process_that_is_killed(tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    path = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[2])])
+    command = [sys.executable, tmp_path / "script.py"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path}, text=True, **pipes) as process:
+        workers = [int(pid) for pid in process.stdout.readline().split()]
+        assert all(is_running(pid) for pid in workers)
+        process.kill()
+    deadline = time.monotonic() + 30  # they look every five seconds
+    while any(is_running(pid) for pid in workers):
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+
+
+def is_running(pid):
+    try:
+        return "(zombie)" not in Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -17,7 +17,7 @@ from tiling.cells import CellGrid
 from tiling.choices import Materialise
 from tiling.errors import InputError
 from tiling.files import read_json
-from tiling.store.arrays import METADATA, STORE_NAMES, arrays_of, shard_path
+from tiling.store.arrays import METADATA, STORE_NAMES, arrays_of, count_lacking, shard_path
 from tiling.store.codec import NAME, CellCodec
 from tiling.store.pixels import read_pixels
 from tiling.store.shard import grid_of
@@ -93,6 +93,12 @@ class StoredTiles:
         except (OSError, InputError, BackendError) as error:
             why = error.strerror if isinstance(error, OSError) else error
             raise InputError(f"cannot read {path}: {why}; make the tiles again with --redo") from error
+
+    def count_lacking(self, slide: str, places: Iterable[tuple[int, int]]) -> int:
+        """How many of a slide's tiles at (x, y), level-0 px, are not in the store; no shard is opened."""
+        if slide not in self._arrays:
+            raise self._mismatch(f"tiles of {slide}")
+        return count_lacking(self.store, self._arrays[slide], places)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return StoredTiles, (self.store, self._arrays)

@@ -54,13 +54,13 @@ def test_adam_makes_up_for_the_lazy_steps(trainer):
 
 
 def test_r1_weighs_half_of_gamma_times_the_interval(trainer):
-    real = trainer.batches.read(0)
-    images = torch.from_numpy(real).permute(0, 3, 1, 2).float() / 127.5 - 1
+    batch = next(trainer.batches.stream(0, 1))
+    images = batch.images
     twin = copy.deepcopy(trainer.discriminator)
 
     def step(optimiser):
         trainer.discriminator_optimiser = optimiser
-        trainer._r1_step(0, images)
+        trainer._r1_step(0, batch)
 
     ours = gradients_of_a_step(trainer.discriminator, step)
     leaf = images.clone().requires_grad_()
@@ -82,7 +82,7 @@ def test_path_length_weighs_its_weight_times_the_interval_and_pulls_to_a_running
     ours = gradients_of_a_step(trainer.generator, step)
     draws = torch_draws(CONFIG.seed, "path length", 0)
     trainer.generator = twin
-    w = trainer._mixed_w(CONFIG.batch // 2, draws)
+    w = trainer._mixed_w(torch.zeros(CONFIG.batch // 2, 0), draws)
     images = twin.synthesis(w, noise="random", generator=draws)
     noise = torch.randn(images.shape, generator=draws) / 16
     (slope,) = torch.autograd.grad((images * noise).sum(), w, create_graph=True)
@@ -101,14 +101,14 @@ def test_the_mean_w_follows_the_batch_means(trainer):
     z = torch.randn((64, 16), generator=torch_draws(0, "test"))
     with torch.no_grad():
         batch_mean = trainer.generator.mapping.map(z, None).mean(dim=0)
-    trainer._mixed_w(64, draws)
+    trainer._mixed_w(torch.zeros(64, 0), draws)
     torch.testing.assert_close(trainer.generator.mapping.w_avg, 0.005 * batch_mean)
 
 
 def test_nine_in_ten_batches_mix_two_latents_from_one_layer_on(trainer):
     mixed = 0
     for key in range(300):
-        w = trainer._mixed_w(2, torch_draws(0, "test", key)).detach()
+        w = trainer._mixed_w(torch.zeros(2, 0), torch_draws(0, "test", key)).detach()
         changes = [i for i in range(1, w.shape[1]) if not torch.equal(w[:, i], w[:, i - 1])]
         assert len(changes) <= 1
         mixed += len(changes)
@@ -118,7 +118,7 @@ def test_nine_in_ten_batches_mix_two_latents_from_one_layer_on(trainer):
 @pytest.mark.parametrize("phase", ["generator", "discriminator"])
 def test_the_discriminator_sees_augmented_images_only(trainer, phase):
     trainer.augment_p = 1.0
-    real = torch.from_numpy(trainer.batches.read(0)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    real = next(trainer.batches.stream(0, 1))
     seen, given = [], []
     trainer.discriminator.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach().clone()))
     pipe = AugmentPipe(CONFIG.augment)
@@ -134,7 +134,7 @@ def test_the_discriminator_sees_augmented_images_only(trainer, phase):
     else:
         trainer._discriminator_step(0, real)
         assert len(seen) == 2
-        torch.testing.assert_close(given[1][0], real)  # fakes first, then reals, in backward passes of their own
+        torch.testing.assert_close(given[1][0], real.images)  # fakes first, then reals, in backward passes of their own
     for (images, p), looked_at in zip(given, seen, strict=True):
         assert p == 1.0
         assert not torch.allclose(images, looked_at)

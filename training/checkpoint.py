@@ -17,11 +17,12 @@ import torch
 from torch import Tensor
 
 from tiling.errors import InputError
-from tiling.files import remove, replacing, sweep_partials
+from tiling.files import read_json, remove, replacing, sweep_partials, write_json
 
 _HEADER = "hdgan"
 _TENSOR = "__tensor__"
 _PAIRS = "__pairs__"
+_BEST = "best.json"
 
 M = TypeVar("M", bound=torch.nn.Module)
 
@@ -131,7 +132,7 @@ def _unpack(value: Any, tensors: Mapping[str, Tensor]) -> Any:
 
 
 class Checkpoints:
-    """The numbered states of a run, in one folder; the last `keep` are kept."""
+    """The numbered states of a run, in one folder; the last `keep` are kept, and the one with the lowest score."""
 
     def __init__(self, folder: Path, *, keep: int = 2) -> None:
         self.folder, self.keep = folder, keep
@@ -142,16 +143,32 @@ class Checkpoints:
         found = [re.fullmatch(r"step-(\d+)\.safetensors", path.name) for path in self.folder.glob("step-*.safetensors")]
         return sorted(int(match[1]) for match in found if match)
 
-    def save(self, step: int, state: Mapping[str, Any]) -> None:
+    def save(self, step: int, state: Mapping[str, Any], *, score: float | None = None) -> None:
         """Write the state of a step and drop the oldest beyond `keep`."""
         save_state(self._path(step), state)
+        best = self.best()
+        if score is not None and (best is None or score < best[1]):
+            best = step, score
+            write_json(self.folder / _BEST, {"step": step, "score": score})
         for old in self.steps()[: -self.keep]:
-            remove(self._path(old))
+            if best is None or old != best[0]:
+                remove(self._path(old))
 
     def latest(self) -> tuple[int, dict[str, Any]] | None:
         """The newest step and its state, or None."""
         steps = self.steps()
-        return (steps[-1], load_state(self._path(steps[-1]))) if steps else None
+        return (steps[-1], self.load(steps[-1])) if steps else None
+
+    def best(self) -> tuple[int, float] | None:
+        """The step with the lowest score, and that; None if none was ever given."""
+        if not (self.folder / _BEST).exists():
+            return None
+        best = read_json(self.folder / _BEST)
+        return int(best["step"]), float(best["score"])
+
+    def load(self, step: int) -> dict[str, Any]:
+        """The state of a step that is there."""
+        return load_state(self._path(step))
 
     def _path(self, step: int) -> Path:
         return self.folder / f"step-{step:08d}.safetensors"

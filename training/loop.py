@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import threading
 import time
@@ -11,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from torch import Tensor
 
@@ -19,7 +18,10 @@ from tiling.errors import InputError
 from tiling.progress import bar, note
 from tiling.wording import counted, lasting
 from training.checkpoint import Checkpoints
-from training.metrics import METRICS, Means, cut_metrics
+from training.metrics import Means, MetricsLog, Pace
+
+if TYPE_CHECKING:
+    from training.host import Host
 
 CHECKPOINTS = "checkpoints"
 _FORECAST_AFTER, _LONG = 20.0, 600.0  # seconds: measured so long, what takes longer than that is told
@@ -38,11 +40,17 @@ class Trainer(Protocol):
         """Take over a state that :meth:`state` gave."""
 
 
+Evaluation = Callable[[], tuple[Mapping[str, float], float]]
+"""Measures a trainer: metrics, and the one number of them, a score, that is to be low."""
+
+
 @dataclass(frozen=True)
 class LoopConfig:
     """How long to train and how often to write. Counts are steps.
 
-    A checkpoint is due `checkpoint_seconds` after the last one, and every `checkpoint_every` steps where given.
+    A checkpoint is due `checkpoint_seconds` after the last one, and every `checkpoint_every` steps where given. An
+    evaluation is due every `evaluate_every` steps, and at the end. `images` is how many a step takes, for the rate that
+    is shown and logged.
     """
 
     steps: int
@@ -50,9 +58,11 @@ class LoopConfig:
     checkpoint_seconds: float = 120.0
     checkpoint_every: int | None = None
     keep: int = 2
+    evaluate_every: int | None = None
+    images: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("steps", "log_every", "checkpoint_every", "keep"):
+        for name in ("steps", "log_every", "checkpoint_every", "keep", "evaluate_every", "images"):
             if (count := getattr(self, name)) is not None and count < 1:
                 raise InputError(f"{name} must be at least 1, not {count}")
 
@@ -69,51 +79,98 @@ def run_loop(
     description: str,
     *,
     finished: Callable[[], bool] = lambda: False,
+    evaluation: Evaluation | None = None,
+    host: Host | None = None,
+    tensorboard: bool = False,
 ) -> None:
     """Train to `config.steps`, or until `finished` says so, continuing from the newest checkpoint in `folder`.
 
     Writes `folder/metrics.jsonl` (one line per logged step) and `folder/checkpoints/`. After kill -9 the same call
-    loses what came after the last checkpoint and then does the same steps again. Ctrl-C finishes the step, writes a
-    checkpoint, and raises KeyboardInterrupt.
+    loses what came after the last checkpoint and then does the same steps again. Ctrl-C and SIGTERM finish the step,
+    write a checkpoint, and raise KeyboardInterrupt.
 
-    `finished` is asked before the first step and after each one. It may depend on the trainer's state only, so that
-    a resumed training ends where an undisturbed one does.
+    Parameters
+    ----------
+    finished
+        Asked before the first step and after each one. It may depend on the trainer's state only, so that a resumed
+        training ends where an undisturbed one does.
+    evaluation
+        What to measure every `config.evaluate_every` steps; the checkpoint with the lowest score is kept.
+    host
+        This process among several that train together: the main one writes, all stop together.
+    tensorboard
+        Write the metrics for TensorBoard, too, into `folder/tensorboard/`.
 
     Raises
     ------
     DivergedError
         When a metric is not finite; the last checkpoint stays as it was.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    checkpoints = Checkpoints(folder / CHECKPOINTS, keep=config.keep)
-    done, means = 0, Means({})
-    if latest := checkpoints.latest():
-        done, state = latest
-        trainer.restore(state["trainer"])
-        means = Means(state["pending"])
-    metrics_file = folder / METRICS
-    cut_metrics(metrics_file, done)
-    saved_at = time.monotonic()
-    ended = done >= config.steps or finished()
-    forecast = _Forecast(description, done, config.steps)
-    drawn = bar(description, total=config.steps, completed=done)
-    with _interruptible() as interrupted, drawn as show, metrics_file.open("a", encoding="utf-8") as log:
-        while not ended:
-            means.add(trainer.step(done), done + 1)
-            done += 1
-            ended = done >= config.steps or finished()
-            if ended or done % config.log_every == 0:
-                metrics = means.take()
-                log.write(json.dumps({"step": done, **metrics}) + "\n")
-                log.flush()
-                show(detail=" ".join(f"{name} {value:.3g}" for name, value in metrics.items()))
-            show(completed=done)
-            forecast.look(done)
-            if ended or interrupted.is_set() or config.due(done, time.monotonic() - saved_at):
-                checkpoints.save(done, {"trainer": trainer.state(), "pending": means.settled()})
-                saved_at = time.monotonic()
-            if interrupted.is_set():
-                raise KeyboardInterrupt(f"stopped after step {done}; the same command continues from there")
+    _Run(trainer, folder, config, description, finished, evaluation, host, tensorboard).go()
+
+
+class _Run:
+    """One call of :func:`run_loop`."""
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        folder: Path,
+        config: LoopConfig,
+        description: str,
+        finished: Callable[[], bool],
+        evaluation: Evaluation | None,
+        host: Host | None,
+        tensorboard: bool,
+    ) -> None:
+        self.trainer, self.config, self.description = trainer, config, description
+        self.finished, self.evaluation, self.host = finished, evaluation, host
+        self.writes = host is None or host.is_main
+        self.checkpoints = Checkpoints(folder / CHECKPOINTS, keep=config.keep)
+        self.done, self.means = 0, Means({})
+        if latest := self.checkpoints.latest():
+            self.done, state = latest
+            trainer.restore(state["trainer"])
+            self.means = Means(state["pending"])
+        self.log = MetricsLog(folder, self.done, writes=self.writes, tensorboard=tensorboard)
+        self.pace = Pace(config.images, self.done)
+
+    def go(self) -> None:
+        """All steps that are left."""
+        config = self.config
+        ended = self.done >= config.steps or self.finished()
+        saved_at = time.monotonic()
+        forecast = _Forecast(self.description, self.done, config.steps)
+        drawn = bar(self.description, total=config.steps, completed=self.done)
+        with _interruptible() as interrupted, drawn as show, self.log:
+            while not ended:
+                self.means.add(self.trainer.step(self.done), self.done + 1)
+                self.done += 1
+                ended = self.done >= config.steps or self.finished()
+                if ended or self.done % config.log_every == 0:
+                    metrics = self.means.take() | self.pace.measured(self.done)
+                    self.log.write(self.done, metrics)
+                    show(detail=" ".join(f"{name} {value:.3g}" for name, value in metrics.items()))
+                show(completed=self.done)
+                forecast.look(self.done)
+                score = self._evaluate(ended)
+                stopped = interrupted.is_set() if self.host is None else self.host.any(interrupted.is_set())
+                due = config.due(self.done, time.monotonic() - saved_at)
+                if self.writes and (ended or stopped or due or score is not None):
+                    state = {"trainer": self.trainer.state(), "pending": self.means.settled()}
+                    self.checkpoints.save(self.done, state, score=score)
+                    saved_at = time.monotonic()
+                if stopped:
+                    raise KeyboardInterrupt(f"stopped after step {self.done}; the same command continues from there")
+
+    def _evaluate(self, ended: bool) -> float | None:
+        """Measure if it is time, and give the score; the processes that do not write wait at their next step."""
+        every = self.config.evaluate_every
+        if self.evaluation is None or not self.writes or not (ended or (every and self.done % every == 0)):
+            return None
+        metrics, score = self.evaluation()
+        self.log.write(self.done, metrics)
+        return score
 
 
 class _Forecast:
@@ -138,19 +195,24 @@ class _Forecast:
 
 @contextmanager
 def _interruptible() -> Iterator[threading.Event]:
-    """While inside, the first Ctrl-C sets the event; a second one interrupts at once."""
+    """While inside, the first Ctrl-C or SIGTERM sets the event; a second one acts at once."""
     interrupted = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield interrupted
         return
-    previous = signal.getsignal(signal.SIGINT)
+    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def stop_after_step(_signal: int, _frame: FrameType | None) -> None:
         interrupted.set()
-        signal.signal(signal.SIGINT, previous)
+        restore()
 
-    signal.signal(signal.SIGINT, stop_after_step)
+    def restore() -> None:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+    for number in previous:
+        signal.signal(number, stop_after_step)
     try:
         yield interrupted
     finally:
-        signal.signal(signal.SIGINT, previous)
+        restore()

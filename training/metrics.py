@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import torch
 from torch import Tensor
 
+from tiling.errors import InputError
 from tiling.files import write_bytes
 from training.errors import DivergedError
 
@@ -56,8 +61,72 @@ def read_metrics(folder: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in _whole_lines(folder / METRICS)]
 
 
-def cut_metrics(path: Path, step: int) -> None:
-    """Drop what was logged after the checkpoint, and a last line that a killed process left unfinished."""
+class MetricsLog:
+    """The file of metrics of a run, continued after a step, and TensorBoard's where wanted.
+
+    What was logged after that step, and a last line that a killed process left unfinished, are dropped.
+    """
+
+    def __init__(self, folder: Path, step: int, *, writes: bool, tensorboard: bool) -> None:
+        self._path, self._writes, self._board = folder / METRICS, writes, None
+        if writes:
+            folder.mkdir(parents=True, exist_ok=True)
+            _cut_metrics(self._path, step)
+            self._board = _open_tensorboard(folder / "tensorboard", step) if tensorboard else None
+
+    def __enter__(self) -> None:
+        self._file = self._path.open("a", encoding="utf-8") if self._writes else None
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+        if self._board is not None:
+            self._board.close()
+
+    def write(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Log the metrics of a step."""
+        if self._file is not None:
+            self._file.write(json.dumps({"step": step, **metrics}) + "\n")
+            self._file.flush()
+        if self._board is not None:
+            for name, value in metrics.items():
+                self._board.add_scalar(name, value, step)
+
+
+def _open_tensorboard(folder: Path, step: int) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ModuleNotFoundError as error:
+        raise InputError("TensorBoard is not installed: pip install tensorboard") from error
+    return SummaryWriter(str(folder), purge_step=step + 1)
+
+
+class Pace:
+    """How fast a training is, and how much memory it has taken at most, for its log."""
+
+    def __init__(self, images: int | None, done: int) -> None:
+        self._images, self._done, self._since = images, done, time.monotonic()
+
+    def measured(self, done: int) -> dict[str, float]:
+        """Images a second since the last call, and GiB; nothing where steps take no images."""
+        if self._images is None:
+            return {}
+        now = time.monotonic()
+        rate = (done - self._done) * self._images / max(now - self._since, 1e-9)
+        self._done, self._since = done, now
+        return {"images_per_second": round(rate, 4), "memory_gib": round(_peak_memory() / 2**30, 3)}
+
+
+def _peak_memory() -> int:
+    """Bytes: the most that the GPU has held for this process, or where it uses none, that the process has held."""
+    if torch.cuda.is_initialized():
+        return torch.cuda.max_memory_allocated()
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _cut_metrics(path: Path, step: int) -> None:
     if path.exists():
         kept = [line for line in _whole_lines(path) if json.loads(line)["step"] <= step]
         write_bytes(path, "".join(kept).encode())

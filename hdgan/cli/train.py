@@ -57,6 +57,15 @@ def train(
     workers: Annotated[
         int | None, typer.Option(help="Processes that read tiles ahead; 0: a thread. Default: as needed.", min=0)
     ] = None,
+    precision: Annotated[
+        str, typer.Option(help="Of the four highest resolutions: fp32, bf16, fp16, or auto (bf16 on a GPU).")
+    ] = "auto",
+    micro_batch: Annotated[
+        int | None, typer.Option(help="Images at a time in each process; their gradients are added up.", min=1)
+    ] = None,
+    recompute: Annotated[
+        str, typer.Option(help="Save memory by computing blocks again: always, never, or auto (from 1024 px on).")
+    ] = "auto",
     root: Annotated[Path | None, typer.Option(help="Where the slides are now, if they were moved.")] = None,
     start_from: Annotated[
         Path | None,
@@ -79,9 +88,11 @@ def train(
     from hdgan.stylegan2 import train as train_generator
     from hdgan.stylegan2 import train_config
     from hdgan.stylegan2.data import fitting_workers
+    from hdgan.stylegan2.execution import Execution
     from hdgan.stylegan2.run import shape_of
     from training.devices import choose_device
 
+    execution = Execution(device, precision, micro_batch, recompute)
     place = Study(study)
     tiles = open_source(place, images=images, labels=labels, root=root)
     edge = edge_of(tiles) if crop is None else crop
@@ -110,7 +121,7 @@ def train(
         workers=fitting_workers(config, edge, choose_device(device)) if workers is None else workers,
         inputs=inputs_of(tiles, place),
         start_from=start_from,
-        device=device,
+        execution=execution,
         checkpoint_seconds=checkpoint_seconds,
         before_replacing=place.refuse_to_replace_generator,
         redo=redo,

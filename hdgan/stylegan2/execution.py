@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import torch
 
 from tiling.errors import InputError
 
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
-Recompute = Literal["auto", "always", "never"]
+_CHOICES = {"precision": ("auto", "fp32", "bf16", "fp16"), "recompute": ("auto", "always", "never")}
 _LARGE = 1024  # px from which on what is inside the blocks is not kept
 
 
@@ -34,12 +32,12 @@ class Execution:
     """
 
     device: str = "auto"
-    precision: Precision = "auto"
+    precision: str = "auto"
     micro_batch: int | None = None
-    recompute: Recompute = "auto"
+    recompute: str = "auto"
 
     def __post_init__(self) -> None:
-        for name, choices in (("precision", get_args(Precision)), ("recompute", get_args(Recompute))):
+        for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise InputError(f"{name} must be one of {', '.join(choices)}, not {getattr(self, name)!r}")
         if self.micro_batch is not None and self.micro_batch < 1:
@@ -73,3 +71,12 @@ class Execution:
                 f"use a multiple of {group}"
             )
         return [share[start : start + size] for start in range(0, len(share), size)]
+
+    def regularisation_parts(self, parts: list[range], group: int, device: torch.device) -> list[range]:
+        """The same samples for the regularisation phases, which need the most memory.
+
+        On a CPU, which is as fast with few images as with many, group by group; else the parts as they are.
+        """
+        if device.type != "cpu":
+            return parts
+        return [part[at : at + max(group, 1)] for part in parts for at in range(0, len(part), max(group, 1))]

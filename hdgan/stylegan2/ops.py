@@ -35,7 +35,7 @@ def channels_last(x: Tensor) -> Tensor:
 
 
 def computed_in(dtype: torch.dtype, device: torch.device) -> torch.dtype:
-    """The type in which a device computes what asks for `dtype`; on a CPU float16 takes twenty times as long as float32."""
+    """The type in which a device computes what asks for `dtype`: on a CPU float16 takes twenty times as long."""
     return torch.float32 if dtype == torch.float16 and device.type == "cpu" else dtype
 
 

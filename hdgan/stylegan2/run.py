@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from hdgan.conditions import classes_of
 from hdgan.image_folder import ImageFolder
@@ -26,6 +27,7 @@ from tiling.progress import note
 from tiling.stage import RECORD, Stage, read_record
 from tiling.wording import counted, quoted
 from training.checkpoint import Checkpoints
+from training.host import Host
 from training.loop import CHECKPOINTS, LoopConfig, run_loop
 
 GENERATOR = "generator.safetensors"
@@ -51,7 +53,7 @@ def train(
     workers: int = 0,
     start_from: Path | None = None,
     inputs: Mapping[str, Path] | None = None,
-    device: str = "auto",
+    execution: Execution | None = None,
     checkpoint_seconds: float = 120.0,
     before_replacing: Callable[[], None] = lambda: None,
     redo: bool = False,
@@ -80,8 +82,9 @@ def train(
         half-life from the start, since what it begins with is worth keeping.
     inputs
         Folders of the stages that the tiles come from; their fingerprints and licences are recorded.
-    device
-        "auto", "cpu" or "cuda".
+    execution
+        Where and how to compute it; by default on a GPU if there is one. Under `torchrun` or `accelerate launch` all
+        processes call this; the first writes.
     checkpoint_seconds
         Time between checkpoints.
     before_replacing
@@ -100,52 +103,108 @@ def train(
         For tiles or networks that do not fit, and for less kimg than are trained already; `out` is as it was.
     """
     chosen = np.arange(len(tiles)) if indices is None else np.asarray(indices, np.int64)
-    classes: Classes | None = None
-    labelled: dict[str, Any] = {}
-    if condition:
-        conditions, classes = classes_of(tiles, condition, chosen.tolist())
-        config = replace(config, c_dim=len(conditions))
-        labelled = {"condition": ",".join(condition), "classes": dict(conditions.counts)}
-    sources = dict(inputs or {})
+    training = _Training.of(tiles, chosen, config, condition, workers, start_from, execution or Execution())
+    settings, sources = training.settings, dict(inputs or {})
     if start_from is not None:
-        config = replace(config, ema_rampup=None)
         sources["start_from"] = start_from
-    settings = asdict(config) | {"tiles": f"{len(chosen)}, {digest({'indices': chosen})[:16]}"} | labelled
-    if isinstance(tiles, ImageFolder):
-        settings["images"] = tiles.fingerprint
+    host = Host(training.execution.device)
+    loop = LoopConfig(steps=training.config.steps, checkpoint_seconds=checkpoint_seconds, images=training.config.batch)
+    if not host.is_main:
+        _assist(training, out, loop, host)
+        return out / GENERATOR
     if not redo:
         _refuse_imported(out)
         _refuse_less(out, config)
-    trainer = None
+    trainer: StyleGAN2Trainer | None = None
     if redo or not _is_made(out, settings):  # what cannot be trained is refused before the folder is touched
         check_tiles(tiles, chosen.tolist(), crop=config.crop, resolution=config.resolution)
-        trainer = StyleGAN2Trainer(
-            config, tiles, chosen.tolist(), classes=classes, workers=workers, execution=Execution(device=device)
-        )
-        if start_from is not None:
-            _start_from(trainer, start_from, labelled.get("classes", {}))
+        trainer = training.trainer(host)
         if _replaces(out, settings, redo=redo):
             before_replacing()
+    host.told(trainer is not None)
     with Stage.begin(
         out, name="train", config=settings, inputs=sources, origins=_ORIGINS, grows={"kimg"}, redo=redo
     ) as stage:
         if trainer is not None:
             write_json(out / CONFIG, settings)
-            note(
-                f"training on {counted(len(chosen), 'tile')}{_as_they_go_in(config, labelled)}: "
-                f"{counted(config.steps, 'step')} of {config.batch}, {config.kimg:g} kimg in all"
-            )
-            run_loop(trainer, out, LoopConfig(steps=config.steps, checkpoint_seconds=checkpoint_seconds), "train")
+            note(training.in_words())
+            host.told()
+            run_loop(trainer, out, loop, "train", host=host)
             _finish(stage, trainer, settings)
     return out / GENERATOR
 
 
-def _as_they_go_in(config: TrainConfig, labelled: Mapping[str, Any]) -> str:
-    """What becomes of tiles on their way into the training, in words."""
-    crop = "" if config.crop is None else f", crops of {config.crop} px"
-    classes = [f"{name} ({count})" for name, count in labelled.get("classes", {}).items()]
-    of = f" of the classes {', '.join(classes)}" if classes else ""
-    return f"{of}{crop}, {config.resolution} px"
+def _assist(training: _Training, out: Path, loop: LoopConfig, host: Host) -> None:
+    """What a process does that is not the main one, which says whether there is anything to train, and when."""
+    if host.told():
+        trainer = training.trainer(host)
+        host.told()  # the folder holds nothing now but what this training goes on from
+        run_loop(trainer, out, loop, "train", host=host)
+
+
+@dataclass(frozen=True)
+class _Training:
+    """What is to be trained, on what, and how."""
+
+    tiles: Tiles
+    chosen: npt.NDArray[np.int64]
+    config: TrainConfig
+    classes: Classes | None
+    labelled: Mapping[str, Any]
+    workers: int
+    start_from: Path | None
+    execution: Execution
+
+    @classmethod
+    def of(
+        cls,
+        tiles: Tiles,
+        chosen: npt.NDArray[np.int64],
+        config: TrainConfig,
+        condition: Sequence[str],
+        workers: int,
+        start_from: Path | None,
+        execution: Execution,
+    ) -> _Training:
+        classes: Classes | None = None
+        labelled: dict[str, Any] = {}
+        if condition:
+            conditions, classes = classes_of(tiles, condition, chosen.tolist())
+            config = replace(config, c_dim=len(conditions))
+            labelled = {"condition": ",".join(condition), "classes": dict(conditions.counts)}
+        if start_from is not None:
+            config = replace(config, ema_rampup=None)
+        return cls(tiles, chosen, config, classes, labelled, workers, start_from, execution)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the record of the training compares: all that determines it."""
+        tiles = {"tiles": f"{len(self.chosen)}, {digest({'indices': self.chosen})[:16]}"}
+        images = {"images": self.tiles.fingerprint} if isinstance(self.tiles, ImageFolder) else {}
+        return {**asdict(self.config), **tiles, **self.labelled, **images}
+
+    def trainer(self, host: Host) -> StyleGAN2Trainer:
+        """A trainer at its beginning."""
+        trainer = StyleGAN2Trainer(
+            self.config, self.tiles, self.chosen.tolist(), classes=self.classes, workers=self.workers,
+            execution=self.execution, host=host,
+        )  # fmt: skip
+        if self.start_from is not None:
+            _start_from(trainer, self.start_from, self.labelled.get("classes", {}))
+        return trainer
+
+    def in_words(self) -> str:
+        """What is trained on what, and for how long."""
+        config = self.config
+        classes = [f"{name} ({count})" for name, count in self.labelled.get("classes", {}).items()]
+        of = f" of the classes {', '.join(classes)}" if classes else ""
+        crop = "" if config.crop is None else f", crops of {config.crop} px"
+        alone = config.mbstd_group < 2
+        return (
+            f"training on {counted(len(self.chosen), 'tile')}{of}{crop}, {config.resolution} px: "
+            f"{counted(config.steps, 'step')} of {config.batch}, {config.kimg:g} kimg in all"
+            + ("; the minibatch deviation is off, as it compares images and the group is of one" if alone else "")
+        )
 
 
 def _is_made(out: Path, settings: Mapping[str, Any]) -> bool:

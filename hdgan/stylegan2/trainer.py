@@ -80,7 +80,9 @@ class StyleGAN2Trainer:
         self.host = host or Host(self.execution.device)
         self.device = self.host.device
         self.share = self.host.share(config.batch)
-        self.parts = self.execution.parts(self.share, config.mbstd_group)
+        group = config.mbstd_group
+        self.parts = self.execution.parts(self.share, group)
+        self.regularisation_parts = self.execution.regularisation_parts(self.parts, group, self.device)
         self.batches = TileBatches(
             tiles, indices, resolution=config.resolution, batch=config.batch, turn=config.turn, seed=config.seed,
             crop=config.crop, classes=classes, c_dim=config.c_dim,
@@ -210,7 +212,7 @@ class StyleGAN2Trainer:
                 draws = self._draws("generator", index, samples)
                 c = self._drawn_c(draws)
                 loss = losses.generator_loss(self._logits(self._fake_images(c, draws), c, draws)).mean()
-                (loss / self._parts_in_all).backward()
+                (loss / self._number(self.parts)).backward()
                 found.append(loss.detach())
         self.discriminator.requires_grad_(True)
         return self._mean(found)
@@ -219,7 +221,7 @@ class StyleGAN2Trainer:
         """Half of each part's samples; its own mean moves the running one that it is compared with."""
         config, found = self.config, []
         with self._phase(self.generator_optimiser, regularisation=True):
-            for samples in self.parts:
+            for samples in self.regularisation_parts:
                 draws = self._draws("path length", index, samples[: max(len(samples) // 2, 1)])
                 w = self._mixed_w(self._drawn_c(draws), draws)
                 images: Tensor = self.generator.synthesis(w, generator=draws.of_samples("noise", here=True))
@@ -228,7 +230,7 @@ class StyleGAN2Trainer:
                 length = lengths.detach().mean()
                 penalty = (lengths - self.path_length_mean.lerp(length, _PATH_LENGTH_DECAY)).square().mean()
                 weight = config.path_length_weight * config.path_length_interval
-                (penalty * weight / self._parts_in_all).backward()
+                (penalty * weight / self._number(self.regularisation_parts)).backward()
                 found.append(length)
         length = self._mean(found)
         self.path_length_mean = self.path_length_mean.lerp(length, _PATH_LENGTH_DECAY)
@@ -243,10 +245,10 @@ class StyleGAN2Trainer:
                 with torch.no_grad():
                     fake = self._fake_images(c, draws)
                 fake_loss = losses.fake_loss(self._logits(fake, c, draws)).mean()
-                (fake_loss / self._parts_in_all).backward()
+                (fake_loss / self._number(self.parts)).backward()
                 logits = self._logits(*self._part(real, samples), draws, "augmentation of reals")
                 real_loss = losses.real_loss(logits).mean()
-                (real_loss / self._parts_in_all).backward()
+                (real_loss / self._number(self.parts)).backward()
                 found.append(fake_loss.detach() + real_loss.detach())
                 signs.append(logits.detach().sign().mean())
         self._real_signs.append(self._mean(signs))
@@ -255,13 +257,13 @@ class StyleGAN2Trainer:
     def _r1_step(self, index: int, real: Batch) -> Tensor:
         found = []
         with self._phase(self.discriminator_optimiser, regularisation=True):
-            for samples in self.parts:
+            for samples in self.regularisation_parts:
                 images, c = self._part(real, samples)
                 images.requires_grad_()
                 logits = self._logits(images, c, self._draws("r1", index, samples))
                 penalty = losses.r1_penalty(logits, images).mean()
                 weight = self.config.gamma / 2 * self.config.r1_interval
-                (penalty * weight / self._parts_in_all).backward()
+                (penalty * weight / self._number(self.regularisation_parts)).backward()
                 found.append(penalty.detach())
         return self._mean(found)
 
@@ -270,9 +272,9 @@ class StyleGAN2Trainer:
         first = self.share.start
         return real.part(samples.start - first, samples.stop - first)
 
-    @property
-    def _parts_in_all(self) -> int:
-        return len(self.parts) * self.host.count
+    def _number(self, parts: Sequence[range]) -> int:
+        """Of parts over all processes."""
+        return len(parts) * self.host.count
 
     def _update_average(self, seen: int) -> None:
         """EMA with a half-life in images, shorter at the start (Karras et al. 2020b, appendix)."""

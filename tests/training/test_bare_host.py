@@ -33,6 +33,7 @@ import numpy as np
 
 import training.loop
 from hdgan.stylegan2 import load_generator, train, train_config
+from hdgan.stylegan2.execution import Execution
 
 
 class Tiles:
@@ -44,7 +45,7 @@ class Tiles:
 
 
 config = train_config("tiny", resolution=8, kimg=0.004, z_dim=4, w_dim=4, channel_max=4)
-made = train(Tiles(), Path(sys.argv[1]), config, device="cpu")
+made = train(Tiles(), Path(sys.argv[1]), config, execution=Execution(device="cpu"))
 assert load_generator(made).resolution == 8
 assert training.metrics.read_metrics(made.parent)[-1]["step"] == 1
 """

@@ -22,6 +22,7 @@ from reference_files import (
 from torch import Tensor, nn
 
 from hdgan.stylegan2 import Discriminator, Generator, convert_reference, load_generator, train, train_config
+from hdgan.stylegan2.execution import Execution
 from hdgan.stylegan2.reference import GENERATOR_NON_EMA, REFERENCE_LICENCE, read_reference
 from hdgan.stylegan2.run import DISCRIMINATOR, shape_of
 from tiling.errors import InputError
@@ -308,8 +309,10 @@ def test_a_training_begins_with_an_import_and_keeps_its_terms(
         **shape_of(run),
     )
     with pytest.raises(InputError, match="was imported: train in another study with `--from"):
-        train(Tiles(), run, config, device="cpu")
-    trained = load_generator(train(Tiles(), tmp_path / "second", config, start_from=run, device="cpu"))
+        train(Tiles(), run, config, execution=Execution(device="cpu"))
+    trained = load_generator(
+        train(Tiles(), tmp_path / "second", config, start_from=run, execution=Execution(device="cpu"))
+    )
     assert trained.licence == (REFERENCE_LICENCE,)
     for name, tensor in trained.state_dict().items():
         if "w_avg" not in name:

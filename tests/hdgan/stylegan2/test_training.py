@@ -8,6 +8,7 @@ import torch
 from hdgan.stylegan2 import load_generator, train, train_config
 from hdgan.stylegan2.checkpoint import load_discriminator_into, save_generator
 from hdgan.stylegan2.data import TileBatches
+from hdgan.stylegan2.execution import Execution
 from hdgan.stylegan2.trainer import StyleGAN2Trainer
 from tiling.errors import InputError
 from tiling.files import write_json
@@ -168,7 +169,14 @@ def test_tiles_that_do_not_fit_are_refused(tiles):
 
 def test_a_run_folder_holds_the_averaged_generator_and_all_that_made_it(tiles, folder, tmp_path):
     out = tmp_path / "generator"
-    made = train(tiles, out, TINY, indices=[0, 1, 2, 3, 4], inputs={"tiles": folder}, device="cpu")
+    made = train(
+        tiles,
+        out,
+        TINY,
+        indices=[0, 1, 2, 3, 4],
+        inputs={"tiles": folder},
+        execution=Execution(device="cpu"),
+    )
     assert made == out / "generator.safetensors"
     assert {path.name for path in out.iterdir()} == {
         "checkpoints", "config.json", "discriminator.safetensors", "generator.safetensors", "metrics.jsonl",
@@ -184,30 +192,49 @@ def test_a_run_folder_holds_the_averaged_generator_and_all_that_made_it(tiles, f
     assert record["status"] == "complete"
     assert record["summary"]["kimg"] == 0.032
     with pytest.raises(InputError, match=r"was made from other tiles .*add --redo"):
-        train(tiles, out, TINY, indices=[0, 1, 2, 3, 5], inputs={"tiles": folder}, device="cpu")
+        train(
+            tiles,
+            out,
+            TINY,
+            indices=[0, 1, 2, 3, 5],
+            inputs={"tiles": folder},
+            execution=Execution(device="cpu"),
+        )
     written = made.stat().st_mtime_ns
-    train(tiles, out, TINY, indices=[0, 1, 2, 3, 4], inputs={"tiles": folder}, device="cpu")
+    train(
+        tiles,
+        out,
+        TINY,
+        indices=[0, 1, 2, 3, 4],
+        inputs={"tiles": folder},
+        execution=Execution(device="cpu"),
+    )
     assert made.stat().st_mtime_ns == written
 
 
 def test_asked_for_more_kimg_a_training_goes_on_and_ends_as_if_asked_at_once(tiles, tmp_path):
     longer = replace(TINY, kimg=0.048)
-    train(tiles, tmp_path / "grown", TINY, device="cpu")
-    train(tiles, tmp_path / "grown", longer, device="cpu")
-    train(tiles, tmp_path / "at once", longer, device="cpu")
+    train(tiles, tmp_path / "grown", TINY, execution=Execution(device="cpu"))
+    train(tiles, tmp_path / "grown", longer, execution=Execution(device="cpu"))
+    train(tiles, tmp_path / "at once", longer, execution=Execution(device="cpu"))
     for name in ("generator.safetensors", "discriminator.safetensors"):
         assert (tmp_path / "grown" / name).read_bytes() == (tmp_path / "at once" / name).read_bytes()
     with pytest.raises(InputError, match=r"already trained for 0\.048 kimg, more than the 0\.032 asked for"):
-        train(tiles, tmp_path / "grown", TINY, device="cpu")
+        train(tiles, tmp_path / "grown", TINY, execution=Execution(device="cpu"))
     with pytest.raises(InputError, match=r"was made with gamma"):
-        train(tiles, tmp_path / "grown", replace(longer, gamma=3.0), device="cpu")
+        train(
+            tiles,
+            tmp_path / "grown",
+            replace(longer, gamma=3.0),
+            execution=Execution(device="cpu"),
+        )
 
 
 def test_a_training_begins_with_the_networks_of_another(tiles, folder, tmp_path):
     first = tmp_path / "first"
-    train(tiles, first, TINY, device="cpu")
+    train(tiles, first, TINY, execution=Execution(device="cpu"))
     short = replace(TINY, kimg=0.004, learning_rate=1e-9, path_length_weight=0.0, gamma=0.0)
-    train(tiles, tmp_path / "second", short, start_from=first, device="cpu")
+    train(tiles, tmp_path / "second", short, start_from=first, execution=Execution(device="cpu"))
     assert json.loads((first / "config.json").read_text())["ema_rampup"] == TINY.ema_rampup
     assert json.loads((tmp_path / "second" / "config.json").read_text())["ema_rampup"] is None
     assert [row["kimg"] for row in read_metrics(first)] == [TINY.kimg]  # as it stands, not a mean over steps
@@ -219,22 +246,41 @@ def test_a_training_begins_with_the_networks_of_another(tiles, folder, tmp_path)
         load_discriminator_into(discriminator, tmp_path / name / "discriminator.safetensors")
     torch.testing.assert_close(*map(flat, discriminators), atol=1e-4, rtol=0)
     with pytest.raises(InputError, match="the training asks for"):
-        train(tiles, tmp_path / "third", replace(short, w_dim=8), start_from=first, device="cpu")
+        train(
+            tiles,
+            tmp_path / "third",
+            replace(short, w_dim=8),
+            start_from=first,
+            execution=Execution(device="cpu"),
+        )
     with pytest.raises(InputError, match="no such file"):
-        train(tiles, tmp_path / "fourth", short, start_from=folder, device="cpu")
+        train(tiles, tmp_path / "fourth", short, start_from=folder, execution=Execution(device="cpu"))
 
 
 def test_the_terms_of_the_tiles_and_of_the_first_networks_travel_with_the_weights(tiles, folder, tmp_path):
     settled = {"status": "complete", "fingerprint": "1", "config": {}, "inputs": {}, "seconds": 0, "peak_rss_bytes": 0}
     write_json(folder / RECORD, {"stage": "tile", "licence": ["slides: CC BY-NC"], **settled})
-    first = train(tiles, tmp_path / "first", TINY, inputs={"tiles": folder}, device="cpu")
+    first = train(
+        tiles,
+        tmp_path / "first",
+        TINY,
+        inputs={"tiles": folder},
+        execution=Execution(device="cpu"),
+    )
     assert load_generator(first).licence == ("slides: CC BY-NC",)
     networks = tmp_path / "downloaded"
     networks.mkdir()
     generator = load_generator(first)
     generator.licence = ("weights: NVIDIA",)
     save_generator(generator, networks / "generator.safetensors", about={})
-    second = train(tiles, tmp_path / "second", TINY, start_from=networks, inputs={"tiles": folder}, device="cpu")
+    second = train(
+        tiles,
+        tmp_path / "second",
+        TINY,
+        start_from=networks,
+        inputs={"tiles": folder},
+        execution=Execution(device="cpu"),
+    )
     assert load_generator(second).licence == ("slides: CC BY-NC", "weights: NVIDIA")
     assert read_record(tmp_path / "second")["licence"] == ["slides: CC BY-NC", "weights: NVIDIA"]
 

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from hdgan.stylegan2.presets import TrainConfig
 from tiling.errors import InputError
-from tiling.resample import area_resample, rows_of
 from training.draws import numpy_draws
 from training.stream import prefetch, prefetch_in_processes
 
@@ -188,6 +187,8 @@ class TileBatches:
         edge, resolution = len(image), self._resolution
         if edge == resolution:
             return image
+        from tiling.resample import area_resample, rows_of  # needs SciPy, which a bare GPU host may lack
+
         return area_resample(rows_of(image), (float(edge), float(edge)), (resolution, resolution))
 
 

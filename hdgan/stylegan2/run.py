@@ -13,13 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from hdgan.conditions import classes_of
-from hdgan.image_folder import ImageFolder
 from hdgan.provenance import digest
 from hdgan.stylegan2.checkpoint import load_discriminator_into, load_generator, save_discriminator, save_generator
 from hdgan.stylegan2.data import Classes, Tiles
 from hdgan.stylegan2.execution import Execution
 from hdgan.stylegan2.presets import TrainConfig
-from hdgan.stylegan2.tile_check import check_tiles
+from hdgan.stylegan2.tile_check import PictureFolder, check_tiles
 from hdgan.stylegan2.trainer import StyleGAN2Trainer
 from tiling.errors import InputError
 from tiling.files import read_json, write_json
@@ -180,7 +179,7 @@ class _Training:
     def settings(self) -> dict[str, Any]:
         """What the record of the training compares: all that determines it."""
         tiles = {"tiles": f"{len(self.chosen)}, {digest({'indices': self.chosen})[:16]}"}
-        images = {"images": self.tiles.fingerprint} if isinstance(self.tiles, ImageFolder) else {}
+        images = {"images": self.tiles.fingerprint} if isinstance(self.tiles, PictureFolder) else {}
         return {**asdict(self.config), **tiles, **self.labelled, **images}
 
     def trainer(self, host: Host) -> StyleGAN2Trainer:

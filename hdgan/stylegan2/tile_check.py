@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from hdgan.image_folder import Header, ImageFolder
 from hdgan.stylegan2.data import Tiles, misfit
 from tiling.errors import InputError
 from tiling.progress import note, track
-from tiling.tileset import TileSet
 from tiling.wording import counted, first_few
+
+if TYPE_CHECKING:
+    from hdgan.image_folder import Header
 
 FEW = 100
 """With fewer tiles than this a note tells that they may be learnt by heart."""
@@ -18,6 +20,31 @@ FEW = 100
 _NAMED = 10
 _THREADS = 4  # of which most wait for the disk
 _GREY = ("L", "LA")
+
+
+@runtime_checkable
+class PictureFolder(Tiles, Protocol):
+    """What an :class:`hdgan.image_folder.ImageFolder` is to a training, which may run where Pillow is not installed."""
+
+    names: list[str]
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the names and sizes of the files."""
+
+    def header(self, index: int) -> Header:
+        """What a file says of its image."""
+
+
+@runtime_checkable
+class TilesOfSlides(Tiles, Protocol):
+    """What a :class:`tiling.TileSet` is to a training."""
+
+    def size(self, index: int) -> int:
+        """Edge of a tile, px."""
+
+    def problems(self, indices: Sequence[int]) -> list[str]:
+        """What keeps tiles from being read, a slide each."""
 
 
 def check_tiles(tiles: Tiles, indices: Sequence[int], *, crop: int | None, resolution: int) -> None:
@@ -38,9 +65,9 @@ def check_tiles(tiles: Tiles, indices: Sequence[int], *, crop: int | None, resol
     InputError
         With the first ten problems and their number.
     """
-    if isinstance(tiles, ImageFolder):
+    if isinstance(tiles, PictureFolder):
         _check_images(tiles, indices, crop=crop, resolution=resolution)
-    elif isinstance(tiles, TileSet) and len(indices):
+    elif isinstance(tiles, TilesOfSlides) and len(indices):
         size = tiles.size(indices[0])
         if why := misfit(size, size, crop=crop, resolution=resolution):
             raise InputError(f"each of {counted(len(tiles), 'tile')} {why}")
@@ -53,7 +80,7 @@ def check_tiles(tiles: Tiles, indices: Sequence[int], *, crop: int | None, resol
         )
 
 
-def _check_images(images: ImageFolder, indices: Sequence[int], *, crop: int | None, resolution: int) -> None:
+def _check_images(images: PictureFolder, indices: Sequence[int], *, crop: int | None, resolution: int) -> None:
     with ThreadPoolExecutor(_THREADS) as pool:
         looked_at = track(pool.map(images.header, indices), "looking at images", total=len(indices))
         headers = dict(zip(indices, looked_at, strict=True))

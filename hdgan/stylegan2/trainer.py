@@ -100,6 +100,7 @@ class StyleGAN2Trainer:
         self.augment = AugmentPipe(config.augment).to(self.device)
         self.augment_p = 0.0
         self._real_signs: list[Tensor] = []
+        self._w_means: list[Tensor] = []
         self.path_length_mean = torch.zeros([], device=self.device)
 
     def start_from(self, generator: Generator) -> None:
@@ -192,7 +193,7 @@ class StyleGAN2Trainer:
         """Step on the gradients that the parts left, summed over all processes; the mean w follows the batch's mean."""
         recompute = self.execution.recomputes(self.config.resolution, regularisation=regularisation)
         self.generator.synthesis.recompute = self.discriminator.recompute = recompute
-        self._w_means: list[Tensor] = []
+        self._w_means = []
         yield
         self.host.sum_gradients(parameter for group in optimiser.param_groups for parameter in group["params"])
         _apply(optimiser)

@@ -116,12 +116,13 @@ def test_workers_give_the_batches_of_a_thread_from_any_step_on(tiles):
     streamed = list(made.stream(2, 6, workers=2))
     assert len(streamed) == 4
     for batch, other in zip(streamed, expected, strict=True):
-        assert torch.equal(batch.images, other.images)
+        assert torch.equal(batch.pixels, other.pixels)
         assert torch.equal(batch.c, other.c)
     share = next(iter(made.stream(4, 6, first=1, count=2)))
-    assert torch.equal(share.images, expected[2].images[1:3])
-    assert (share.images.shape, share.images.min() >= -1, share.images.max() <= 1) == ((2, 3, 16, 16), True, True)
-    assert torch.equal(share.c.sum(dim=1), torch.ones(2))
+    assert torch.equal(share.pixels, expected[2].pixels[1:3])
+    images, c = share.part(1, 2)
+    torch.testing.assert_close((images + 1) * 127.5, expected[2].pixels[2:3].float())
+    assert (images.shape, c.shape, float(c.sum())) == ((1, 3, 16, 16), (1, share.c.shape[1]), 1)
 
 
 def test_images_of_a_folder_are_cropped_whatever_their_sizes(tmp_path):

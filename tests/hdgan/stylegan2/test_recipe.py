@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from hdgan.stylegan2 import AugmentPipe, train_config
+from hdgan.stylegan2.phase_draws import PhaseDraws
 from hdgan.stylegan2.trainer import StyleGAN2Trainer
-from training.draws import torch_draws
 
 CONFIG = replace(
     train_config("tiny", resolution=16, kimg=0.04, z_dim=16, w_dim=16, channel_max=16), gamma=3.0, r1_interval=8
@@ -30,6 +30,10 @@ class Noise:
 @pytest.fixture
 def trainer():
     return StyleGAN2Trainer(CONFIG, Noise(), range(8))
+
+
+def draws_of(phase, samples):
+    return PhaseDraws(CONFIG.seed, phase, 0, samples, torch.device("cpu"))
 
 
 def gradients_of_a_step(network, step):
@@ -55,7 +59,7 @@ def test_adam_makes_up_for_the_lazy_steps(trainer):
 
 def test_r1_weighs_half_of_gamma_times_the_interval(trainer):
     batch = next(trainer.batches.stream(0, 1))
-    images = batch.images
+    images, _ = batch.part(0, 4)
     twin = copy.deepcopy(trainer.discriminator)
 
     def step(optimiser):
@@ -80,11 +84,11 @@ def test_path_length_weighs_its_weight_times_the_interval_and_pulls_to_a_running
         trainer._path_length_step(0)
 
     ours = gradients_of_a_step(trainer.generator, step)
-    draws = torch_draws(CONFIG.seed, "path length", 0)
+    draws = draws_of("path length", range(CONFIG.batch // 2))
     trainer.generator = twin
     w = trainer._mixed_w(torch.zeros(CONFIG.batch // 2, 0), draws)
-    images = twin.synthesis(w, noise="random", generator=draws)
-    noise = torch.randn(images.shape, generator=draws) / 16
+    images = twin.synthesis(w, noise="random", generator=draws.of_samples("noise"))
+    noise = draws.normal("path noise", images.shape[1:]) / 16
     (slope,) = torch.autograd.grad((images * noise).sum(), w, create_graph=True)
     lengths = slope.square().sum(dim=2).mean(dim=1).sqrt()
     mean = 0.01 * lengths.detach().mean()
@@ -96,19 +100,20 @@ def test_path_length_weighs_its_weight_times_the_interval_and_pulls_to_a_running
     )
 
 
-def test_the_mean_w_follows_the_batch_means(trainer):
-    draws = torch_draws(0, "test")
-    z = torch.randn((64, 16), generator=torch_draws(0, "test"))
+def test_the_mean_w_follows_the_means_of_all_images_of_a_phase(trainer):
+    z = draws_of("generator", range(CONFIG.batch)).normal("z", (16,))
     with torch.no_grad():
         batch_mean = trainer.generator.mapping.map(z, None).mean(dim=0)
-    trainer._mixed_w(torch.zeros(64, 0), draws)
+    trainer._generator_step(0)
     torch.testing.assert_close(trainer.generator.mapping.w_avg, 0.005 * batch_mean)
 
 
 def test_nine_in_ten_batches_mix_two_latents_from_one_layer_on(trainer):
     mixed = 0
-    for key in range(300):
-        w = trainer._mixed_w(torch.zeros(2, 0), torch_draws(0, "test", key)).detach()
+    for step in range(300):
+        trainer._w_means = []
+        draws = PhaseDraws(0, "test", step, range(2), torch.device("cpu"))
+        w = trainer._mixed_w(torch.zeros(2, 0), draws).detach()
         changes = [i for i in range(1, w.shape[1]) if not torch.equal(w[:, i], w[:, i - 1])]
         assert len(changes) <= 1
         mixed += len(changes)
@@ -134,7 +139,7 @@ def test_the_discriminator_sees_augmented_images_only(trainer, phase):
     else:
         trainer._discriminator_step(0, real)
         assert len(seen) == 2
-        torch.testing.assert_close(given[1][0], real.images)  # fakes first, then reals, in backward passes of their own
+        torch.testing.assert_close(given[1][0], real.part(0, 4)[0])  # fakes, then reals, each by itself
     for (images, p), looked_at in zip(given, seen, strict=True):
         assert p == 1.0
         assert not torch.allclose(images, looked_at)

@@ -224,7 +224,7 @@ def tile_archive(
                     if orders.store is not None:
                         remove(orders.store / key)
                 parts.ask([job.key for job in jobs], () if anonymise else _given(slides))
-                done = tile_slides(jobs, orders, parts, crew, retries=retries, scrub=scrub)
+                done = tile_slides(jobs, orders, parts, crew, retries=retries, scrub=scrub, kept=there.kept)
             if not any(part.row["tiles"] for part in done):
                 parts.all_done()
                 if not mended:  # whose tiles are gone: what was complete is not any more

@@ -21,7 +21,7 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
-from tiling.aside import bring_back, drop_aside, has_aside, is_dropping, is_torn, set_aside
+from tiling.aside import aside_of, bring_back, drop_aside, has_aside, is_dropping, is_torn, set_aside
 from tiling.errors import InputError
 from tiling.files import fingerprint, read_json, remove, sweep_partials, write_json
 from tiling.lock import FolderLock
@@ -266,6 +266,11 @@ def mend(folder: Path) -> None:
             bring_back(folder, RECORD)
             sweep_partials(folder)
         lock.release()
+
+
+def replaced(folder: Path) -> Path | None:
+    """Where the output is that a redo, which was killed, is to replace; None if there is none. See :func:`mend`."""
+    return aside_of(folder) if has_aside(folder) and read_record(folder)["status"] != "complete" else None
 
 
 def completed(folder: Path, *, made_by: str) -> dict[str, Any]:

@@ -238,6 +238,28 @@ def test_a_redo_keeps_nothing_and_loses_nothing_that_is_only_unreadable(archive,
     assert "dropped the tiles of 1 slide (c.png)" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("anonymise", [False, True])
+def test_a_redo_that_goes_on_loses_nothing_that_became_unreadable_meanwhile(
+    png, archive, tmp_path, capsys, stopped, anonymise
+):
+    out, asked = tmp_path / "tiles", {"size": 128, "anonymise": anonymise}
+    tile_archive(archive, out, **asked)
+    png("second/d.png", seed=7)
+    places = [archive, tmp_path / "second"]
+    with stopped(Parts, "finish"):
+        tile_archive(places, out, **asked, redo=True)
+    (archive / "c.png").unlink()
+    (archive / "c.png").symlink_to("/gone/c.png")
+    for redo in (True, False):
+        with pytest.raises(InputError, match=r"1 slide \(.*\) cannot be read now, and a redo would lose the tiles"):
+            tile_archive(places, out, **asked, redo=redo)
+        with pytest.raises(InputError, match=r"leave out missing \(--missing\) keep, as one has begun"):
+            tile_archive(places, out, **asked, redo=redo, missing="keep")
+    set_quiet(False)
+    assert len(tile_archive(places, out, **asked, missing="drop").slides) == 3
+    assert "dropped the tiles of 1 slide (" in capsys.readouterr().err
+
+
 def test_a_slide_that_came_and_went_while_growth_was_stopped_leaves_nothing(png, archive, tmp_path, stopped):
     out = tmp_path / "tiles"
     before = tile_archive(archive, out, size=128)

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hdgan.cli.options import (
+    DEFAULT_SPACE,
     DEFAULT_STUDY,
     DeviceOption,
     NoiseOption,
     QuietOption,
     RedoOption,
     SeedOption,
+    SpaceOption,
     StudyOption,
     say,
     trainable_size,
@@ -23,6 +25,8 @@ from tiling.errors import InputError
 from tiling.wording import counted, quoted
 
 if TYPE_CHECKING:
+    import torch
+
     from tiling import TileSet
 
 
@@ -100,6 +104,10 @@ def sample(
     first_seed: Annotated[int, typer.Option(help="Seeds count up from here.", min=0)] = 0,
     noise: NoiseOption = "random",
     mean: Annotated[bool, typer.Option(help="Put the image of the mean w first, as HDGAN does.")] = False,
+    nearest: Annotated[
+        bool, typer.Option("--nearest", help="Find the training tile nearest to each: nearest.csv, nearest.png.")
+    ] = False,
+    space: SpaceOption = DEFAULT_SPACE,
     device: DeviceOption = "auto",
     redo: RedoOption = False,
     quiet: QuietOption = False,
@@ -120,7 +128,21 @@ def sample(
     draw(generator, place.latents, seeds=seeds, psi=psi, noise=noise, device=choose_device(device), redo=redo)
     if why := place.void_annotations():
         note(why)
+    if nearest:
+        say(f"{_find_nearest(place, space, choose_device(device))}: the training tile nearest to each image", quiet)
     say(f"{place.latents}: {counted(n, 'image')}. Next: hdgan annotate pick --study {quoted(study)}", quiet)
+
+
+def _find_nearest(place: Study, space: str, device: torch.device) -> Path:
+    from hdgan.embedding import open_space
+    from hdgan.nearest import nearest_training_tiles
+    from hdgan.quality import training_split
+    from hdgan.stylegan2.run import GENERATOR
+    from tiling import TileSet
+
+    tiles = TileSet.open(place.require("tile"))
+    split = training_split(place.generator / GENERATOR, tiles)
+    return nearest_training_tiles(place.latents, tiles, split, space=open_space(space, device))
 
 
 def _trainable_edge(tiles: TileSet, study: Path) -> int:

@@ -16,6 +16,7 @@ RANDOM_SPACE = "random-conv-v1"
 
 _SCALES = 4  # the image, and averaged down by 2, 4 and 8
 _CHANNELS = 16
+_STRUCTURE_GAIN = 4  # tissue varies within a tile about a quarter as much as it differs from black
 _SMALLEST = 1 << (_SCALES - 1)  # px, of which the coarsest scale is one
 _DIMENSIONS = _SCALES * 2 * 2 * _CHANNELS  # two layers, mean and deviation
 
@@ -41,7 +42,9 @@ class RandomConvolutions(nn.Module):
     """Mean and deviation of every channel of two layers of 3 x 3 convolutions with stride 2 and ReLU, at four scales.
 
     All scales have the same weights: those of He et al. 2015, drawn from numpy's legacy generator, whose numbers are
-    the same in every version (NEP 19). Images (N, 3, H, W) in [-1, 1], of 8 px at least, give (N, 256).
+    the same in every version (NEP 19). The second half of the first layer's filters sum to zero over their area, so
+    that they see structure whatever the brightness, and are stronger for it: else colour would drown blur and seams.
+    Images (N, 3, H, W) in [-1, 1], of 8 px at least, give (N, 256).
     """
 
     first: Tensor
@@ -53,6 +56,9 @@ class RandomConvolutions(nn.Module):
         for name, channels in (("first", 3), ("second", _CHANNELS)):
             weights = draws.randn(_CHANNELS, channels, 3, 3) * math.sqrt(2 / (9 * channels))
             self.register_buffer(name, torch.tensor(weights, dtype=torch.float32))
+        structure = self.first[_CHANNELS // 2 :]
+        structure -= structure.mean(dim=(2, 3), keepdim=True)
+        structure *= _STRUCTURE_GAIN
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, 256)."""

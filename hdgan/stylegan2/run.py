@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from hdgan.provenance import digest
 from hdgan.stylegan2.checkpoint import load_discriminator_into, load_generator, save_discriminator, save_generator
@@ -83,7 +84,7 @@ def train(
     if start_from is not None:
         config = replace(config, ema_rampup=None)
         sources["start_from"] = start_from
-    settings = asdict(config) | {"tiles": f"{len(chosen)}, {digest({'indices': chosen})[:16]}"}
+    settings = asdict(config) | {"tiles": told_tiles(chosen)}
     if not redo:
         _refuse_less(out, config)
     trainer = None
@@ -105,6 +106,12 @@ def train(
             run_loop(trainer, out, LoopConfig(steps=config.steps, checkpoint_seconds=checkpoint_seconds), "train")
             _finish(stage, trainer, settings)
     return out / GENERATOR
+
+
+def told_tiles(indices: Sequence[int] | npt.NDArray[np.int64]) -> str:
+    """Which tiles a training is on, as its record and the generator's file tell it: their number and a fingerprint."""
+    chosen = np.asarray(indices, np.int64)
+    return f"{len(chosen)}, {digest({'indices': chosen})[:16]}"
 
 
 def _is_made(out: Path, settings: Mapping[str, Any]) -> bool:

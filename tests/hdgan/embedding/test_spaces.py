@@ -81,6 +81,12 @@ def test_random_features_tell_structure_and_colour_apart() -> None:
     assert abs(distances[0]) < min(distances[1:]) / 20
 
 
+def test_half_of_the_random_filters_see_no_colour_but_structure() -> None:
+    layer = RandomConvolutions().first
+    torch.testing.assert_close(layer[8:].sum(dim=(2, 3)), torch.zeros(8, 3), atol=1e-5, rtol=0)
+    assert layer[:8].sum(dim=(2, 3)).abs().max() > 0.5
+
+
 def test_random_features_work_at_any_size() -> None:
     space = random_space()
     for size in (8, 16, 129):

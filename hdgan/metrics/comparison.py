@@ -165,7 +165,7 @@ def compare_distributions(
     labels: tuple[Sequence[str], Sequence[str]] | None = None,
     k: int = 5,
     subsets: int = 100,
-    subset_size: int = 1000,
+    subset_size: int | None = None,
     seed: int = 0,
 ) -> DistributionReport:
     """Compare generated images with real ones. Features are held in memory, images a batch at a time.
@@ -216,7 +216,7 @@ def compare_distributions(
 
 
 def _measure(
-    real: Features, fake: Features, *, space: FeatureSpace, k: int, subsets: int, subset_size: int, seed: int
+    real: Features, fake: Features, *, space: FeatureSpace, k: int, subsets: int, subset_size: int | None, seed: int
 ) -> DistributionReport:
     return DistributionReport(
         space=space.name,

@@ -19,6 +19,7 @@ Features = npt.NDArray[np.floating[Any]]
 Doubles = npt.NDArray[np.float64]
 
 _ROWS = 4096  # features turned to float64 at a time
+_SUBSET_SIZE = 1000
 
 
 class Moments:
@@ -142,7 +143,7 @@ class KernelDistance:
 
 
 def kernel_distance(
-    real: Features, fake: Features, *, subsets: int = 100, subset_size: int = 1000, seed: int = 0
+    real: Features, fake: Features, *, subsets: int = 100, subset_size: int | None = None, seed: int = 0
 ) -> KernelDistance:
     """KID: the unbiased squared MMD with the kernel (x'y / D + 1)^3 (Binkowski et al. 2018, section 4).
 
@@ -155,7 +156,8 @@ def kernel_distance(
     subsets
         How many subsets are drawn, without replacement within each.
     subset_size
-        Images of a subset; if one of the sets has fewer, as many as it has.
+        Images of a subset; if one of the sets has fewer, as many as it has. None: 1000, or half of the smaller set if
+        that is less, since subsets that are nearly the whole are alike, and their deviation then tells nothing.
     seed
         Of the draws.
 
@@ -166,10 +168,13 @@ def kernel_distance(
     """
     check_pair(real, fake)
     check_number("subsets", subsets, 1, 1_000_000)
-    check_number("subset_size", subset_size, 2, 1_000_000)
-    size = min(subset_size, len(real), len(fake))
-    if size < 2:
+    smaller = min(len(real), len(fake))
+    if smaller < 2:
         raise InputError(f"a kernel distance takes at least 2 images of each set, not {len(real)} and {len(fake)}")
+    if subset_size is None:
+        subset_size = max(min(_SUBSET_SIZE, smaller // 2), 2)
+    check_number("subset_size", subset_size, 2, 1_000_000)
+    size = min(subset_size, smaller)
     draws = np.random.default_rng(seed)
     values = [
         _squared_discrepancy(

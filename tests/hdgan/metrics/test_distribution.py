@@ -86,7 +86,7 @@ def plain_kernel_distance(x: np.ndarray, y: np.ndarray) -> float:
 
 def test_the_kernel_distance_is_the_unbiased_estimate() -> None:
     x, y = draws(1).normal(size=(9, 4)), draws(2).normal(size=(9, 4)) + 0.5
-    found = kernel_distance(x, y, subsets=3)
+    found = kernel_distance(x, y, subsets=3, subset_size=1000)
     assert found.subset_size == 9
     assert found.mean == pytest.approx(plain_kernel_distance(x, y))
     assert found.deviation == pytest.approx(0, abs=1e-12)  # every subset is the whole
@@ -98,6 +98,15 @@ def test_the_kernel_distance_of_one_distribution_is_zero_on_average_at_any_size(
         found = kernel_distance(pool[:2000], pool[2000:], subsets=400, subset_size=size)
         assert abs(found.mean) < 4 * found.deviation / np.sqrt(found.subsets)
     assert kernel_distance(pool[:2000], pool[2000:] + 1, subset_size=50).mean > 0.5
+
+
+def test_subsets_of_small_sets_are_half_of_them_so_that_they_differ() -> None:
+    x, y = draws(1).normal(size=(40, 4)), draws(2).normal(size=(31, 4))
+    found = kernel_distance(x, y)
+    assert found.subset_size == 15
+    assert found.deviation > 0
+    assert kernel_distance(x[:3], y).subset_size == 2
+    assert kernel_distance(np.repeat(x, 60, axis=0), np.repeat(y, 80, axis=0), subsets=1).subset_size == 1000
 
 
 def test_the_kernel_distance_depends_on_its_seed_alone() -> None:

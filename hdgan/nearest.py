@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image as PillowImage
 
 from hdgan.labels import Image
-from hdgan.metrics import Chosen, FeatureSpace, embed_images, nearest
+from hdgan.metrics import Chosen, FeatureSpace, Turned, embed_images, nearest
 from hdgan.metrics.distribution import Doubles
 from hdgan.pictures import ImageFiles, contact_sheet, read_image, write_png
 from hdgan.quality import TileSplit
@@ -27,7 +27,7 @@ _THUMBNAIL = 128  # px
 
 
 def nearest_training_tiles(samples: Path, tiles: TileSet, split: TileSplit, *, space: FeatureSpace) -> Path:
-    """Find the training tile nearest to each sample, and write a table and a sheet beside the samples.
+    """Find the training tile nearest to each sample, in any orientation; write a table and a sheet beside the samples.
 
     Parameters
     ----------
@@ -54,12 +54,13 @@ def nearest_training_tiles(samples: Path, tiles: TileSet, split: TileSplit, *, s
         If the sampling is not finished, or tiles are not of the samples' size.
     """
     latents, paths = load_samples(samples)
-    drawn = embed_images(ImageFiles(paths), space, what="samples")
+    turned = Turned(space)
+    drawn = turned.apart(embed_images(ImageFiles(paths), turned, what="samples"))
     like = read_image(paths[0])
     of_training = embed_images(Chosen(tiles, split.training), space, what="training tiles", like=like)
     places, distances = nearest(drawn, of_training)
     found = [split.training[place] for place in places]
-    held_out = embed_images(Chosen(tiles, split.held_out), space, what="held-out tiles", like=like)
+    held_out = turned.apart(embed_images(Chosen(tiles, split.held_out), turned, what="held-out tiles", like=like))
     shares = _shares_below(distances, nearest(held_out, of_training)[1])
     rows = [
         {

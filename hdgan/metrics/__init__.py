@@ -5,6 +5,7 @@ from hdgan.metrics.comparison import (
     DistributionReport,
     FeatureSpace,
     Images,
+    Turned,
     compare_distributions,
     embed_images,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "Moments",
     "Overlap",
     "SegmentationReport",
+    "Turned",
     "beats",
     "compare_distributions",
     "compare_folders",

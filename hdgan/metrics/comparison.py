@@ -25,6 +25,7 @@ from training.stream import prefetch
 
 _PIXELS = 1 << 22  # of the images that are embedded together
 _BATCH = 64
+_ORIENTATIONS = 8
 
 
 class FeatureSpace(Protocol):
@@ -69,6 +70,41 @@ class Chosen:
     def read(self, index: int) -> Image:
         """Image `indices[index]` as (H, W, 3) uint8."""
         return self.images.read(self.indices[index])
+
+
+@dataclass(frozen=True)
+class Turned:
+    """A feature space in which an image has the features of all its eight orientations, one after the other.
+
+    The first are its own. A generator that was shown turned and mirrored tiles may repeat them so; distances to tiles
+    are then those of the nearest orientation.
+    """
+
+    space: FeatureSpace
+
+    @property
+    def name(self) -> str:
+        """The space's own."""
+        return self.space.name
+
+    @property
+    def note(self) -> str:
+        """The space's own."""
+        return self.space.note
+
+    @property
+    def dimensions(self) -> int:
+        """8 D."""
+        return _ORIENTATIONS * self.space.dimensions
+
+    def embed(self, images: Image) -> npt.NDArray[np.float32]:
+        """(N, 8 D) float32 of images (N, H, W, 3) uint8."""
+        turned = [np.rot90(each, turn, axes=(1, 2)) for each in (images, images[:, :, ::-1]) for turn in range(4)]
+        return np.concatenate([self.space.embed(np.ascontiguousarray(each)) for each in turned], axis=1)
+
+    def apart(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """(N, 8, D): what it gave, the orientations by themselves."""
+        return features.reshape(len(features), _ORIENTATIONS, self.space.dimensions)
 
 
 def embed_images(
@@ -179,8 +215,8 @@ def compare_distributions(
     space
         What makes features of both.
     training
-        The images that the generator was trained on, none of which is in `real`: whether it learnt them by heart is
-        then judged, too.
+        The images that the generator was trained on, none of which is in `real`: whether it learnt them by heart, in
+        any orientation, is then judged, too.
     labels
         For a conditional generator, the label of every real and of every generated image.
     k
@@ -195,18 +231,23 @@ def compare_distributions(
     """
     measure = functools.partial(_measure, space=space, k=k, subsets=subsets, subset_size=subset_size, seed=seed)
     like = real.read(0) if len(real) else None
-    of_fake = embed_images(fake, space, what="generated images", like=like)
+    turned = Turned(space)
+    embedding = space if training is None else turned
+    all_fake = embed_images(fake, embedding, what="generated images", like=like)
+    of_fake = all_fake[:, : space.dimensions]
     check_counts(len(real), len(of_fake), k)
     if labels is not None and (given := tuple(map(len, labels))) != (len(real), len(of_fake)):
         raise InputError(
             f"every image needs a label: {len(real)} real and {len(of_fake)} generated images, {given[0]} and "
             f"{given[1]} labels"
         )
-    of_real = embed_images(real, space, what="real tiles", like=like)
+    all_real = embed_images(real, embedding, what="real tiles", like=like)
+    of_real = all_real[:, : space.dimensions]
     report = measure(of_real, of_fake)
     if training is not None:
         of_training = embed_images(training, space, what="training tiles", like=like)
-        report = replace(report, memorisation=memorisation(of_fake, of_real, of_training))
+        learnt = memorisation(turned.apart(all_fake), turned.apart(all_real), of_training)
+        report = replace(report, memorisation=learnt)
     if labels is not None:
         real_labels, fake_labels = (np.asarray(each) for each in labels)
         parts = {name: (of_real[real_labels == name], of_fake[fake_labels == name]) for name in sorted(set(labels[0]))}

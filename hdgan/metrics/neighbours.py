@@ -93,8 +93,10 @@ def nearest(queries: Features, references: Features) -> tuple[npt.NDArray[np.int
 
     Parameters
     ----------
-    queries, references
-        Features (N, D) and (M, D).
+    queries
+        Features (N, D), or (N, S, D): S versions of every image (see :class:`Turned`), of which the nearest counts.
+    references
+        Features (M, D).
 
     Returns
     -------
@@ -107,16 +109,21 @@ def nearest(queries: Features, references: Features) -> tuple[npt.NDArray[np.int
         For shapes that do not fit, values that are not finite, and no references.
     """
     check_features("references", references)
-    check_features("queries", queries, dimensions=references.shape[1])
+    versions = queries.reshape(-1, queries.shape[-1]) if queries.ndim == 3 else queries
+    check_features("queries", versions, dimensions=references.shape[1])
     if len(references) == 0:
         raise InputError("there is nothing to look for neighbours in: no references")
-    indices, distances = np.zeros(len(queries), np.int64), np.zeros(len(queries))
-    for rows, squares in _squared_distances(queries, references):
+    indices, distances = np.zeros(len(versions), np.int64), np.zeros(len(versions))
+    for rows, squares in _squared_distances(versions, references):
         indices[rows] = squares.argmin(axis=1)
         # The squares are differences of large numbers; these distances are exact.
-        apart = queries[rows].astype(np.float64) - references[indices[rows]]
+        apart = versions[rows].astype(np.float64) - references[indices[rows]]
         distances[rows] = np.linalg.norm(apart, axis=1)
-    return indices, distances
+    if queries.ndim == 2:
+        return indices, distances
+    by_image = distances.reshape(queries.shape[:2])
+    best = np.arange(len(versions)).reshape(queries.shape[:2])[np.arange(len(queries)), by_image.argmin(axis=1)]
+    return indices[best], distances[best]
 
 
 @dataclass(frozen=True)
@@ -153,8 +160,10 @@ def memorisation(generated: Features, held_out: Features, training: Features) ->
 
     Parameters
     ----------
-    generated, held_out, training
-        Features (N, D), (M, D) and (T, D). No patient should be in both of the latter.
+    generated, held_out
+        Features (N, D) and (M, D), or of versions of every image, as :func:`nearest` takes them.
+    training
+        Features (T, D). No patient should be in both held-out and training images.
 
     Raises
     ------

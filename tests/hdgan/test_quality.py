@@ -99,7 +99,7 @@ def test_a_copied_tile_is_found_with_its_place(study: Study, tmp_path: Path) -> 
     split = training_split(generator, tiles)
     sample(generator, tmp_path / "latents", seeds=range(5))
     copied = split.training[11]
-    write_png(image_path(tmp_path / "latents", 3), tiles.read(copied))
+    write_png(image_path(tmp_path / "latents", 3), np.rot90(tiles.read(copied))[:, ::-1].copy())
     table = nearest_training_tiles(tmp_path / "latents", tiles, split, space=random_space())
     rows = list(csv.DictReader(table.open()))
     assert [row["image"] for row in rows] == [f"image_{i:04d}.png" for i in range(5)]
@@ -110,7 +110,8 @@ def test_a_copied_tile_is_found_with_its_place(study: Study, tmp_path: Path) -> 
     assert min(float(row["distance"]) for row in rows if row is not copy) > 0.1
     with Image.open(tmp_path / "latents" / "nearest.png") as sheet:
         pixels = np.asarray(sheet)
-    np.testing.assert_array_equal(pixels[6:134, 6:134], pixels[6:134, 146:274])  # the nearest pair comes first
+    left, right = pixels[6:134, 6:134], pixels[6:134, 146:274]
+    np.testing.assert_array_equal(left, np.rot90(right)[:, ::-1])  # the nearest pair comes first
 
 
 def test_the_command_tells_and_keeps_the_comparison(study: Study, tmp_path: Path) -> None:

@@ -74,6 +74,24 @@ def test_some_of_many_images_are_read_by_their_own_numbers() -> None:
     np.testing.assert_array_equal(chosen.read(1), pictures.read(2))
 
 
+class Corner(MeanColour):
+    """The pixel above on the left: another one in every orientation but those mirrored at the diagonal."""
+
+    def embed(self, images: np.ndarray) -> np.ndarray:
+        return images[:, 0, 0].astype(np.float32)
+
+
+def test_copies_are_found_in_whatever_orientation() -> None:
+    real, training = Pictures(1, 40), Pictures(3, 50)
+    for turn in (lambda x: x, np.rot90, np.fliplr, np.flipud):
+        fake = [turn(image).copy() for image in training.images]
+        report = compare_distributions(real, fake, space=Corner(), training=training, subsets=1)
+        assert report.memorisation is not None
+        assert (report.memorisation.copied, report.memorisation.median_generated) == (1, 0)
+        plain = compare_distributions(real, fake, space=Corner(), subsets=1)
+        assert (report.frechet, report.overlap) == (plain.frechet, plain.overlap)
+
+
 def test_labels_give_a_report_for_each_that_has_enough_images() -> None:
     real, fake = Pictures(1, 40), Pictures(2, 30)
     labels = (["cortex"] * 20 + ["medulla"] * 17 + ["capsule"] * 3, ["cortex", "medulla", "capsule"] * 10)

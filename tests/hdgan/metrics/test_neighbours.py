@@ -77,6 +77,16 @@ def test_the_nearest_are_found_and_copies_have_no_distance(monkeypatch: pytest.M
     assert distances[:2].tolist() == [0, 0]
 
 
+def test_of_versions_of_an_image_the_nearest_counts() -> None:
+    references, versions = normal(1, 30), normal(2, 60).reshape(20, 3, 5)
+    versions[4, 2] = references[17]
+    indices, distances = nearest(versions, references)
+    apart = np.linalg.norm(versions[:, :, None] - references, axis=3)
+    np.testing.assert_allclose(distances, apart.min(axis=(1, 2)))
+    assert indices.tolist() == apart.min(axis=1).argmin(axis=1).tolist()
+    assert (indices[4], distances[4]) == (17, 0)
+
+
 def test_an_honest_generator_copies_as_often_as_held_out_images_do() -> None:
     found = memorisation(normal(1, 2000), normal(2, 2000), normal(3, 300))
     assert found.copied == pytest.approx(0.05, abs=0.02)

@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from hdgan.conditions import Conditions
-from hdgan.labels import Image
 from hdgan.latents import Latents
 from hdgan.pictures import ImageFiles, contact_sheet, write_png
 from hdgan.samples import LATENTS, image_path
-from hdgan.stylegan2 import Generator, load_generator, to_uint8
+from hdgan.stylegan2 import Generator, load_generator, render
 from tiling.errors import InputError
 from tiling.files import sweep_partials
 from tiling.progress import track
 from tiling.stage import RECORD, Stage
 
 _SHEET_IMAGES = 96
-
-
-@torch.no_grad()
-def render(generator: Generator, latents: Latents) -> Iterator[Image]:
-    """Images (R, R, 3) uint8 of latents, one at a time."""
-    device = next(generator.parameters()).device
-    for i in range(len(latents)):
-        yield to_uint8(generator.synthesis(**latents.synthesis(i, device=device)))[0]
 
 
 def sample(

@@ -76,6 +76,11 @@ class Study:
         """Image-mask pairs, made by `hdgan synthesize`."""
         return self.root / "pairs"
 
+    @property
+    def evaluation(self) -> Path:
+        """How far the generator's images are from tiles, told by `hdgan compare`."""
+        return self.root / "evaluation"
+
     def stages(self) -> dict[str, Path]:
         """Every stage's command and folder, in order."""
         return {

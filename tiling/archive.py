@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,14 @@ from tiling.errors import InputError
 from tiling.files import remove
 from tiling.grid import Edge
 from tiling.job import Orders, SlideJob, picture_path
-from tiling.jobs import Paths, digest_of, find_archive, in_order, jobs_of
+from tiling.jobs import Archive, Paths, digest_of, find_archive, in_order, jobs_of
 from tiling.labels import Labels
 from tiling.ledger import LEDGER, reasons, told_dropped
 from tiling.manifest import MANIFEST, table_fingerprint, write_manifest
 from tiling.mpp import MppOf, mpp_by_slide, read_mpp
 from tiling.names import NAMES, PublicNames
-from tiling.parts import PARTS, UNDER_WAY, Parts, part_path
-from tiling.past import Past
+from tiling.parts import PARTS, UNDER_WAY, Part, Parts, part_path
+from tiling.past import Past, Reconciled
 from tiling.people import People
 from tiling.progress import note
 from tiling.results import PICTURES, combined, write_results
@@ -156,14 +157,7 @@ def tile_archive(
         limit=limit,
         seed=seed,
     )
-    if bool(keep_classes) != (annotations is not None):
-        raise InputError(
-            "keep_classes (--keep-classes) and annotations (--annotations) go together: say which classes count, and "
-            "where the regions are"
-        )
-    for name, number in (("workers", workers), ("retries", retries)):
-        if number is not None and number < 0:
-            raise InputError(f"{name} is 0 or more, not {number}")
+    _refuse_contradictions(keep_classes, annotations, workers=workers, retries=retries)
     check_workers(scheduler=scheduler, count=workers, memory=memory)
     out = Path(out)
     orders = _orders(
@@ -188,58 +182,122 @@ def tile_archive(
     jobs = in_order(there.jobs, names)
     slide_names = [job.name for job in jobs]
     people = People.of(slide_names, patient=patient, labels=labels, stratify=stratify, folds=folds, seed=seed)
-    mended = (
-        set() if redo else past.perhaps_mended([job for job in jobs if job.fingerprint and job.name not in there.kept])
-    )
-    unfinished = (out / UNDER_WAY).exists() or not (out / LEDGER).exists()
-    unfinished |= pictures and _undrawn(jobs, out / PARTS)
-    began = Stage.begin(
-        out,
-        name="tile",
-        config={
-            **orders.to_dict(),
-            **people.asked,
-            "patient": names.setting(people.asked["patient"]),
-            "labels": names.setting(people.asked["labels"]),
-            "anonymise": anonymise,
-            "slides": digest_of(jobs, there.kept),
-        },
-        inputs={},
-        grows=("slides", *people.asked),  # who they are and the folds are put together from what is there
-        unsettled=lambda summary: bool(mended) or unfinished or summary.get("slides", {}).get("failed", 0) > 0,
-        aside=True,
-        redo=redo,
-    )
-    with began as stage:
+    to_read = [] if redo else [job for job in jobs if job.fingerprint and job.name not in there.kept]
+    call = _Call(out, orders, names, people, archive, past, jobs, there, past.perhaps_mended(to_read))
+    with call.begin(redo=redo) as stage:
         if not stage.complete:
             _tell_copies(jobs, people)
             _keep_names(names, people, out, past.root or archive.root)
             count = _suitable(jobs, out) if workers is None and scheduler is None else workers
             with start_workers(scheduler=scheduler, count=count, memory=memory) as crew:
-                past.tell_what_is_tiled_again(jobs, archive.root, mended)
                 parts = Parts(out / PARTS)
-                if mended:
-                    stage.change()
-                for key in mended:  # their shards lack what could not be decoded then
-                    parts.drop(key)
-                    if orders.store is not None:
-                        remove(orders.store / key)
+                call.make_way(stage, parts)
                 parts.ask([job.key for job in jobs], () if anonymise else _given(slides))
-                done = tile_slides(jobs, orders, parts, crew, retries=retries, scrub=scrub)
-            if not any(part.row["tiles"] for part in done):
-                parts.all_done()
-                if not mended:  # whose tiles are gone: what was complete is not any more
-                    _withdraw(stage)
-                raise InputError(_why_nothing([part.row for part in done]))
-            table, rows = combined(jobs, done, people, names, there.kept)
-            stage.change()
-            summary = write_results(out, parts, table, rows, jobs, orders, names.told_root(archive.root))
-            parts.all_done()
-            stage.finish(content=table_fingerprint(table), summary=summary)
-            if there.lost:
-                note(f"dropped the tiles of {there.lost} not among those that are there")
+                done = tile_slides(jobs, orders, parts, crew, retries=retries, scrub=scrub, kept=there.kept)
+            call.finish(stage, parts, done)
     _keep_root(out, archive.root, names)
     return TileSet.open(out, root=archive.root)
+
+
+@dataclass(frozen=True)
+class _Call:
+    """What a call knows before it reads a slide.
+
+    Attributes
+    ----------
+    out
+        The tile folder.
+    orders
+        What is wanted of every slide.
+    names, people
+        What slides and patients are called, and whose the slides are.
+    archive
+        The slides that are given.
+    past
+        What the last call left.
+    jobs
+        The slides whose tiles there are to be, in order.
+    there
+        Which of them nobody can read now, and which lose their tiles.
+    mended
+        Keys of those that are done again, as they may be whole now.
+    """
+
+    out: Path
+    orders: Orders
+    names: PublicNames
+    people: People
+    archive: Archive
+    past: Past
+    jobs: Sequence[SlideJob]
+    there: Reconciled
+    mended: Collection[str]
+
+    def begin(self, *, redo: bool) -> Stage:
+        """Begin the stage."""
+        asked = self.people.asked
+        unfinished = bool(self.mended) or (self.out / UNDER_WAY).exists() or not (self.out / LEDGER).exists()
+        unfinished |= self.orders.pictures is not None and _undrawn(self.jobs, self.out / PARTS)
+        return Stage.begin(
+            self.out,
+            name="tile",
+            config={
+                **self.orders.to_dict(),
+                **asked,
+                "patient": self.names.setting(asked["patient"]),
+                "labels": self.names.setting(asked["labels"]),
+                "anonymise": self.names.key is not None,
+                "slides": digest_of(self.jobs, self.there.kept),
+            },
+            inputs={},
+            grows=("slides", *asked),  # who they are and the folds are put together from what is there
+            unsettled=lambda summary: unfinished or summary.get("slides", {}).get("failed", 0) > 0,
+            aside=True,
+            redo=redo,
+        )
+
+    def make_way(self, stage: Stage, parts: Parts) -> None:
+        """Tell what is tiled again, and drop what there is of slides that may be whole now."""
+        self.past.tell_what_is_tiled_again(self.jobs, self.archive.root, self.mended)
+        if self.mended:
+            stage.change()
+        for key in self.mended:  # their shards lack what could not be decoded then
+            parts.drop(key)
+            if self.orders.store is not None:
+                remove(self.orders.store / key)
+
+    def finish(self, stage: Stage, parts: Parts, done: Sequence[Part]) -> None:
+        """Put together what came of the slides; an :class:`InputError` that says why if it is not a single tile."""
+        if not any(part.row["tiles"] for part in done):
+            parts.all_done()
+            if not self.mended:  # whose tiles are gone: what was complete is not any more
+                _withdraw(stage)
+            raise InputError(_why_nothing([part.row for part in done]))
+        table, rows = combined(self.jobs, done, self.people, self.names, self.there.kept)
+        stage.change()
+        root = self.names.told_root(self.archive.root)
+        summary = write_results(self.out, parts, table, rows, self.jobs, self.orders, root)
+        parts.all_done()
+        stage.finish(content=table_fingerprint(table), summary=summary)
+        if self.there.lost:
+            note(f"dropped the tiles of {self.there.lost} not among those that are there")
+
+
+def _refuse_contradictions(
+    keep_classes: Sequence[str],
+    annotations: str | os.PathLike[str] | None,
+    *,
+    workers: int | None,
+    retries: int,
+) -> None:
+    if bool(keep_classes) != (annotations is not None):
+        raise InputError(
+            "keep_classes (--keep-classes) and annotations (--annotations) go together: say which classes count, and "
+            "where the regions are"
+        )
+    for name, number in (("workers", workers), ("retries", retries)):
+        if number is not None and number < 0:
+            raise InputError(f"{name} is 0 or more, not {number}")
 
 
 def _orders(

@@ -31,6 +31,11 @@ def has_aside(folder: Path) -> bool:
     return (folder / _ASIDE).exists()
 
 
+def aside_of(folder: Path) -> Path:
+    """Where what a folder has set aside is, see :func:`has_aside`."""
+    return folder / _ASIDE
+
+
 def is_dropping(folder: Path) -> bool:
     """Whether a process was killed while it dropped what was set aside, or is at it."""
     return (folder / _DROPPED).exists()

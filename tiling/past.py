@@ -17,6 +17,7 @@ from tiling.manifest import MANIFEST
 from tiling.names import PublicNames
 from tiling.parts import part_path
 from tiling.progress import note
+from tiling.stage import replaced
 from tiling.tileset import TileSet
 from tiling.wording import counted, first_few
 
@@ -53,6 +54,8 @@ class Past:
         Of its ledger, those of slides that did not fail, by what they are called there.
     root
         What the names of slides were relative to; None if nothing was finished so far.
+    in_redo
+        Whether a redo was killed that is to replace it.
     """
 
     out: Path
@@ -60,14 +63,18 @@ class Past:
     names: PublicNames
     rows: Mapping[str, Mapping[str, Any]]
     root: Path | None
+    in_redo: bool
 
     @classmethod
     def of(cls, out: Path, parts: Path, names: PublicNames) -> Self:
         """Read it; an :class:`InputError` if it is damaged."""
-        if not ((out / LEDGER).exists() and (out / MANIFEST).exists()):
-            return cls(out, parts, names, {}, None)
-        rows = {row["slide"]: row for row in read_ledger(out) if row["status"] != "failed"}
-        return cls(out, parts, names, rows, TileSet.open(out / MANIFEST).root.resolve())
+        aside = replaced(out)
+        finished, in_redo = aside or out, aside is not None
+        if not ((finished / LEDGER).exists() and (finished / MANIFEST).exists()):
+            return cls(out, parts, names, {}, None, in_redo)
+        rows = {row["slide"]: row for row in read_ledger(finished) if row["status"] != "failed"}
+        root = os.path.relpath(TileSet.open(finished / MANIFEST).root, finished.resolve())
+        return cls(out, parts, names, rows, (out / root).resolve(), in_redo)  # it is told as seen from the tile folder
 
     @property
     def says_mpp(self) -> dict[str, bool]:
@@ -86,7 +93,7 @@ class Past:
         missing
             What is wanted of slides that were tiled and are not given.
         redo
-            Whether all is tiled anew.
+            Whether all is tiled anew, which it also is where this goes on with a redo that was killed.
 
         Raises
         ------
@@ -108,7 +115,7 @@ class Past:
                 unreadable[name] = replace(job, fingerprint=mark, key=key)
             else:
                 gone[name] = SlideJob(root / name, name, self.names.slide(name), mark, key)
-        if redo:
+        if redo or self.in_redo:
             return Reconciled(list(jobs), set(), self._lost_to_a_redo(unreadable, gone, missing))
         if unreadable:
             note(f"{_told(unreadable)} cannot be read now, and the tiles that were found before stay")
@@ -161,7 +168,8 @@ class Past:
     ) -> str:
         """The slides whose tiles a redo drops, if it may."""
         if missing is Missing.KEEP:
-            raise InputError("redo (--redo) tiles all slides anew and cannot keep tiles: leave out one of the two")
+            either = "missing (--missing) keep, as one has begun" if self.in_redo else "one of the two"
+            raise InputError(f"redo (--redo) tiles all slides anew and cannot keep tiles: leave out {either}")
         if unreadable and missing is Missing.REFUSE:
             raise InputError(
                 f"{_told(unreadable)} cannot be read now, and a redo would lose the tiles that {self.out} holds of "

@@ -21,12 +21,12 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
-from tiling.aside import bring_back, drop_aside, has_aside, is_dropping, is_torn, set_aside
+from tiling.aside import aside_of, bring_back, drop_aside, has_aside, is_dropping, is_torn, set_aside
 from tiling.errors import InputError
 from tiling.files import fingerprint, read_json, remove, sweep_partials, write_json
 from tiling.lock import FolderLock
 from tiling.progress import note
-from tiling.wording import first_few
+from tiling.wanted import Wanted
 
 RECORD = "stage.json"
 NOT_SLIDES = ".not-slides"  # a file that marks a folder whose pictures tiling is to pass over, as it does a stage's
@@ -110,33 +110,24 @@ class Stage:
             When the folder was made with other settings or from other inputs, or holds files of somebody else, or
             another process works in it.
         """
-        wanted = {
-            "stage": name,
-            "config": json.loads(json.dumps(config)),
-            "inputs": {key: fingerprint_of(path) for key, path in inputs.items()},
-        }
+        wanted = Wanted(
+            name,
+            config=json.loads(json.dumps(config)),
+            inputs={key: fingerprint_of(path) for key, path in inputs.items()},
+            origins=origins,
+            grows=grows,
+            unsettled=unsettled,
+        )
         licence = sorted({licence for path in inputs.values() for licence in _licence_of(path)})
         mend(folder)
         previous = _previous(folder)
-        anew, settled = False, None
-        if previous is not None:
-            _refuse_other_stage(folder, previous["stage"], name)
-            anew = redo and not (_is_redone(folder) and _asks_the_same(previous, wanted, grows))
-            if not anew:
-                _refuse_other(folder, previous, wanted, grows, origins)
-                settled = previous if _is_settled(previous, wanted, unsettled) else None
+        anew, settled = _judged(folder, previous, wanted, redo=redo)
         if settled is not None and not redo:
             _drop_left(folder)
             note(f"{folder} is complete: nothing to do")
             return cls(folder, settled, complete=True)
         absent_above = [above for above in folder.parents if not above.exists()]
-        lock = FolderLock(folder)
-        if _previous(folder) != previous:
-            lock.release()
-            raise InputError(f"another process has just worked in {folder}; run the same command again")
-        sweep_partials(folder)
-        if previous is not None and previous["status"] == "complete":
-            drop_aside(folder)  # what a redo left that was killed when it was complete
+        lock = _taken_over(folder, previous)
         if settled is not None:
             lock.release()
             note(f"{folder} is complete: only what it replaces was still to be removed")
@@ -145,7 +136,7 @@ class Stage:
             bring_back(folder, RECORD)  # of an earlier redo, which made less than what it was to replace
             set_aside(folder, RECORD)
             previous = None
-        record = wanted | {
+        record = wanted.to_dict() | {
             "status": "running",
             "versions": versions(),
             "licence": licence,
@@ -268,6 +259,11 @@ def mend(folder: Path) -> None:
         lock.release()
 
 
+def replaced(folder: Path) -> Path | None:
+    """Where the output is that a redo, which was killed, is to replace; None if there is none. See :func:`mend`."""
+    return aside_of(folder) if has_aside(folder) and read_record(folder)["status"] != "complete" else None
+
+
 def completed(folder: Path, *, made_by: str) -> dict[str, Any]:
     """The record of a complete stage; an :class:`InputError` that names the command to run if it is not."""
     if not (folder / RECORD).exists():
@@ -310,6 +306,34 @@ def _previous(folder: Path) -> dict[str, Any] | None:
     return None
 
 
+def _judged(
+    folder: Path, previous: dict[str, Any] | None, wanted: Wanted, *, redo: bool
+) -> tuple[bool, dict[str, Any] | None]:
+    """Whether what a folder holds is to be replaced; and if there is nothing more to make, its record.
+
+    An :class:`InputError` if it is neither to be replaced nor what is wanted.
+    """
+    if previous is None:
+        return False, None
+    wanted.refuse_other_stage(folder, previous)
+    if redo and not (_is_redone(folder) and wanted.is_what_was(previous)):
+        return True, None
+    wanted.refuse_other(folder, previous)
+    return False, previous if wanted.is_settled(previous) else None
+
+
+def _taken_over(folder: Path, previous: Mapping[str, Any] | None) -> FolderLock:
+    """Keep others out of a folder, and clear what they left half done; an :class:`InputError` if they are at it."""
+    lock = FolderLock(folder)
+    if _previous(folder) != previous:
+        lock.release()
+        raise InputError(f"another process has just worked in {folder}; run the same command again")
+    sweep_partials(folder)
+    if previous is not None and previous["status"] == "complete":
+        drop_aside(folder)  # what a redo left that was killed when it was complete
+    return lock
+
+
 def _is_redone(folder: Path) -> bool:
     """Whether a redo has begun in a folder with a record, or was killed when only the old output was to be removed."""
     return has_aside(folder) or is_dropping(folder)
@@ -326,56 +350,3 @@ def _drop_left(folder: Path) -> None:
                 drop_aside(folder)
         finally:
             lock.release()
-
-
-def _asks_the_same(previous: Mapping[str, Any], wanted: Mapping[str, Any], grows: Collection[str]) -> bool:
-    before, now = ({k: v for k, v in each["config"].items() if k not in grows} for each in (previous, wanted))
-    return before == now and previous["inputs"] == wanted["inputs"]
-
-
-def _is_settled(
-    previous: Mapping[str, Any], wanted: Mapping[str, Any], unsettled: Callable[[Mapping[str, Any]], bool]
-) -> bool:
-    """Whether a stage is complete, as far as is wanted now, and nothing in it is to be tried again."""
-    complete = previous["status"] == "complete" and previous["config"] == wanted["config"]
-    return complete and not unsettled(previous.get("summary", {}))
-
-
-def _refuse_other_stage(folder: Path, made_by: str, name: str) -> None:
-    if made_by != name:
-        raise InputError(f"{folder} was made by `{made_by}`, not by `{name}`; choose another folder")
-
-
-def _refuse_other(
-    folder: Path,
-    previous: Mapping[str, Any],
-    wanted: Mapping[str, Any],
-    grows: Collection[str],
-    origins: Mapping[str, str],
-) -> None:
-    """Refuse to go on with a folder of other settings or from other inputs."""
-
-    def differing(section: str) -> list[str]:
-        before, now = previous[section], wanted[section]
-        return [key for key in {**now, **before} if before.get(key) != now.get(key)]
-
-    changed = [key for key in differing("config") if key not in grows]
-    if settings := [key for key in changed if key not in origins]:
-        before, now = (first_few([_told(key, of["config"].get(key)) for key in settings]) for of in (previous, wanted))
-        if len(settings) == 1 and wanted["config"].get(settings[0]) is not None:
-            now = repr(wanted["config"][settings[0]])
-        raise InputError(
-            f"{folder} was made with {before}, and now {now} {'is' if len(settings) == 1 else 'are'} asked for; "
-            "repeat the first setting, add --redo to replace it, or use another study"
-        )
-    others = [words for key, words in origins.items() if key in changed] + [_other(key) for key in differing("inputs")]
-    if others:
-        raise InputError(f"{folder} was made from {others[0]}; add --redo to make it again from what is there now")
-
-
-def _told(setting: str, value: Any) -> str:
-    return f"no {setting}" if value is None else f"{setting} = {value!r}"
-
-
-def _other(inputs: str) -> str:
-    return f"{'other' if inputs.endswith('s') else 'another'} {inputs}"

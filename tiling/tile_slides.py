@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,6 +38,7 @@ def tile_slides(
     *,
     retries: int,
     scrub: Callable[[str, str], str],
+    kept: Collection[str] = (),
 ) -> list[Part]:
     """Do what is missing of every slide.
 
@@ -55,6 +56,8 @@ def tile_slides(
         How often a task that raises is tried again.
     scrub
         Takes what must not be told out of a message about a slide of some name.
+    kept
+        The names of slides that nobody can read now. What is to be done of one is done of a copy, if there is any.
 
     Returns
     -------
@@ -63,7 +66,7 @@ def tile_slides(
     """
     run = _Run(orders, parts, scrub)
     of_key: dict[str, SlideJob] = {}
-    for job in jobs:  # of copies of a slide, the first is done
+    for job in sorted(jobs, key=lambda job: job.name in kept):  # of copies of a slide, the first to be read is done
         of_key.setdefault(job.key, job)
     for job in of_key.values():
         run.take(job)

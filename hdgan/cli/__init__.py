@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 import hdgan
 from hdgan.cli.annotate import app as annotate
+from hdgan.cli.compare import compare
 from hdgan.cli.demo import app as demo
 from hdgan.cli.evaluate import evaluate
 from hdgan.cli.inspect import info
@@ -25,6 +26,7 @@ _VERBS: Mapping[str, Callable[..., None] | typer.Typer] = MappingProxyType(
         "tile": tile,
         "train": train,
         "import": import_,
+        "compare": compare,
         "sample": sample,
         "annotate": annotate,
         "features": features,

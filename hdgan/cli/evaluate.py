@@ -8,9 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.measure import Measurement
-from rich.table import Table
 
 from hdgan.cli.options import DEFAULT_STUDY, JsonOption, QuietOption, StudyOption
 from hdgan.labels import ClassList
@@ -20,7 +17,6 @@ from tiling.files import read_json
 from tiling.wording import quoted
 
 _ENSEMBLE, _COLOUR = "ensemble, on test images", "nearest colour, on the same"
-_UNBOUNDED = 10_000  # columns, far more than any table has: class names are never cut
 
 
 def evaluate(
@@ -86,7 +82,8 @@ def _ensemble_reports(place: Study) -> dict[str, Any]:
 
 def _print_reports(split: Mapping[str, int], reports: Mapping[str, Any]) -> None:
     """The tables, and round them what they leave out."""
-    from hdgan.metrics import footnotes, verdict
+    from hdgan.cli.tables import print_table
+    from hdgan.metrics import footnotes, score_rows, verdict
 
     if split:
         labelled = sum(reports[_ENSEMBLE]["support"].values())
@@ -95,22 +92,8 @@ def _print_reports(split: Mapping[str, int], reports: Mapping[str, Any]) -> None
             f"{split['test']} for the test, with {labelled:,} labelled pixels."
         )
     for title, report in reports.items():
-        _print_table(title, report)
+        print_table(title, score_rows(report), words=("class",))
     for line in dict.fromkeys(line for report in reports.values() for line in footnotes(report)):
         typer.echo(line)
     if _COLOUR in reports:
         typer.echo(verdict(reports[_ENSEMBLE], reports[_COLOUR]))
-
-
-def _print_table(title: str, report: Mapping[str, Any]) -> None:
-    from hdgan.metrics import score_rows
-
-    table = Table(title=title)
-    rows = score_rows(report)
-    for heading in rows[0]:
-        table.add_column(heading, justify="left" if heading == "class" else "right", no_wrap=True)
-    for row in rows:
-        table.add_row(*row.values())
-    console = Console()
-    needed = Measurement.get(console, console.options.update(max_width=_UNBOUNDED), table).maximum
-    Console(width=max(console.width, needed)).print(table)

@@ -32,6 +32,8 @@ _OF_ONE_CALL = frozenset(
         "workers",
         "memory",
         "missing",
+        "nearest",
+        "space",
     }
 )
 

@@ -87,7 +87,11 @@ NoiseOption = Annotated[
     str, typer.Option(help="random (each image draws its own, by its seed) or const (HDGAN: the same for all).")
 ]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+SpaceOption = Annotated[
+    str, typer.Option(help="Feature space: random-conv-v1 (no weights), or a file of Inception's weights.")
+]
 DEFAULT_STUDY = Path("study")
+DEFAULT_SPACE = "random-conv-v1"
 
 
 def trainable_size(size: int) -> int:

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hdgan.cli.options import (
+    DEFAULT_SPACE,
     DEFAULT_STUDY,
     DeviceOption,
     NoiseOption,
     QuietOption,
     RedoOption,
     SeedOption,
+    SpaceOption,
     StudyOption,
     say,
 )
 from hdgan.cli.sources import edge_of, inputs_of, open_source, trainable_edge, without_fold
 from hdgan.study import Study
 from tiling.wording import counted, quoted
+
+if TYPE_CHECKING:
+    import torch
 
 
 def train(
@@ -164,6 +169,10 @@ def sample(
         str | None, typer.Option("--class", help="Class of all images, by name or number; default: a draw for each.")
     ] = None,
     mean: Annotated[bool, typer.Option(help="Put the image of the mean w first, as HDGAN does.")] = False,
+    nearest: Annotated[
+        bool, typer.Option("--nearest", help="Find the training tile nearest to each: nearest.csv, nearest.png.")
+    ] = False,
+    space: SpaceOption = DEFAULT_SPACE,
     device: DeviceOption = "auto",
     redo: RedoOption = False,
     quiet: QuietOption = False,
@@ -193,4 +202,18 @@ def sample(
     )
     if why := place.void_annotations():
         note(why)
+    if nearest:
+        say(f"{_find_nearest(place, space, choose_device(device))}: the training tile nearest to each image", quiet)
     say(f"{place.latents}: {counted(n, 'image')}. Next: hdgan annotate pick --study {quoted(study)}", quiet)
+
+
+def _find_nearest(place: Study, space: str, device: torch.device) -> Path:
+    from hdgan.embedding import open_space
+    from hdgan.nearest import nearest_training_tiles
+    from hdgan.quality import training_split
+    from hdgan.stylegan2.run import GENERATOR
+    from tiling import TileSet
+
+    tiles = TileSet.open(place.require("tile"))
+    split = training_split(place.generator / GENERATOR, tiles)
+    return nearest_training_tiles(place.latents, tiles, split, space=open_space(space, device))

@@ -1,15 +1,50 @@
 """Measures of what the pipeline makes, each under its own name."""
 
+from hdgan.metrics.comparison import (
+    Chosen,
+    DistributionReport,
+    FeatureSpace,
+    Images,
+    Turned,
+    compare_distributions,
+    embed_images,
+)
+from hdgan.metrics.comparison_table import comparison_rows
+from hdgan.metrics.distribution import KernelDistance, Moments, frechet_distance, kernel_distance
 from hdgan.metrics.folders import compare_folders
+from hdgan.metrics.neighbours import (
+    Memorisation,
+    Overlap,
+    memorisation,
+    nearest,
+    precision_recall_density_coverage,
+)
 from hdgan.metrics.segmentation import SegmentationReport, measure_text, score_rows, segmentation_report
 from hdgan.metrics.words import beats, footnotes, verdict
 
 __all__ = [
+    "Chosen",
+    "DistributionReport",
+    "FeatureSpace",
+    "Images",
+    "KernelDistance",
+    "Memorisation",
+    "Moments",
+    "Overlap",
     "SegmentationReport",
+    "Turned",
     "beats",
+    "compare_distributions",
     "compare_folders",
+    "comparison_rows",
+    "embed_images",
     "footnotes",
+    "frechet_distance",
+    "kernel_distance",
     "measure_text",
+    "memorisation",
+    "nearest",
+    "precision_recall_density_coverage",
     "score_rows",
     "segmentation_report",
     "verdict",

@@ -4,19 +4,24 @@ from hdgan.stylegan2.augment import AugmentPipe
 from hdgan.stylegan2.checkpoint import load_generator, save_generator
 from hdgan.stylegan2.data import to_uint8
 from hdgan.stylegan2.discriminator import Discriminator
+from hdgan.stylegan2.distance import DistanceToHeldOut
 from hdgan.stylegan2.generator import Generator
 from hdgan.stylegan2.presets import PRESETS, TrainConfig, train_config
 from hdgan.stylegan2.reference import convert_reference
+from hdgan.stylegan2.rendering import Rendered, render
 from hdgan.stylegan2.run import train
 
 __all__ = [
     "PRESETS",
     "AugmentPipe",
     "Discriminator",
+    "DistanceToHeldOut",
     "Generator",
+    "Rendered",
     "TrainConfig",
     "convert_reference",
     "load_generator",
+    "render",
     "save_generator",
     "to_uint8",
     "train",

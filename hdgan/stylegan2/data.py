@@ -16,7 +16,8 @@ from torch import Tensor
 from hdgan.stylegan2.presets import TrainConfig
 from tiling.errors import InputError
 from training.draws import numpy_draws
-from training.stream import prefetch, prefetch_in_processes
+from training.loader import prefetch_in_processes
+from training.stream import prefetch
 
 Pixels = npt.NDArray[np.uint8]
 Classes = npt.NDArray[np.int64]

@@ -178,7 +178,7 @@ class _Training:
     @property
     def settings(self) -> dict[str, Any]:
         """What the record of the training compares: all that determines it."""
-        tiles = {"tiles": f"{len(self.chosen)}, {digest({'indices': self.chosen})[:16]}"}
+        tiles = {"tiles": told_tiles(self.chosen)}
         images = {"images": self.tiles.fingerprint} if isinstance(self.tiles, PictureFolder) else {}
         return {**asdict(self.config), **tiles, **self.labelled, **images}
 
@@ -204,6 +204,12 @@ class _Training:
             f"{counted(config.steps, 'step')} of {config.batch}, {config.kimg:g} kimg in all"
             + ("; the minibatch deviation is off, as it compares images and the group is of one" if alone else "")
         )
+
+
+def told_tiles(indices: Sequence[int] | npt.NDArray[np.int64]) -> str:
+    """Which tiles a training is on, as its record and the generator's file tell it: their number and a fingerprint."""
+    chosen = np.asarray(indices, np.int64)
+    return f"{len(chosen)}, {digest({'indices': chosen})[:16]}"
 
 
 def _is_made(out: Path, settings: Mapping[str, Any]) -> bool:

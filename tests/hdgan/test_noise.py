@@ -12,8 +12,8 @@ from hdgan.features import extract
 from hdgan.latents import Latents, SeededLatents
 from hdgan.pairs import synthesize
 from hdgan.samples import load_samples
-from hdgan.sampling import render, sample
-from hdgan.stylegan2 import save_generator
+from hdgan.sampling import sample
+from hdgan.stylegan2 import render, save_generator
 from tiling.errors import InputError
 
 

@@ -12,8 +12,8 @@ from PIL import Image
 
 from hdgan.latents import Latents
 from hdgan.samples import image_path, load_samples
-from hdgan.sampling import render, sample
-from hdgan.stylegan2 import save_generator, to_uint8
+from hdgan.sampling import sample
+from hdgan.stylegan2 import render, save_generator, to_uint8
 from tiling.errors import InputError
 from tiling.files import fingerprint
 from tiling.stage import fingerprint_of

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -42,6 +45,31 @@ def stained() -> Callable[..., np.ndarray]:
 @pytest.fixture(scope="session")
 def save() -> Callable[[Path, np.ndarray], Path]:
     return _save
+
+
+@pytest.fixture
+def stopped() -> Callable[..., AbstractContextManager[None]]:
+    """`with stopped(owner, name, after=n):` is a block that ends as Ctrl-C ends it, after so many calls of a function.
+
+    After none, it ends where the function would be called first.
+    """
+
+    @contextmanager
+    def stopping(owner: object, name: str, *, after: int = 1) -> Iterator[None]:
+        function, calls = getattr(owner, name), itertools.count(1)
+
+        def called(*arguments: Any, **options: Any) -> Any:
+            given = function(*arguments, **options) if after else None
+            if next(calls) >= after:
+                raise KeyboardInterrupt
+            return given
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(owner, name, called)
+            with pytest.raises(KeyboardInterrupt):
+                yield
+
+    return stopping
 
 
 @pytest.fixture

@@ -79,22 +79,13 @@ def test_pictures_of_labels_beside_slides_are_no_slides(tmp_path, png):
     assert tile_archive(tmp_path / "archive", tmp_path / "tiles", size=128).slides == ["a.png", "b_label.png"]
 
 
-def test_a_redo_that_was_stopped_goes_on_though_a_slide_came_meanwhile(tmp_path, png, monkeypatch):
+def test_a_redo_that_was_stopped_goes_on_though_a_slide_came_meanwhile(tmp_path, png, stopped):
     archive, out = tmp_path / "archive", tmp_path / "tiles"
     for i in range(4):
         png(f"archive/{i}.png", seed=i)
     tile_archive(archive, out, size=128)
-    finish, count = Parts.finish, itertools.count()
-
-    def stopping(self, *arguments):
-        if next(count) == 3:
-            raise KeyboardInterrupt
-        finish(self, *arguments)
-
-    monkeypatch.setattr(Parts, "finish", stopping)
-    with pytest.raises(KeyboardInterrupt):
+    with stopped(Parts, "finish", after=3):
         tile_archive(archive, out, size=64, redo=True)
-    monkeypatch.setattr(Parts, "finish", finish)
     done = {path: path.stat().st_mtime_ns for path in (out / "parts").glob("*.parquet")}
     png("archive/new.png", seed=9)
     tile_archive(archive, out, size=64, redo=True)
@@ -102,17 +93,11 @@ def test_a_redo_that_was_stopped_goes_on_though_a_slide_came_meanwhile(tmp_path,
     assert all(path.stat().st_mtime_ns == then for path, then in done.items())
 
 
-def test_a_call_that_was_stopped_before_its_workers_came_goes_on(tmp_path, png, monkeypatch):
+def test_a_call_that_was_stopped_before_its_workers_came_goes_on(tmp_path, png, stopped):
     png("archive/p1-a.png")
     asked = {"size": 128, "anonymise": True, "patient": "^(p.)"}
-
-    def stopped(**_):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(tiling.archive, "start_workers", stopped)
-        with pytest.raises(KeyboardInterrupt):
-            tile_archive(tmp_path / "archive", tmp_path / "tiles", **asked)
+    with stopped(tiling.archive, "start_workers", after=0):
+        tile_archive(tmp_path / "archive", tmp_path / "tiles", **asked)
     assert len(tile_archive(tmp_path / "archive", tmp_path / "tiles", **asked))
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -8,6 +10,7 @@ from damaged import CHANGES, jpeg_slide, spoil
 import tiling.job
 from tiling import InputError, TileSet, tile_archive
 from tiling.files import read_json
+from tiling.fingerprint import slide_fingerprint
 from tiling.parts import Parts
 
 
@@ -66,14 +69,24 @@ def test_a_slide_whose_every_tile_is_corrupt_is_empty_with_the_reason(archive, t
     assert row["reason"].startswith("all 12 tiles with tissue have pixels that cannot be decoded")
 
 
+@pytest.fixture
+def copied_anew(archive, stained):
+    """The slide with a corrupt cell, one that its fingerprint does not look at; and its content when it was whole."""
+    slide = jpeg_slide(archive / "corrupt.svs", [stained(1024, 768, 2)])
+    content, mark = slide.read_bytes(), slide_fingerprint(slide)
+    spoil(slide, 3, 3, CHANGES["all zeros"])
+    assert slide_fingerprint(slide) == mark
+    return slide, content
+
+
 @pytest.mark.parametrize("materialise", [None, "cells"])
 def test_a_slide_that_was_copied_anew_is_looked_at_again_though_its_fingerprint_is_the_same(
-    archive, tmp_path, stained, materialise
+    archive, tmp_path, copied_anew, materialise
 ):
-    out = tmp_path / "tiles"
+    out, (slide, content) = tmp_path / "tiles", copied_anew
     tile_archive(archive, out, size=256, materialise=materialise)
     before = {path.name: path.stat().st_mtime_ns for path in (out / "parts").glob("*.parquet")}
-    jpeg_slide(archive / "corrupt.svs", [stained(1024, 768, 2)])
+    slide.write_bytes(content)
     tiles = tile_archive(archive, out, size=256, materialise=materialise)
     assert ledger(out)["corrupt.svs"]["corrupt_cells"] == []
     assert not any(tile.corrupt for tile in tiles)
@@ -82,6 +95,20 @@ def test_a_slide_that_was_copied_anew_is_looked_at_again_though_its_fingerprint_
     whole = tile_archive(archive, tmp_path / "whole", size=256)
     for i in range(len(whole)):
         np.testing.assert_array_equal(tiles.read(i), whole.read(i))
+
+
+def test_a_slide_that_was_copied_anew_is_read_from_there_and_not_from_a_copy_that_is_missing(
+    archive, tmp_path, copied_anew
+):
+    out, (slide, content) = tmp_path / "tiles", copied_anew
+    missing = shutil.copy(slide, archive / "a copy.svs")
+    tile_archive(archive, out, size=256)
+    missing.unlink()
+    slide.write_bytes(content)
+    tiles = tile_archive(archive, out, size=256, missing="keep")
+    assert {row["status"] for row in ledger(out).values()} == {"done"}
+    assert not any(tile.corrupt for tile in tiles)
+    assert [tile.slide for tile in tiles].count("a copy.svs") == [tile.slide for tile in tiles].count("corrupt.svs") > 0
 
 
 def test_a_slide_with_corrupt_cells_that_cannot_be_read_now_keeps_its_tiles(archive, tmp_path):
@@ -150,29 +177,21 @@ def test_a_slide_that_several_tasks_share_gives_what_one_task_gives(archive, tmp
     np.testing.assert_array_equal(shared.read(7), whole.read(7))
 
 
-def test_a_shared_slide_goes_on_with_the_stretches_that_it_lacks(archive, tmp_path, monkeypatch):
+def test_a_shared_slide_goes_on_with_the_stretches_that_it_lacks(archive, tmp_path, monkeypatch, stopped):
     monkeypatch.setattr(tiling.job, "_PIXELS_PER_TASK", 5 * 128 * 128)
-    out, kept, read = tmp_path / "tiles", [], []
-    add, inspect = Parts.add, tiling.job._inspect
-
-    def interrupted(self, key, stretch):
-        if len(kept) == 4:
-            raise KeyboardInterrupt
-        add(self, key, stretch)
-        kept.append((key, stretch.start))
+    out, read, inspect = tmp_path / "tiles", [], tiling.job._inspect
 
     def noted(slide, job, *arguments):
         read.append((job.key, arguments[-1]))
         return inspect(slide, job, *arguments)
 
-    monkeypatch.setattr(Parts, "add", interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    with stopped(Parts, "add", after=4):
         tile_archive(archive, out, size=128, workers=0)
-    monkeypatch.setattr(Parts, "add", add)
+    kept = {(path.parent.name, int(path.stem)) for path in (out / "parts").glob("*/*.json")}
+    assert len(kept) == 4
     monkeypatch.setattr(tiling.job, "_inspect", noted)
     tiles = tile_archive(archive, out, size=128, workers=0)
-    assert len(kept) == 4
-    assert not {piece for piece in kept if piece[1]} & set(read)
+    assert not kept & set(read)
     assert tiles.table().equals(tile_archive(archive, tmp_path / "whole", size=128).table())
 
 

@@ -48,19 +48,11 @@ def check_whole(tiles: TileSet, archive: Path, tmp_path: Path) -> None:
         np.testing.assert_array_equal(tiles.read(i), plain.read(i))
 
 
-def stop_after_stretches(count: int, archive: Path, out: Path, monkeypatch) -> tuple[Path, Path]:
-    """A run that is killed when so many stretches are kept: their folder, and the array that they are stored in."""
-    add, kept = Parts.add, itertools.count(1)
-
-    def stopping(self, *arguments):
-        add(self, *arguments)
-        if next(kept) == count:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Parts, "add", stopping)
-        with pytest.raises(KeyboardInterrupt):
-            tile_archive(archive, out, **ASKED)
+@pytest.fixture
+def after_three_stretches(archive, out, stopped) -> tuple[Path, Path]:
+    """A run that is killed when three stretches are kept: their folder, and the array that they are stored in."""
+    with stopped(Parts, "add", after=3):
+        tile_archive(archive, out, **ASKED)
     (begun,) = (path for path in (out / "parts").iterdir() if path.is_dir())
     return begun, out / "pixels.zarr" / begun.name
 
@@ -90,8 +82,8 @@ def test_a_slide_that_is_replaced_during_a_stretch_and_put_back_keeps_its_tiles(
     check_whole(tile_archive(archive, out, **ASKED), archive, tmp_path)
 
 
-def test_stretches_stay_where_the_metadata_are_worded_otherwise(archive, out, tmp_path, monkeypatch):
-    begun, array = stop_after_stretches(3, archive, out, monkeypatch)
+def test_stretches_stay_where_the_metadata_are_worded_otherwise(archive, out, tmp_path, after_three_stretches):
+    begun, array = after_three_stretches
     starts = [int(path.stem) for path in begun.glob("[0-9]*.json")]
     shards = [array / f"c.{i}.0.0.0" for start in starts for i in range(start, start + 8)]
     before = [path.stat().st_mtime_ns for path in shards]
@@ -103,9 +95,9 @@ def test_stretches_stay_where_the_metadata_are_worded_otherwise(archive, out, tm
 
 @pytest.mark.parametrize("lost", ["array", "metadata", "other"])
 def test_a_slide_whose_array_is_another_fails_and_the_next_call_tiles_it_anew(
-    archive, out, tmp_path, monkeypatch, lost
+    archive, out, tmp_path, after_three_stretches, lost
 ):
-    _, array = stop_after_stretches(3, archive, out, monkeypatch)
+    _, array = after_three_stretches
     if lost == "array":
         shutil.rmtree(array)
     elif lost == "metadata":
@@ -135,20 +127,12 @@ def test_a_slide_that_failed_half_way_goes_on_with_the_tiles_that_it_stored(arch
     assert first.stat().st_mtime_ns == stored
 
 
-def test_stretches_without_a_survey_are_not_counted_on(archive, out, tmp_path, monkeypatch):
-    begun, array = stop_after_stretches(3, archive, out, monkeypatch)
+def test_stretches_without_a_survey_are_not_counted_on(archive, out, tmp_path, after_three_stretches, stopped):
+    begun, array = after_three_stretches
     (begun / "survey.parquet").unlink()
     shutil.rmtree(array)
-    begin = Parts.begin
-
-    def stopping(self, *arguments):
-        begin(self, *arguments)
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Parts, "begin", stopping)
-        with pytest.raises(KeyboardInterrupt):
-            tile_archive(archive, out, **ASKED)
+    with stopped(Parts, "begin"):
+        tile_archive(archive, out, **ASKED)
     check_whole(tile_archive(archive, out, **ASKED), archive, tmp_path)
 
 
@@ -175,23 +159,17 @@ def test_no_set_is_complete_that_lacks_a_stored_tile_and_the_same_command_mends_
     assert small.stat().st_mtime_ns == made
 
 
-def test_a_slide_that_goes_and_comes_back_after_a_kill_has_its_tiles(archive, out, tmp_path, monkeypatch):
+def test_a_slide_that_goes_and_comes_back_after_a_kill_has_its_tiles(archive, out, tmp_path, stopped):
     tile_archive(archive, out, **ASKED)
     (archive / "large.png").rename(tmp_path / "large.png")
-
-    def stopped(*_):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(tiling.results, "write_ledger", stopped)
-        with pytest.raises(KeyboardInterrupt):
-            tile_archive(archive, out, **ASKED, missing="drop")
+    with stopped(tiling.results, "write_ledger", after=0):
+        tile_archive(archive, out, **ASKED, missing="drop")
     (tmp_path / "large.png").rename(archive / "large.png")
     check_whole(tile_archive(archive, out, **ASKED), archive, tmp_path)
 
 
-def test_nothing_is_left_of_a_slide_that_is_dropped(archive, out, monkeypatch):
-    begun, _ = stop_after_stretches(3, archive, out, monkeypatch)
+def test_nothing_is_left_of_a_slide_that_is_dropped(out, after_three_stretches):
+    begun, _ = after_three_stretches
     Parts(out / "parts").drop(begun.name)
     assert not begun.exists()
 

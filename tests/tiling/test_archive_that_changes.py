@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import shutil
 from pathlib import Path
 
@@ -239,20 +238,34 @@ def test_a_redo_keeps_nothing_and_loses_nothing_that_is_only_unreadable(archive,
     assert "dropped the tiles of 1 slide (c.png)" in capsys.readouterr().err
 
 
-def test_a_slide_that_came_and_went_while_growth_was_stopped_leaves_nothing(png, archive, tmp_path, monkeypatch):
+@pytest.mark.parametrize("anonymise", [False, True])
+def test_a_redo_that_goes_on_loses_nothing_that_became_unreadable_meanwhile(
+    png, archive, tmp_path, capsys, stopped, anonymise
+):
+    out, asked = tmp_path / "tiles", {"size": 128, "anonymise": anonymise}
+    tile_archive(archive, out, **asked)
+    png("second/d.png", seed=7)
+    places = [archive, tmp_path / "second"]
+    with stopped(Parts, "finish"):
+        tile_archive(places, out, **asked, redo=True)
+    (archive / "c.png").unlink()
+    (archive / "c.png").symlink_to("/gone/c.png")
+    for redo in (True, False):
+        with pytest.raises(InputError, match=r"1 slide \(.*\) cannot be read now, and a redo would lose the tiles"):
+            tile_archive(places, out, **asked, redo=redo)
+        with pytest.raises(InputError, match=r"leave out missing \(--missing\) keep, as one has begun"):
+            tile_archive(places, out, **asked, redo=redo, missing="keep")
+    set_quiet(False)
+    assert len(tile_archive(places, out, **asked, missing="drop").slides) == 3
+    assert "dropped the tiles of 1 slide (" in capsys.readouterr().err
+
+
+def test_a_slide_that_came_and_went_while_growth_was_stopped_leaves_nothing(png, archive, tmp_path, stopped):
     out = tmp_path / "tiles"
     before = tile_archive(archive, out, size=128)
     png("archive/d.png", seed=3)
-    finish = Parts.finish
-
-    def stopping(self, *arguments):
-        finish(self, *arguments)
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Parts, "finish", stopping)
-        with pytest.raises(KeyboardInterrupt):
-            tile_archive(archive, out, size=128)
+    with stopped(Parts, "finish"):
+        tile_archive(archive, out, size=128)
     (archive / "d.png").unlink()
     assert len(parts(out)) == 2 * 4
     assert tile_archive(archive, out, size=128).table().equals(before.table())
@@ -274,19 +287,13 @@ def test_a_number_for_slides_that_do_not_say_their_resolution_concerns_these_alo
     assert before < parts(out)
 
 
-def test_an_anonymised_set_can_be_read_while_it_grows(png, archive, tmp_path, monkeypatch):
+def test_an_anonymised_set_can_be_read_while_it_grows(png, archive, tmp_path, stopped):
     out = tmp_path / "tiles"
     asked = {"size": 128, "anonymise": True}
     tile_archive(archive, out, **asked)
     png("second/d.png", seed=7)
-
-    def stopped(**_):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(tiling.archive, "start_workers", stopped)
-        with pytest.raises(KeyboardInterrupt):
-            tile_archive([archive, tmp_path / "second"], out, **asked)
+    with stopped(tiling.archive, "start_workers", after=0):
+        tile_archive([archive, tmp_path / "second"], out, **asked)
     tiles = TileSet.open(out)
     assert len(tiles.slides) == 3
     assert tiles.read(0).shape == (128, 128, 3)
@@ -319,23 +326,13 @@ def test_a_slide_that_is_replaced_before_it_is_read_is_not_taken_for_the_old_one
     np.testing.assert_array_equal(tiles.read(0), first)
 
 
-def test_a_tile_set_stays_whole_while_it_grows_and_after_the_growth_was_stopped(png, archive, tmp_path, monkeypatch):
+def test_a_tile_set_stays_whole_while_it_grows_and_after_the_growth_was_stopped(png, archive, tmp_path, stopped):
     out = tmp_path / "tiles"
     before = tile_archive(archive, out, size=128, materialise="pixels")
     for i in range(3):
         png(f"archive/new{i}.png", seed=i)
-    finish, count = Parts.finish, itertools.count()
-
-    def stopping(self, *arguments):
-        finish(self, *arguments)
-        if next(count) == 1:
-            assert TileSet.open(out).table().equals(before.table())
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Parts, "finish", stopping)
-        with pytest.raises(KeyboardInterrupt):
-            tile_archive(archive, out, size=128, materialise="pixels")
+    with stopped(Parts, "finish", after=2):
+        tile_archive(archive, out, size=128, materialise="pixels")
     again = TileSet.open(out)
     assert again.table().equals(before.table())
     assert again.read(0).shape == (128, 128, 3)

@@ -17,9 +17,10 @@ import tiling.backends.image
 import tiling.backends.openslide
 import tiling.masks
 import tiling.slide
-from tiling import InputError, open_slide
+from tiling import InputError, open_slide, tile_archive
 from tiling.backends.base import Level
 from tiling.grid import make_grid
+from tiling.ledger import read_ledger
 from tiling.masks import SlideMask
 from tiling.slide import Slide
 from tiling.tile_reading import read_tile, salvage_tile
@@ -114,6 +115,35 @@ def test_a_picture_of_any_mode_is_read_in_bands_to_pillows_pixels(mode, stained,
         inside = slide.read(x=80, y=-5, width=20, height=100)[5:75, :10]
         np.testing.assert_array_equal(inside, expected[:, 80:])
         assert (slide.read(x=200, y=5, width=4, height=4) == 255).all()
+
+
+def claiming(path: Path, pixels: np.ndarray, size: int, **options: Any) -> Path:
+    """A TIFF of a single tile, which claims to be of another size."""
+    tifffile.imwrite(path, pixels, tile=(64, 64), photometric="rgb", **options)
+    with tifffile.TiffFile(path, mode="r+") as file:
+        for name in ("TileWidth", "TileLength"):
+            file.pages[0].tags[name].overwrite(size)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("compression", "size", "most"),
+    [("jpeg", 60000, 67), ("jpeg", 8208, 67), ("jpeg2000", 4112, 16), ("lzw", 8208, 67)],
+)
+@pytest.mark.parametrize("ome", [False, True])
+def test_a_tiff_of_tiles_too_large_to_decode_at_once_is_refused_before_anything_decodes_one(
+    tmp_path, stained, png, compression, size, most, ome
+):
+    (tmp_path / "archive").mkdir()
+    name = "huge.ome.tif" if ome else "huge.tif"
+    claiming(tmp_path / "archive" / name, stained(64, 64), size, compression=compression, ome=ome)
+    png("archive/a.png")
+    tile_archive(tmp_path / "archive", tmp_path / "tiles", size=128)
+    row = {row["slide"]: row for row in read_ledger(tmp_path / "tiles")}[name]
+    assert row["status"] == "failed"
+    said = f"is made of segments of {size} x {size} px, more than the {most} megapixels that can be decoded at once"
+    assert row["reason"].startswith(f"cannot open {name} as a slide: {said}; convert it: vips tiffsave ")
+    assert row["reason"].endswith(f"--compression jpeg ({'ome-tiff' if ome else 'tiff'})")
 
 
 def test_masks_too_large_to_decode_at_once_are_refused_unless_they_are_made_of_pieces(tmp_path, monkeypatch):

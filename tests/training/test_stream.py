@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from tiling.errors import InputError
-from training.stream import prefetch, prefetch_in_processes
+from training.loader import prefetch_in_processes
+from training.stream import prefetch
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -78,7 +79,7 @@ def test_processes_make_batches_in_order_and_an_error_arrives_as_it_was_raised()
 SCRIPT = """
 import sys
 from test_stream import pixels_of
-from training.stream import prefetch_in_processes
+from training.loader import prefetch_in_processes
 if __name__ == "__main__":
     stream = prefetch_in_processes(pixels_of, 0, 7, workers=2)
     print(next(stream)[1], next(stream)[1], flush=True)

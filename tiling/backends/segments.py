@@ -24,6 +24,7 @@ _KEPT = 1 << 26  # bytes of decoded segments that are kept: strips are met again
 _ROWS = 1 << 20  # bytes of uncompressed rows that are read at once
 _JPEG = tifffile.COMPRESSION.JPEG
 _JPEG2000 = (33003, 33004, 33005, 34712)
+_JPEG2000_BYTES = 4  # that OpenJPEG decodes a sample to
 _PHOTOMETRIC = tifffile.PHOTOMETRIC
 _COLOURS = {_PHOTOMETRIC.MINISWHITE: 1, _PHOTOMETRIC.MINISBLACK: 1, _PHOTOMETRIC.PALETTE: 1, _PHOTOMETRIC.RGB: 3}
 _ASSOCIATED = tifffile.EXTRASAMPLE.ASSOCALPHA
@@ -80,10 +81,8 @@ class SegmentGrid:
         grid = cls(width, height, *size, tuple(planes), _colouring(page, 3 if len(pages) == 3 else None))
         if (rows := _uncompressed_rows(page, planes)) is not None:
             grid = dataclasses.replace(grid, cell_height=rows[0], _planes=(rows[1],))
-        if math.prod(size) * max(3, page.samplesperpixel) > LARGEST and rows is None:
-            raise BackendError(
-                f"is made of segments of {size[0]} x {size[1]} px, too large; convert it to a tiled TIFF"
-            )
+        if rows is None:
+            refuse_large_segments(page, size)
         return grid
 
     def area(self, cell: cells.CellPlace, *, x: int, y: int, width: int, height: int) -> tuple[slice, slice]:
@@ -143,6 +142,19 @@ class SegmentGrid:
         pixels = self._finish(parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2))
         self._kept.put(cell, pixels)
         return pixels
+
+
+def refuse_large_segments(
+    page: tifffile.TiffPage, size: tuple[int, int], kind: type[BackendError] = BackendError
+) -> None:
+    """Refuse a page whose segments, of a width and height in px, are too large to be decoded, see :data:`LARGEST`."""
+    bytes_per_sample = _JPEG2000_BYTES if page.compression in _JPEG2000 else 1
+    most = LARGEST // (bytes_per_sample * max(3, page.samplesperpixel))
+    if math.prod(size) > most:
+        raise kind(
+            f"is made of segments of {size[0]} x {size[1]} px, more than the {most // 1_000_000} megapixels that can "
+            "be decoded at once; convert it: vips tiffsave SLIDE NEW.tif --tile --pyramid --compression jpeg"
+        )
 
 
 class _Kept:

@@ -20,10 +20,12 @@ from tiling.backends.base import (
     Image,
     Level,
     LostFileError,
+    RefusedError,
     backend_error,
 )
 from tiling.backends.gridded import GriddedFile
 from tiling.backends.openslide import OpenSlideBackend
+from tiling.backends.segments import refuse_large_segments
 from tiling.files import state_of
 
 _SAMPLE = 64  # px
@@ -210,9 +212,11 @@ def _grids(path: Path) -> dict[tuple[int, int], list[cells.CellGrid]]:
     grids: dict[tuple[int, int], list[cells.CellGrid]] = {}
     try:
         with tifffile.TiffFile(path) as file:
-            for page in file.pages:
-                if page.is_tiled:
-                    grids.setdefault((page.imagewidth, page.imagelength), []).append(cells.CellGrid.of_page(page))
+            tiled = [page for page in file.pages if page.is_tiled]
+            for page in tiled:  # all, also those that are left to OpenSlide: it would take the memory, or end in that
+                refuse_large_segments(page, (page.tilewidth, page.tilelength), RefusedError)
+            for page in tiled:
+                grids.setdefault((page.imagewidth, page.imagelength), []).append(cells.CellGrid.of_page(page))
     except DAMAGED as error:
         raise backend_error(error, DeclinedError) from error
     if not grids:

@@ -1,0 +1,23 @@
+"""Tables of the verbs that tell numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+
+_UNBOUNDED = 10_000  # columns, far more than any table has: names are never cut
+
+
+def print_table(title: str, rows: Sequence[Mapping[str, str]], *, words: Collection[str]) -> None:
+    """Print rows {heading: text}, whatever the width of the terminal; the columns in `words` are no numbers."""
+    table = Table(title=title)
+    for heading in rows[0]:
+        table.add_column(heading, justify="left" if heading in words else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row.values())
+    console = Console()
+    needed = Measurement.get(console, console.options.update(max_width=_UNBOUNDED), table).maximum
+    Console(width=max(console.width, needed)).print(table)

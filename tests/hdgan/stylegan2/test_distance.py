@@ -1,0 +1,85 @@
+"""The distance to held-out tiles, as a training asks for it."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from small_study import make_small_generator
+
+from hdgan.embedding import random_space
+from hdgan.stylegan2 import DistanceToHeldOut, Generator, Rendered
+from hdgan.stylegan2.distance import draw_latents
+from tiling.errors import InputError
+from training.metrics import Level
+
+
+class Tiles:
+    """A generator's own images, or grey noise: tiles that are known to be near or far."""
+
+    def __init__(self, images: list[np.ndarray]) -> None:
+        self.images, self.read_so_far = images, 0
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def read(self, index: int) -> np.ndarray:
+        self.read_so_far += 1
+        return self.images[index]
+
+
+def own_images(generator: Generator, seeds: range) -> list[np.ndarray]:
+    return list(Rendered(generator, draw_latents(generator, seeds)))
+
+
+def test_a_generator_is_nearer_to_its_own_images_than_to_noise() -> None:
+    generator = make_small_generator()
+    near = Tiles(own_images(generator, range(100, 140)))
+    far = Tiles(list(np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3), np.uint8)))
+    found = [
+        DistanceToHeldOut(tiles, range(5, 40), space=random_space(), images=30)(generator) for tiles in (near, far)
+    ]
+    assert list(found[0]) == ["fd random-conv-v1", "kid random-conv-v1"]
+    assert all(isinstance(value, Level) for value in found[0].values())
+    assert json.loads(json.dumps(found[0])) == found[0]
+    assert found[0]["fd random-conv-v1"] < found[1]["fd random-conv-v1"] / 3
+    assert found[0]["kid random-conv-v1"] < found[1]["kid random-conv-v1"] / 5
+
+
+def test_the_distance_is_the_same_after_a_resume_and_disturbs_no_other_draw() -> None:
+    generator = make_small_generator()
+    tiles = Tiles(own_images(generator, range(100, 112)))
+    distance = DistanceToHeldOut(tiles, range(12), space=random_space(), images=10)
+    torch.manual_seed(1)
+    np.random.seed(1)  # what others draw from
+    before = torch.get_rng_state(), np.random.get_state()[1].tolist()
+    first = distance(generator)
+    read_once = tiles.read_so_far
+    assert distance(generator) == first
+    assert tiles.read_so_far - read_once <= 1  # features of tiles are kept; one is looked at for its size
+    assert DistanceToHeldOut(tiles, range(12), space=random_space(), images=10)(generator) == first
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert np.random.get_state()[1].tolist() == before[1]
+
+
+def test_a_conditional_generator_is_told_what_to_draw() -> None:
+    torch.manual_seed(0)
+    generator = Generator(resolution=8, z_dim=4, w_dim=4, c_dim=2, channel_base=64, channel_max=8, mapping_layers=1)
+    tiles = Tiles([np.full((8, 8, 3), shade, np.uint8) for shade in (100, 150, 200)])
+    with pytest.raises(InputError, match=r"conditional: say what to draw by c, \(6, 2\) float32"):
+        DistanceToHeldOut(tiles, range(3), space=random_space(), images=6)(generator.eval())
+    c = np.eye(2, dtype=np.float32)[[0, 1, 0, 1, 0, 1]]
+    found = DistanceToHeldOut(tiles, range(3), space=random_space(), images=6, c=c)(generator)
+    assert np.isfinite(list(found.values())).all()
+    with pytest.raises(InputError, match="for the 5 images that are drawn, not for 6"):
+        DistanceToHeldOut(tiles, range(3), space=random_space(), images=5, c=c)
+
+
+def test_what_cannot_be_compared_is_refused() -> None:
+    tiles = Tiles([np.zeros((16, 16, 3), np.uint8)] * 3)
+    with pytest.raises(InputError, match="at least 2 held-out tiles, not 1"):
+        DistanceToHeldOut(tiles, [0], space=random_space())
+    with pytest.raises(InputError, match=r"differ in size: \(16, 16, 3\) and \(32, 32, 3\)"):
+        DistanceToHeldOut(tiles, range(3), space=random_space(), images=2)(make_small_generator())

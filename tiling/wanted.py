@@ -1,0 +1,90 @@
+"""What is wanted of a stage, against the record of what its folder holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tiling.errors import InputError
+from tiling.wording import first_few
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is wanted of a stage, as :meth:`tiling.stage.Stage.begin` is asked for it.
+
+    Attributes
+    ----------
+    stage
+        The command that makes it.
+    config
+        The settings that determine its output, as JSON gives them back.
+    inputs
+        The fingerprints of what it is made from.
+    origins
+        Settings that are fingerprints, and what it means that one is another.
+    grows
+        Settings that may be others than before.
+    unsettled
+        Tells from the summary of a complete stage whether something in it is to be tried again.
+    """
+
+    stage: str
+    config: Mapping[str, Any]
+    inputs: Mapping[str, str]
+    origins: Mapping[str, str]
+    grows: Collection[str]
+    unsettled: Callable[[Mapping[str, Any]], bool]
+
+    def to_dict(self) -> dict[str, Any]:
+        """What the stage's record says of it."""
+        return {"stage": self.stage, "config": self.config, "inputs": self.inputs}
+
+    def is_what_was(self, previous: Mapping[str, Any]) -> bool:
+        """Whether the same was wanted when a record was written, but for what grows."""
+        before, now = (
+            {k: v for k, v in each.items() if k not in self.grows} for each in (previous["config"], self.config)
+        )
+        return before == now and previous["inputs"] == self.inputs
+
+    def is_settled(self, previous: Mapping[str, Any]) -> bool:
+        """Whether a stage is complete, as far as is wanted now, and nothing in it is to be tried again."""
+        complete = previous["status"] == "complete" and previous["config"] == self.config
+        return complete and not self.unsettled(previous.get("summary", {}))
+
+    def refuse_other_stage(self, folder: Path, previous: Mapping[str, Any]) -> None:
+        """Refuse a folder that another stage made."""
+        if previous["stage"] != self.stage:
+            made_by = previous["stage"]
+            raise InputError(f"{folder} was made by `{made_by}`, not by `{self.stage}`; choose another folder")
+
+    def refuse_other(self, folder: Path, previous: Mapping[str, Any]) -> None:
+        """Refuse to go on with a folder of other settings or from other inputs."""
+        changed = [key for key in _differing(previous["config"], self.config) if key not in self.grows]
+        if settings := [key for key in changed if key not in self.origins]:
+            configs = (previous["config"], self.config)
+            before, now = (first_few([_told(key, config.get(key)) for key in settings]) for config in configs)
+            if len(settings) == 1 and self.config.get(settings[0]) is not None:
+                now = repr(self.config[settings[0]])
+            raise InputError(
+                f"{folder} was made with {before}, and now {now} {'is' if len(settings) == 1 else 'are'} asked for; "
+                "repeat the first setting, add --redo to replace it, or use another study"
+            )
+        others = [words for key, words in self.origins.items() if key in changed]
+        others += [_other(key) for key in _differing(previous["inputs"], self.inputs)]
+        if others:
+            raise InputError(f"{folder} was made from {others[0]}; add --redo to make it again from what is there now")
+
+
+def _differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    return [key for key in {**now, **before} if before.get(key) != now.get(key)]
+
+
+def _told(setting: str, value: Any) -> str:
+    return f"no {setting}" if value is None else f"{setting} = {value!r}"
+
+
+def _other(inputs: str) -> str:
+    return f"{'other' if inputs.endswith('s') else 'another'} {inputs}"

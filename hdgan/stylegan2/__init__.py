@@ -8,6 +8,7 @@ from hdgan.stylegan2.generator import Generator
 from hdgan.stylegan2.presets import PRESETS, TrainConfig, train_config
 from hdgan.stylegan2.reference import convert_reference
 from hdgan.stylegan2.run import train
+from hdgan.stylegan2.windows import synthesize_image, synthesize_windows
 
 __all__ = [
     "PRESETS",
@@ -18,6 +19,8 @@ __all__ = [
     "convert_reference",
     "load_generator",
     "save_generator",
+    "synthesize_image",
+    "synthesize_windows",
     "to_uint8",
     "train",
     "train_config",

@@ -12,21 +12,26 @@ from hdgan.labels import Image
 from hdgan.latents import Latents
 from hdgan.pictures import ImageFiles, contact_sheet, write_png
 from hdgan.samples import LATENTS, image_path
-from hdgan.stylegan2 import Generator, load_generator, to_uint8
+from hdgan.stylegan2 import Generator, load_generator, synthesize_image, to_uint8
 from tiling.errors import InputError
 from tiling.files import sweep_partials
 from tiling.progress import track
 from tiling.stage import RECORD, Stage
 
 _SHEET_IMAGES = 96
+_LARGE = 2048  # px: from here on a whole pass takes GiBs
 
 
 @torch.no_grad()
 def render(generator: Generator, latents: Latents) -> Iterator[Image]:
-    """Images (R, R, 3) uint8 of latents, one at a time."""
+    """Images (R, R, 3) uint8 of latents, one at a time; large ones window by window."""
     device = next(generator.parameters()).device
     for i in range(len(latents)):
-        yield to_uint8(generator.synthesis(**latents.synthesis(i, device=device)))[0]
+        synthesis = latents.synthesis(i, device=device)
+        if generator.resolution < _LARGE:
+            yield to_uint8(generator.synthesis(**synthesis))[0]
+        else:
+            yield synthesize_image(generator, **synthesis)
 
 
 def sample(

@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from command_line import hdgan, in_group
 
+from training.metrics import METRICS, PACE, read_metrics
+
 pytestmark = pytest.mark.slow
 
 KILLS = 3
@@ -55,6 +57,8 @@ def _result(path: Path) -> object:
         return {key: record[key] for key in ("stage", "status", "config", "inputs", "fingerprint", "summary")}
     if path.name == "ledger.jsonl":
         return sorted(path.read_text().splitlines())
+    if path.name == METRICS:
+        return [{name: line[name] for name in line.keys() - set(PACE)} for line in read_metrics(path.parent)]
     return path.read_bytes()
 
 

@@ -18,6 +18,8 @@ from tiling.files import write_bytes
 from training.errors import DivergedError
 
 METRICS = "metrics.jsonl"
+PACE = ("images_per_second", "memory_gib")
+"""What is logged of how a training goes, not of what it trains."""
 
 
 class Level(float):
@@ -114,7 +116,7 @@ class Pace:
         now = time.monotonic()
         rate = (done - self._done) * self._images / max(now - self._since, 1e-9)
         self._done, self._since = done, now
-        return {"images_per_second": round(rate, 4), "memory_gib": round(_peak_memory() / 2**30, 3)}
+        return dict(zip(PACE, (round(rate, 4), round(_peak_memory() / 2**30, 3)), strict=True))
 
 
 def _peak_memory() -> int:

@@ -231,3 +231,46 @@ def test_a_training_of_minutes_makes_no_forecast(tmp_path, capsys):
     seconds = iter([0, 30])
     _Forecast("train", 0, 100, clock=lambda: next(seconds)).look(10)
     assert capsys.readouterr().err == ""
+
+
+def test_the_best_checkpoint_is_kept_and_each_evaluation_logged(tmp_path):
+    scores = iter([3.0, 1.0, 2.0, 4.0, 5.0])
+
+    def evaluation():
+        score = next(scores)
+        return {"distance": score}, score
+
+    run_loop(Walk(), tmp_path, LoopConfig(steps=10, evaluate_every=2, keep=1), "test", evaluation=evaluation)
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    assert (checkpoints.steps(), checkpoints.best()) == ([4, 10], (4, 1.0))
+    logged = {line["step"]: line["distance"] for line in read_metrics(tmp_path) if "distance" in line}
+    assert logged == {2: 3.0, 4: 1.0, 6: 2.0, 8: 4.0, 10: 5.0}
+
+
+def test_metrics_are_logged_for_tensorboard_too(tmp_path):
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    run_loop(Walk(), tmp_path, LoopConfig(steps=6, log_every=2), "test", tensorboard=True)
+    read = events.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    steps = [scalar.step for scalar in read.Scalars("loss")]
+    assert steps == [2, 4, 6]
+    assert read.Scalars("loss")[0].value == pytest.approx(read_metrics(tmp_path)[0]["loss"])
+
+
+def test_rate_and_memory_are_logged_where_steps_take_images(tmp_path):
+    run_loop(Walk(), tmp_path, LoopConfig(steps=4, log_every=2, images=8), "test")
+    for line in read_metrics(tmp_path):
+        assert line["images_per_second"] > 0
+        assert 0.05 < line["memory_gib"] < 20
+
+
+def test_sigterm_stops_after_the_step_with_a_checkpoint(tmp_path):
+    class Told(Walk):
+        def step(self, index):
+            if index == 3:
+                signal.raise_signal(signal.SIGTERM)
+            return super().step(index)
+
+    with pytest.raises(KeyboardInterrupt, match="stopped after step 4"):
+        run_loop(Told(), tmp_path, LoopConfig(steps=10), "test")
+    assert Checkpoints(tmp_path / "checkpoints").steps() == [4]
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL

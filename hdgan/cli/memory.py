@@ -23,6 +23,7 @@ _OF_ONE_CALL = frozenset(
     {
         "study",
         "redo",
+        "resume",
         "quiet",
         "device",
         "root",

@@ -14,7 +14,7 @@ from hdgan.study import Study
 from tiling import progress
 from tiling.errors import InputError
 
-_NOT_SETTINGS = ("help", "study", "redo", "quiet", "missing")  # what one call asks for, not what a study is
+_NOT_SETTINGS = ("help", "study", "redo", "resume", "quiet", "missing")  # what one call asks for, not what a study is
 
 
 def _load_settings(context: typer.Context, root: Path) -> Path:

@@ -93,8 +93,13 @@ def train(
         typer.Option(help="Measure the distance to the held-out fold so often, kimg, and keep the best generator."),
     ] = None,
     evaluate_images: Annotated[int, typer.Option(help="Images to draw for it.", min=2)] = 1000,
-    space: SpaceOption = DEFAULT_SPACE,
+    evaluate_space: Annotated[
+        str, typer.Option("--space", help="Feature space for it: random-conv-v1, or a file of Inception's weights.")
+    ] = DEFAULT_SPACE,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Log for TensorBoard, too.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Refuse to begin a training where there is none to go on with.")
+    ] = False,
     checkpoint_seconds: Annotated[
         float, typer.Option(help="Time between checkpoints, which is what kill -9 may cost.", min=0)
     ] = 120,
@@ -115,11 +120,15 @@ def train(
     from hdgan.stylegan2.data import fitting_workers
     from hdgan.stylegan2.execution import Execution
     from hdgan.stylegan2.run import shape_of
+    from training.checkpoint import Checkpoints
     from training.devices import choose_device
     from training.host import processes
+    from training.loop import CHECKPOINTS
 
     execution = Execution(device, precision, micro_batch, recompute)
     place = Study(study)
+    if resume and not Checkpoints(place.generator / CHECKPOINTS).steps():
+        raise InputError(f"{place.generator} has no training to go on with; leave --resume out to begin one")
     tiles = open_source(place, images=images, labels=labels, root=root)
     edge = edge_of(tiles) if crop is None else crop
     config = train_config(
@@ -148,7 +157,7 @@ def train(
         if indices is None:
             raise InputError("--evaluate-kimg measures the distance to tiles that are held out: give --hold-out, too")
         held_out = sorted(set(range(len(tiles))) - set(indices))
-        opened = open_space(space, choose_device(device))
+        opened = open_space(evaluate_space, choose_device(device))
         evaluation = DistanceToHeldOut(tiles, held_out, space=opened, images=evaluate_images)
     made = train_generator(
         tiles,

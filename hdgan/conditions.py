@@ -84,7 +84,7 @@ class Conditions:
         return c
 
     def names_of(self, c: Floats) -> list[str | None]:
-        """The class of each row of c, (N, number of classes) one-hot; None for a row of zeros, which is of no class."""
+        """The class of each row of c, (N, number of classes) one-hot; None for a row of zeros, or of nothing."""
         names = list(self.counts)
         return [names[row.argmax()] if row.any() else None for row in c]
 

@@ -142,6 +142,11 @@ def test_samples_get_their_nearest_tiles_when_asked_and_only_then(study: Study, 
     assert code == 0, err
     assert "nearest.csv: the training tile nearest to each image" in out
     assert len((root / "latents" / "nearest.csv").read_text().splitlines()) == 5
+    (root.parent / "slides").rename(tmp_path / "moved")
+    shutil.rmtree(root / "evaluation", ignore_errors=True)
+    code, _, err = hdgan_here(*call, "--nearest")
+    assert (code, "if the archive was moved, say where it is" in err) == (2, True)
+    assert hdgan_here(*call, "--nearest", "--root", tmp_path / "moved")[0] == 0
     (root / "latents" / "nearest.csv").unlink()
     assert hdgan_here("sample", "--study", root)[0] == 0  # the options of the last call, but not what it asked for once
     assert not (root / "latents" / "nearest.csv").exists()

@@ -67,8 +67,9 @@ def load_strictly(module: torch.nn.Module, tensors: Mapping[str, Tensor], path: 
 def build_network(make: Callable[[], M], tensors: Mapping[str, Tensor], path: Path) -> M:
     """The network that `make` makes, on the CPU, with the tensors of a file.
 
-    It is made on the meta device and takes memory only when every name and shape fits: what the file says of itself
-    cannot make it larger than the file. An :class:`InputError` of `make` is given the file's name.
+    It is made on the meta device, takes no memory but that of the tensors, and these only when every name and shape
+    fits: what the file says of itself cannot make it larger than the file. An :class:`InputError` of `make` is given
+    the file's name.
     """
     try:
         with torch.device("meta"):
@@ -76,8 +77,8 @@ def build_network(make: Callable[[], M], tensors: Mapping[str, Tensor], path: Pa
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     _refuse_misfits(network, tensors, path)
-    network.to_empty(device="cpu")
-    network.load_state_dict(dict(tensors))
+    own = network.state_dict()
+    network.load_state_dict({name: tensor.to(own[name].dtype) for name, tensor in tensors.items()}, assign=True)
     return network
 
 

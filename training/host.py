@@ -7,6 +7,7 @@ accelerate's.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -17,6 +18,11 @@ from torch import Tensor
 
 from tiling.errors import InputError
 from training.devices import choose_device
+
+
+def processes() -> int:
+    """How many processes were started to train together, as `torchrun` and `accelerate launch` tell each."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 class Host:

@@ -8,9 +8,20 @@ from typing import Annotated
 
 import typer
 
-from hdgan.cli.options import DEFAULT_STUDY, DeviceOption, QuietOption, RedoOption, SeedOption, StudyOption, say
+from hdgan.cli.options import (
+    DEFAULT_SPACE,
+    DEFAULT_STUDY,
+    DeviceOption,
+    QuietOption,
+    RedoOption,
+    SeedOption,
+    SpaceOption,
+    StudyOption,
+    say,
+)
 from hdgan.cli.sources import edge_of, inputs_of, open_source, trainable_edge, without_fold
 from hdgan.study import Study
+from tiling.errors import InputError
 from tiling.wording import quoted
 
 
@@ -31,8 +42,13 @@ def train(
     condition: Annotated[
         str | None, typer.Option(help="Label, or several with commas, whose values the generator can be asked for.")
     ] = None,
-    kimg: Annotated[float, typer.Option(help="Length, in thousands of images shown.")] = 25000,
-    preset: Annotated[str, typer.Option(help="auto, small (CPUs) or tiny (tests).")] = "auto",
+    kimg: Annotated[
+        float | None, typer.Option(help="Length, in thousands of images shown; default by preset, 25000 mostly.")
+    ] = None,
+    preset: Annotated[
+        str,
+        typer.Option(help="auto, small (CPUs), tiny (tests), stylegan2, paper256, paper512, paper1024 or hdgan4096."),
+    ] = "auto",
     batch: Annotated[int | None, typer.Option(help="Images per step; default by preset.")] = None,
     gamma: Annotated[float | None, typer.Option(help="Weight of the R1 penalty; default by resolution.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Of Adam; default by resolution.")] = None,
@@ -43,7 +59,10 @@ def train(
         float | None, typer.Option(help="Thousands of images that bring augmentation from none to full.")
     ] = None,
     augment: Annotated[str | None, typer.Option(help="Augmentation set: histology, bgc, ...")] = None,
-    turn: Annotated[bool, typer.Option(help="Show each tile in its eight orientations.")] = True,
+    turn: Annotated[
+        bool | None, typer.Option(help="Show each tile in its eight orientations; default by preset, mostly so.")
+    ] = None,
+    mirror: Annotated[bool | None, typer.Option(help="With --no-turn: show it mirrored, too.")] = None,
     hold_out: Annotated[int | None, typer.Option(help="Fold to leave out of the training.")] = None,
     workers: Annotated[
         int | None, typer.Option(help="Processes that read tiles ahead; 0: a thread. Default: as needed.", min=0)
@@ -62,6 +81,16 @@ def train(
         Path | None,
         typer.Option("--from", help="Folder of an earlier run, or of an import, to begin with its networks."),
     ] = None,
+    grow_from: Annotated[
+        Path | None, typer.Option(help="Folder of an earlier run at half the resolution, to grow its networks.")
+    ] = None,
+    evaluate_kimg: Annotated[
+        float | None,
+        typer.Option(help="Measure the distance to the held-out fold so often, kimg, and keep the best generator."),
+    ] = None,
+    evaluate_images: Annotated[int, typer.Option(help="Images to draw for it.", min=2)] = 1000,
+    space: SpaceOption = DEFAULT_SPACE,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Log for TensorBoard, too.")] = False,
     checkpoint_seconds: Annotated[
         float, typer.Option(help="Time between checkpoints, which is what kill -9 may cost.", min=0)
     ] = 120,
@@ -76,12 +105,14 @@ def train(
 
     Example: hdgan train --study nuclei --images patches/ --crop 512 --resolution 256 --condition folder
     """
+    from hdgan.embedding import open_space
+    from hdgan.stylegan2 import DistanceToHeldOut, train_config
     from hdgan.stylegan2 import train as train_generator
-    from hdgan.stylegan2 import train_config
     from hdgan.stylegan2.data import fitting_workers
     from hdgan.stylegan2.execution import Execution
     from hdgan.stylegan2.run import shape_of
     from training.devices import choose_device
+    from training.host import processes
 
     execution = Execution(device, precision, micro_batch, recompute)
     place = Study(study)
@@ -99,25 +130,41 @@ def train(
         ada_kimg=ada_kimg,
         augment=augment,
         turn=turn,
+        mirror=mirror,
         seed=seed,
+        processes=processes(),
     )
-    if start_from is not None:
-        config = replace(config, **shape_of(start_from))
+    if start_from is not None and grow_from is not None:
+        raise InputError("a training begins with the networks of one run: give --from or --grow-from, not both")
+    if (beginning := start_from or grow_from) is not None:
+        config = replace(config, **shape_of(beginning))
+    indices = None if hold_out is None else without_fold(tiles, hold_out)
+    evaluation = None
+    if evaluate_kimg is not None:
+        if indices is None:
+            raise InputError("--evaluate-kimg measures the distance to tiles that are held out: give --hold-out, too")
+        held_out = sorted(set(range(len(tiles))) - set(indices))
+        opened = open_space(space, choose_device(device))
+        evaluation = DistanceToHeldOut(tiles, held_out, space=opened, images=evaluate_images)
     made = train_generator(
         tiles,
         place.generator,
         config,
-        indices=None if hold_out is None else without_fold(tiles, hold_out),
+        indices=indices,
         condition=[] if condition is None else [name.strip() for name in condition.split(",")],
         workers=fitting_workers(config, edge, choose_device(device)) if workers is None else workers,
         inputs=inputs_of(tiles, place),
-        start_from=start_from,
+        start_from=beginning,
+        grow=grow_from is not None,
+        evaluation=evaluation,
+        evaluation_kimg=evaluate_kimg,
+        tensorboard=tensorboard,
         execution=execution,
         checkpoint_seconds=checkpoint_seconds,
         before_replacing=place.refuse_to_replace_generator,
         redo=redo,
     )
-    say(f"{made}: {config.resolution} px, {kimg:g} kimg. Next: hdgan sample --study {quoted(study)}", quiet)
+    say(f"{made}: {config.resolution} px, {config.kimg:g} kimg. Next: hdgan sample --study {quoted(study)}", quiet)
 
 
 def import_(

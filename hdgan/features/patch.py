@@ -108,7 +108,7 @@ def check_window(y: int, x: int, h: int, w: int, shape: tuple[int, int]) -> None
 
 def upsample(patch: Patch, *, y: int, x: int, h: int, w: int) -> Floats:
     """A window (C, h, w) float32 of the upsampled map, at (y, x) of the image."""
-    values = np.asarray(patch.values, np.float32)
+    values = _on_cpu(patch.values)
     top, bottom, row_weight = _taps_within(patch.y0, values.shape[1], np.arange(y, y + h), patch.scale)
     left, right, column_weight = _taps_within(patch.x0, values.shape[2], np.arange(x, x + w), patch.scale)
     wide = _mix(values[:, :, left], values[:, :, right], column_weight)
@@ -150,6 +150,11 @@ def _covered(first: int, size: int, scale: int) -> tuple[int, int]:
     start = -((-(2 * scale * first + scale - 1)) // 2)
     stop = (2 * scale * (first + size - 1) + scale - 1) // 2 + 1
     return max(start, 0), stop
+
+
+def _on_cpu(values: Any) -> Floats:
+    """Float32 for NumPy, which knows no other devices and no bfloat16."""
+    return np.asarray(values if isinstance(values, np.ndarray) else values.float().cpu(), np.float32)
 
 
 def _mix(lower: Floats, upper: Floats, weight: Floats) -> Floats:

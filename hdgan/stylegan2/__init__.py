@@ -10,6 +10,7 @@ from hdgan.stylegan2.presets import PRESETS, TrainConfig, train_config
 from hdgan.stylegan2.reference import convert_reference
 from hdgan.stylegan2.rendering import Rendered, render
 from hdgan.stylegan2.run import train
+from hdgan.stylegan2.windows import synthesize_image, synthesize_windows
 
 __all__ = [
     "PRESETS",
@@ -23,6 +24,8 @@ __all__ = [
     "load_generator",
     "render",
     "save_generator",
+    "synthesize_image",
+    "synthesize_windows",
     "to_uint8",
     "train",
     "train_config",

@@ -11,6 +11,7 @@ from typing import Any
 from hdgan.checks import check_number, check_texts
 from hdgan.stylegan2.discriminator import Discriminator
 from hdgan.stylegan2.generator import Generator, GeneratorConfig
+from hdgan.stylegan2.growing import grow_discriminator
 from tiling.errors import InputError
 from training.checkpoint import build_network, load_strictly, load_weights, save_weights
 
@@ -71,7 +72,13 @@ def save_discriminator(discriminator: Discriminator, path: Path | str, *, about:
     save_weights(Path(path), discriminator.state_dict(), kind=DISCRIMINATOR_KIND, about=header)
 
 
-def load_discriminator_into(discriminator: Discriminator, path: Path | str) -> None:
-    """Give a discriminator the weights of a file; an :class:`InputError` if the shapes differ."""
-    tensors, _ = load_weights(Path(path), kind=DISCRIMINATOR_KIND)
-    load_strictly(discriminator, tensors, Path(path))
+def load_discriminator_into(discriminator: Discriminator, path: Path | str, *, grow: bool = False) -> None:
+    """Give a discriminator the weights of a file; an :class:`InputError` if the shapes differ.
+
+    With `grow` those are of half its resolution.
+    """
+    tensors, about = load_weights(Path(path), kind=DISCRIMINATOR_KIND, needs=["config"])
+    if grow:
+        grow_discriminator(discriminator, tensors, int(about["config"]["resolution"]))
+    else:
+        load_strictly(discriminator, tensors, Path(path))

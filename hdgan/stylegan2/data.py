@@ -131,6 +131,8 @@ class TileBatches:
         Images in a batch, over all processes that train.
     turn
         Whether each image is shown in one of its eight orientations, drawn anew each time.
+    mirror
+        Without turns: whether it is shown as it is or mirrored, drawn anew each time.
     seed
         Of all draws.
     crop
@@ -155,6 +157,7 @@ class TileBatches:
         resolution: int,
         batch: int,
         turn: bool,
+        mirror: bool = False,
         seed: int,
         crop: int | None = None,
         classes: Classes | None = None,
@@ -163,7 +166,8 @@ class TileBatches:
         if not len(indices):
             raise InputError("there is no tile to train on")
         self._tiles, self._indices = PreparedTiles(tiles, resolution=resolution, crop=crop), np.asarray(indices)
-        self._batch, self._turn, self._seed = batch, turn, seed
+        self._batch, self._seed = batch, seed
+        self._symmetries = np.arange(8) if turn else np.array([0, 4] if mirror else [0])
         self._classes = np.zeros(len(indices), np.int64) if classes is None else classes
         self._c_dim = c_dim
         self._tiles.read_at(int(indices[0]), np.zeros(2))
@@ -182,9 +186,8 @@ class TileBatches:
         chosen = self._chosen(np.arange(step * self._batch, (step + 1) * self._batch)[rows])
         places = numpy_draws(self._seed, "crops", step).random((self._batch, 2))[rows]
         images = [self._tiles.read_at(int(i), place) for i, place in zip(self._indices[chosen], places, strict=True)]
-        if self._turn:
-            symmetries = numpy_draws(self._seed, "turns", step).integers(8, size=self._batch)[rows]
-            images = [_turned(image, int(s)) for image, s in zip(images, symmetries, strict=True)]
+        turns = numpy_draws(self._seed, "turns", step).integers(len(self._symmetries), size=self._batch)[rows]
+        images = [_turned(image, int(s)) for image, s in zip(images, self._symmetries[turns], strict=True)]
         return np.stack(images), self._classes[chosen]
 
     def stream(

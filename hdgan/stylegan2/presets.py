@@ -12,6 +12,7 @@ from hdgan.stylegan2.layout import Architecture
 from tiling.errors import InputError
 
 _LARGEST_GROUP = 4
+_KIMG = 25000
 _LARGEST_NUMBER = 1e12  # above every sensible setting, and no product of two settings overflows
 
 
@@ -47,6 +48,7 @@ class TrainConfig:
     ada_target: float = 0.6
     ada_kimg: float = 500
     turn: bool = True
+    mirror: bool = False
     crop: int | None = None
     c_dim: int = 0
     seed: int = 0
@@ -67,8 +69,6 @@ class TrainConfig:
                 raise InputError(f"{name} must be between 0 and 1, not {getattr(self, name)}")
         if self.crop is not None and self.crop < self.resolution:
             raise InputError(f"crop must be at least the resolution, {self.resolution} px, not {self.crop}")
-        if self.batch < 2:
-            raise InputError(f"batch must be at least 2 (path length takes half of it), not {self.batch}")
         group = min(self.mbstd_group, self.batch)
         if group > 1 and self.batch % group:
             raise InputError(f"batch {self.batch} is not a multiple of mbstd_group {group}")
@@ -79,9 +79,31 @@ class TrainConfig:
         return math.ceil(round(self.kimg * 1000 / self.batch, 6))  # 8.06 kimg are 2015 steps of 4, not 2016
 
 
+def _paper(**settings: Any) -> Mapping[str, Any]:
+    return {"mapping_layers": 8, "ema_rampup": None, **settings}
+
+
 PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "auto": {},
+        # Karras et al. 2020a, configuration F, and Karras et al. 2020b, appendix D, at the resolutions of their names.
+        "stylegan2": _paper(batch=32, mbstd_group=4, channel_base=32768, learning_rate=0.002, gamma=10, ema_kimg=10),
+        "paper256": _paper(batch=64, mbstd_group=8, channel_base=16384, learning_rate=0.0025, gamma=1, ema_kimg=20),
+        "paper512": _paper(batch=64, mbstd_group=8, channel_base=32768, learning_rate=0.0025, gamma=0.5, ema_kimg=20),
+        "paper1024": _paper(batch=32, mbstd_group=4, channel_base=32768, learning_rate=0.002, gamma=2, ema_kimg=10),
+        # Rizvi et al. 2022: the automatic rule on four GPUs, mirrored tiles, colours augmented, 2.6 million images.
+        "hdgan4096": {
+            "kimg": 2600,
+            "batch": 4,
+            "mbstd_group": 1,
+            "channel_base": 32768,
+            "learning_rate": 0.002,
+            "gamma": 0.0002 * 4096**2 / 4,
+            "ema_kimg": 1.25,
+            "augment": "color",
+            "turn": False,
+            "mirror": True,
+        },
         # For CPUs: narrow networks at 64 to 128 px. Neither path length nor style mixing, which Karras et al. 2020b
         # left out too for images as small as these.
         "small": {
@@ -109,22 +131,29 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 """What each preset sets; everything else follows the automatic rule."""
 
 
-def train_config(preset: str, *, resolution: int, kimg: float, **settings: Any) -> TrainConfig:
+def train_config(
+    preset: str, *, resolution: int, kimg: float | None = None, processes: int = 1, **settings: Any
+) -> TrainConfig:
     """Settings of a preset, completed by the automatic rule of StyleGAN2-ADA, overridden by `settings`.
 
-    The rule (Karras et al. 2020b, published configuration `auto`, for one GPU): batch = min(4096 / res, 32),
-    gamma = 0.0002 res^2 / batch, and so on. Groups of the minibatch deviation are the rule's min(batch, 4) images, or
-    as many fewer as divide the batch. Settings that are None are taken as not given.
+    The rule (Karras et al. 2020b, published configuration `auto`): for each of the `processes`, that is of the GPUs,
+    min(4096 / res, 32) images a step, 64 in all at most, but two at least; gamma = 0.0002 res^2 / batch, and so on.
+    Groups of the minibatch deviation are the rule's min(images of a process, 4), or as many fewer as divide them.
+    Settings that are None are taken as not given. A length that neither preset nor caller gives is 25,000 kimg.
     """
     if preset not in PRESETS:
         raise InputError(f"unknown preset {preset!r}; there are: {', '.join(PRESETS)}")
     chosen = dict(PRESETS[preset]) | {name: value for name, value in settings.items() if value is not None}
-    batch = chosen.setdefault("batch", max(min(4096 // resolution, 32), 2))
+    kimg = chosen.get("kimg", _KIMG) if kimg is None else kimg
+    automatic = max(min(processes * min(4096 // resolution, 32), 64), processes, 2)
+    batch = chosen.setdefault("batch", automatic - automatic % processes)
     if batch < 1:
         raise InputError(f"batch must be above 0, not {batch}")
-    chosen.setdefault("mbstd_group", max(group for group in range(1, _LARGEST_GROUP + 1) if batch % group == 0))
+    share = max(batch // processes, 1)
+    chosen.setdefault("mbstd_group", max(group for group in range(1, _LARGEST_GROUP + 1) if share % group == 0))
     chosen.setdefault("channel_base", 16384 if resolution < 512 else 32768)
     chosen.setdefault("learning_rate", 0.002 if resolution >= 1024 else 0.0025)
     chosen.setdefault("gamma", 0.0002 * resolution**2 / batch)
     chosen.setdefault("ema_kimg", batch * 10 / 32)
+    chosen.pop("kimg", None)
     return TrainConfig(resolution=resolution, kimg=kimg, **chosen)

@@ -17,6 +17,7 @@ from hdgan.provenance import digest
 from hdgan.stylegan2.checkpoint import load_discriminator_into, load_generator, save_discriminator, save_generator
 from hdgan.stylegan2.data import Classes, Tiles
 from hdgan.stylegan2.execution import Execution
+from hdgan.stylegan2.generator import Generator
 from hdgan.stylegan2.presets import TrainConfig
 from hdgan.stylegan2.tile_check import PictureFolder, check_tiles
 from hdgan.stylegan2.trainer import StyleGAN2Trainer
@@ -27,9 +28,10 @@ from tiling.stage import RECORD, Stage, read_record
 from tiling.wording import counted, quoted
 from training.checkpoint import Checkpoints
 from training.host import Host
-from training.loop import CHECKPOINTS, LoopConfig, run_loop
+from training.loop import CHECKPOINTS, Evaluation, LoopConfig, run_loop
 
 GENERATOR = "generator.safetensors"
+BEST_GENERATOR = "generator-best.safetensors"
 DISCRIMINATOR = "discriminator.safetensors"
 CONFIG = "config.json"
 IMPORTED: Mapping[str, Any] = MappingProxyType({"source": "StyleGAN2-ADA reference"})
@@ -51,6 +53,10 @@ def train(
     condition: Sequence[str] = (),
     workers: int = 0,
     start_from: Path | None = None,
+    grow: bool = False,
+    evaluation: Callable[[Generator], Mapping[str, float]] | None = None,
+    evaluation_kimg: float | None = None,
+    tensorboard: bool = False,
     inputs: Mapping[str, Path] | None = None,
     execution: Execution | None = None,
     checkpoint_seconds: float = 120.0,
@@ -67,7 +73,8 @@ def train(
         `config.resolution` px.
     out
         Run folder: `config.json`, `metrics.jsonl`, `checkpoints/`, and in the end `generator.safetensors` (the
-        moving average of the generator) and `discriminator.safetensors`.
+        moving average of the generator) and `discriminator.safetensors`; `generator-best.safetensors` where the
+        training is evaluated.
     indices
         Tiles to train on; None: all.
     condition
@@ -79,6 +86,16 @@ def train(
     start_from
         Folder with the networks of an earlier run, of the same shape, to begin with. The average then has its full
         half-life from the start, since what it begins with is worth keeping.
+    grow
+        The networks to start from are of half the resolution; what is above is fresh.
+    evaluation
+        Measures the average generator, as :class:`hdgan.stylegan2.DistanceToHeldOut` does; the first of its metrics is
+        the score, which is to be low. The best generator so far is kept, and in the end written as
+        `generator-best.safetensors`.
+    evaluation_kimg
+        How often to measure, in thousands of images; None: at the end.
+    tensorboard
+        Log for TensorBoard, too.
     inputs
         Folders of the stages that the tiles come from; their fingerprints and licences are recorded.
     execution
@@ -102,12 +119,17 @@ def train(
         For tiles or networks that do not fit, and for less kimg than are trained already; `out` is as it was.
     """
     chosen = np.arange(len(tiles)) if indices is None else np.asarray(indices, np.int64)
-    training = _Training.of(tiles, chosen, config, condition, workers, start_from, execution or Execution())
+    training = _Training.of(tiles, chosen, config, condition, workers, start_from, grow, execution or Execution())
     settings, sources = training.settings, dict(inputs or {})
     if start_from is not None:
         sources["start_from"] = start_from
     host = Host(training.execution.device)
-    loop = LoopConfig(steps=training.config.steps, checkpoint_seconds=checkpoint_seconds, images=training.config.batch)
+    loop = LoopConfig(
+        steps=training.config.steps,
+        checkpoint_seconds=checkpoint_seconds,
+        evaluate_every=None if evaluation_kimg is None else max(1, round(evaluation_kimg * 1000 / config.batch)),
+        images=config.batch,
+    )
     if not host.is_main:
         _assist(training, out, loop, host)
         return out / GENERATOR
@@ -128,9 +150,18 @@ def train(
             write_json(out / CONFIG, settings)
             note(training.in_words())
             host.told()
-            run_loop(trainer, out, loop, "train", host=host)
+            measured = None if evaluation is None else _evaluation(trainer, evaluation)
+            run_loop(trainer, out, loop, "train", host=host, evaluation=measured, tensorboard=tensorboard)
             _finish(stage, trainer, settings)
     return out / GENERATOR
+
+
+def _evaluation(trainer: StyleGAN2Trainer, measure: Callable[[Generator], Mapping[str, float]]) -> Evaluation:
+    def evaluation() -> tuple[Mapping[str, float], float]:
+        metrics = measure(trainer.average)
+        return metrics, next(iter(metrics.values()))
+
+    return evaluation
 
 
 def _assist(training: _Training, out: Path, loop: LoopConfig, host: Host) -> None:
@@ -152,6 +183,7 @@ class _Training:
     labelled: Mapping[str, Any]
     workers: int
     start_from: Path | None
+    grow: bool
     execution: Execution
 
     @classmethod
@@ -163,6 +195,7 @@ class _Training:
         condition: Sequence[str],
         workers: int,
         start_from: Path | None,
+        grow: bool,
         execution: Execution,
     ) -> _Training:
         classes: Classes | None = None
@@ -173,7 +206,7 @@ class _Training:
             labelled = {"condition": ",".join(condition), "classes": dict(conditions.counts)}
         if start_from is not None:
             config = replace(config, ema_rampup=None)
-        return cls(tiles, chosen, config, classes, labelled, workers, start_from, execution)
+        return cls(tiles, chosen, config, classes, labelled, workers, start_from, grow, execution)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -189,7 +222,7 @@ class _Training:
             execution=self.execution, host=host,
         )  # fmt: skip
         if self.start_from is not None:
-            _start_from(trainer, self.start_from, self.labelled.get("classes", {}))
+            _start_from(trainer, self.start_from, self.labelled.get("classes", {}), grow=self.grow)
         return trainer
 
     def in_words(self) -> str:
@@ -234,6 +267,12 @@ def _finish(stage: Stage, trainer: StyleGAN2Trainer, settings: Mapping[str, Any]
     average.licence = tuple(sorted({*stage.record["licence"], *average.licence}))
     about = {"kimg": config.steps * config.batch / 1000, "training": dict(settings)}
     save_generator(average, stage.folder / GENERATOR, about=about)
+    checkpoints = Checkpoints(stage.folder / CHECKPOINTS)
+    if best := checkpoints.best():
+        step, score = best
+        average.load_state_dict(checkpoints.load(step)["trainer"]["average"])
+        told = about | {"kimg": step * config.batch / 1000, "score": score}
+        save_generator(average, stage.folder / BEST_GENERATOR, about=told)
     save_discriminator(trainer.discriminator.cpu(), stage.folder / DISCRIMINATOR, about=about)
     summary = {"kimg": about["kimg"], "augment_p": trainer.augment_p}
     stage.finish(principal=[stage.folder / GENERATOR], summary=summary, licence=average.licence)
@@ -267,12 +306,15 @@ def shape_of(folder: Path) -> dict[str, Any]:
     return {name: config[name] for name in _OF_SHAPE}
 
 
-def _start_from(trainer: StyleGAN2Trainer, folder: Path, classes: Mapping[str, int]) -> None:
+def _start_from(trainer: StyleGAN2Trainer, folder: Path, classes: Mapping[str, int], *, grow: bool) -> None:
     """Begin with the networks of another run; one that left no discriminator gives its generator only."""
     generator = load_generator(folder / GENERATOR)
     if generator.classes and list(generator.classes) != list(classes):
         before, now = (", ".join(names) or "none" for names in (generator.classes, classes))
         raise InputError(f"the classes of {folder} are {before}; those of these tiles are {now}")
-    trainer.start_from(generator)
+    if grow:
+        trainer.grow_from(generator)
+    else:
+        trainer.start_from(generator)
     if (folder / DISCRIMINATOR).exists():
-        load_discriminator_into(trainer.discriminator, folder / DISCRIMINATOR)
+        load_discriminator_into(trainer.discriminator, folder / DISCRIMINATOR, grow=grow)

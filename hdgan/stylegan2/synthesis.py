@@ -137,6 +137,12 @@ class SynthesisBlock(nn.Module):
         return [layer.noise(count, mode, draws) for layer in layers]
 
 
+def named(block: str, outputs: Sequence[Tensor | None]) -> Features:
+    """The outputs of a block's layers by name; the first block has conv1 alone."""
+    layers = ("conv0", "conv1")[-len(outputs) :]
+    return {f"{block}.{layer}": output for layer, output in zip(layers, outputs, strict=True) if output is not None}
+
+
 class SynthesisNetwork(nn.Module):
     """w (N, num_ws, w_dim) to images (N, 3, R, R) float32 in about [-1, 1].
 
@@ -177,31 +183,31 @@ class SynthesisNetwork(nn.Module):
 
     def run(self, w: Tensor, *, blocks: int, noise: NoiseMode, generator: Draws = None) -> tuple[Tensor, Features]:
         """Images, and the outputs of both layers of the last `blocks` blocks, lowest resolution first."""
-        self._check(w, blocks, noise, generator)
+        self.check(w, blocks, noise, generator)
         x: Tensor | None = None
         image: Tensor | None = None
         features: Features = {}
         kept_from = len(self.layout.resolutions) - blocks
-        start = 0
-        for i, (name, block) in enumerate(self.blocks()):
-            ws = w[:, start : start + block.layers + 1].float()
+        for i, (name, block, ws) in enumerate(self.steps(w)):
             inputs = (x, image, ws, *block.noises(len(w), noise, generator))
             if self.recompute and torch.is_grad_enabled():
                 x, image, *outputs = recomputed(block, *inputs)
             else:
                 x, image, *outputs = block(*inputs)
             if i >= kept_from:
-                names = ("conv1",) if block.first else ("conv0", "conv1")
-                features |= {
-                    f"{name}.{layer}": output
-                    for layer, output in zip(names, outputs, strict=True)
-                    if output is not None
-                }
-            start += block.layers
+                features |= named(name, outputs)
         assert image is not None
         return image, features
 
-    def _check(self, w: Tensor, blocks: int, noise: NoiseMode, generator: Draws) -> None:
+    def steps(self, w: Tensor) -> Iterator[tuple[str, SynthesisBlock, Tensor]]:
+        """(name, block, its ws (N, layers + 1, w_dim) float32), from 4 px up."""
+        start = 0
+        for name, block in self.blocks():
+            yield name, block, w[:, start : start + block.layers + 1].float()
+            start += block.layers
+
+    def check(self, w: Tensor, blocks: int, noise: NoiseMode, generator: Draws) -> None:
+        """An :class:`InputError` unless :meth:`run` can take these."""
         if w.ndim != 3 or tuple(w.shape[1:]) != (self.num_ws, self.w_dim):
             raise InputError(f"w must be (N, {self.num_ws}, {self.w_dim}), not {tuple(w.shape)}")
         if noise not in ("const", "random", "none"):

@@ -20,6 +20,7 @@ from hdgan.stylegan2.data import Batch, Classes, TileBatches, Tiles
 from hdgan.stylegan2.discriminator import Discriminator
 from hdgan.stylegan2.execution import Execution
 from hdgan.stylegan2.generator import Generator
+from hdgan.stylegan2.growing import grow_generator
 from hdgan.stylegan2.phase_draws import PhaseDraws
 from hdgan.stylegan2.presets import TrainConfig
 from tiling.errors import InputError
@@ -84,7 +85,8 @@ class StyleGAN2Trainer:
         self.parts = self.execution.parts(self.share, group)
         self.regularisation_parts = self.execution.regularisation_parts(self.parts, group, self.device)
         self.batches = TileBatches(
-            tiles, indices, resolution=config.resolution, batch=config.batch, turn=config.turn, seed=config.seed,
+            tiles, indices, resolution=config.resolution, batch=config.batch, turn=config.turn, mirror=config.mirror,
+            seed=config.seed,
             crop=config.crop, classes=classes, c_dim=config.c_dim,
         )  # fmt: skip
         self._workers = workers
@@ -112,6 +114,12 @@ class StyleGAN2Trainer:
         for network in (self.generator, self.average):
             network.load_state_dict(generator.state_dict())
             network.licence = generator.licence
+
+    def grow_from(self, generator: Generator) -> None:
+        """Begin with a generator of half the resolution, and a fresh block above it."""
+        grow_generator(self.generator, generator)
+        self.average.load_state_dict(self.generator.state_dict())
+        self.average.licence = generator.licence
 
     def step(self, index: int) -> Mapping[str, float | Tensor]:
         """One iteration on one batch: both networks, each with its regularisation when due."""

@@ -13,7 +13,7 @@ from PIL import Image
 from hdgan.latents import Latents
 from hdgan.samples import image_path, load_samples
 from hdgan.sampling import sample
-from hdgan.stylegan2 import render, save_generator, to_uint8
+from hdgan.stylegan2 import render, rendering, save_generator, to_uint8, windows
 from tiling.errors import InputError
 from tiling.files import fingerprint
 from tiling.stage import fingerprint_of
@@ -43,6 +43,16 @@ def test_samples_are_the_generators_images_of_their_latents_with_stored_noise(
     record = json.loads((tmp_path / "latents" / "stage.json").read_text())
     assert record["config"] == {"seeds": "-1,7-", "n": 3, "psi": 0.6, "noise": "const"}
     assert record["summary"] == {"images": 3}
+
+
+def test_large_images_are_made_window_by_window_from_the_same_noise(small_generator, monkeypatch):
+    latents = Latents.sample(small_generator, [3, 4], noise="random")
+    whole = list(render(small_generator, latents))
+    monkeypatch.setattr(rendering, "_LARGE", 32)
+    monkeypatch.setattr(windows, "_WHOLE_BYTES", 4 * 32 * 8**2)
+    monkeypatch.setattr(windows, "_EDGE", 12)
+    for ours, image in zip(render(small_generator, latents), whole, strict=True):
+        np.testing.assert_allclose(ours.astype(int), image, atol=1)
 
 
 def content(folder: Path) -> dict[str, str]:

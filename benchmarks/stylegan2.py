@@ -1,0 +1,262 @@
+"""What StyleGAN2-ADA costs: `python benchmarks/stylegan2.py [--only NAME ...] [--json]`.
+
+Each figure comes from a process of its own: CPU seconds (of all threads), wall seconds, and the largest resident set,
+all included. Beside it stands what the published reference took on the same kind of machine (2 cores, float32), and the
+share of it.
+
+forward     the generator on one latent, channel_base 32768: 256 and 1024 px, and 4096 px window by window
+iteration   one training step, averaged over the lazy intervals: main phases of both networks, a quarter of a path
+            length phase, a sixteenth of an R1 phase; channel_base 16384, `bgc` at p = 0.6
+pipe        the augmentation pipe forward and backward, `bgc` at p = 1: 16 images of 256 px, one of 4096 px
+demo        training at 64 px on tiles of the demo's slide: images a second, and the operations that take most
+gpu         on a GPU: images a second at 256 and 1024 px, memory at 1024 to 4096 px (`histology` at p = 0.6, bfloat16)
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+Figures = dict[str, Any]
+
+# CPU seconds and GB of the reference
+REFERENCE = {
+    "forward 256": (2.13, 0.68),
+    "forward 1024": (6.25, 1.06),
+    "forward 4096": (30.3, 4.15),
+    "iteration 64": (35.2, 2.8),
+    "iteration 256": (52.9, 4.3),
+    "pipe 256": (7.8, 3.0),
+}
+
+
+class Stopwatch:
+    """CPU and wall seconds since it was made."""
+
+    def __init__(self) -> None:
+        self._cpu, self._wall = time.process_time(), time.perf_counter()
+
+    def read(self) -> Figures:
+        return {"cpu_s": time.process_time() - self._cpu, "wall_s": time.perf_counter() - self._wall}
+
+
+def measure_forward(size: int) -> Figures:
+    import torch
+
+    from hdgan.stylegan2 import Generator, synthesize_image
+
+    torch.manual_seed(0)
+    generator = Generator(resolution=size).eval().requires_grad_(False)
+    best: Figures = {}
+    with torch.inference_mode():
+        w = generator.mapping(torch.randn(1, 512))
+        for _ in range(2 if size > 1024 else 4):
+            watch = Stopwatch()
+            if size > 1024:
+                synthesize_image(generator, w)
+            else:
+                generator.synthesis(w, noise="const")
+            best = min(best or watch.read(), watch.read(), key=lambda figures: figures["cpu_s"])
+    return best
+
+
+class Noise:
+    """Tiles of noise, as fast to read as can be."""
+
+    def __init__(self, size: int) -> None:
+        import numpy as np
+
+        self._tiles = np.random.default_rng(0).integers(0, 256, (8, size, size, 3), dtype=np.uint8)
+
+    def __len__(self) -> int:
+        return len(self._tiles)
+
+    def read(self, index: int) -> Any:
+        return self._tiles[index]
+
+
+def trainer_of(size: int, batch: int, *, augment: str, p: float, device: str = "cpu", **settings: Any) -> Any:
+    from hdgan.stylegan2 import train_config
+    from hdgan.stylegan2.execution import Execution
+    from hdgan.stylegan2.trainer import StyleGAN2Trainer
+
+    config = train_config("auto", resolution=size, kimg=1, batch=batch, augment=augment, **settings)
+    trainer = StyleGAN2Trainer(replace(config, ada_target=0.6), Noise(size), range(8), execution=Execution(device))
+    trainer.augment_p = p
+    return trainer
+
+
+def measure_iteration(size: int, batch: int) -> Figures:
+    trainer = trainer_of(size, batch, augment="bgc", p=0.6, channel_base=16384)
+    # 1 has the main phases alone, 4 a path length phase besides, 16 an R1 phase, too
+    times: dict[int, Figures] = {}
+    for step in (16, 1, 4, 16, 1, 4):
+        watch = Stopwatch()
+        trainer.step(step)
+        times[step] = watch.read()  # the second time: buffers of the optimisers are there
+    return {
+        unit: times[1][unit] + (times[4][unit] - times[1][unit]) / 4 + (times[16][unit] - times[4][unit]) / 16
+        for unit in ("cpu_s", "wall_s")
+    }
+
+
+def measure_pipe(size: int, count: int) -> Figures:
+    import torch
+
+    from hdgan.stylegan2 import AugmentPipe
+
+    images = (torch.rand(count, 3, size, size) * 2 - 1).requires_grad_()
+    pipe = AugmentPipe("bgc")
+    best: Figures = {}
+    for seed in range(1 if size > 1024 else 3):
+        images.grad = None
+        watch = Stopwatch()
+        pipe(images, p=1.0, generator=torch.Generator().manual_seed(seed)).sum().backward()
+        best = min(best or watch.read(), watch.read(), key=lambda figures: figures["cpu_s"])
+    return best
+
+
+def measure_demo(size: int) -> Figures:
+    from torch.profiler import ProfilerActivity, profile
+
+    from hdgan.stylegan2 import train_config
+    from hdgan.stylegan2.execution import Execution
+    from hdgan.stylegan2.trainer import StyleGAN2Trainer
+    from tiling import TileSet
+
+    with tempfile.TemporaryDirectory() as folder:
+        for verb in (
+            f"demo phantom {folder}/slides --size 4096",
+            f"tile {folder}/slides --size {size} --study {folder}",
+        ):
+            subprocess.run([sys.executable, "-m", "hdgan", *verb.split()], check=True, stdout=subprocess.DEVNULL)
+        tiles = TileSet.open(Path(folder) / "tiles")
+        config = train_config("small", resolution=size, kimg=10)
+        trainer = StyleGAN2Trainer(config, tiles, range(len(tiles)), execution=Execution("cpu"))
+        trainer.augment_p = 0.3
+        for step in range(4):
+            trainer.step(step)
+        watch = Stopwatch()
+        for step in range(4, 20):
+            trainer.step(step)
+        figures = watch.read()
+        with profile(activities=[ProfilerActivity.CPU]) as found:
+            for step in range(20, 36):
+                trainer.step(step)
+    figures["images_per_s"] = 16 * config.batch / figures.pop("wall_s")
+    spent = {event.key: event.self_cpu_time_total for event in found.key_averages()}
+    others = {name: time_ for name, time_ in spent.items() if "conv" not in name.lower()}
+    largest = sorted(others, key=lambda name: -others[name])[:3]
+    total = sum(spent.values())
+    figures["convolutions"] = sum(t for name, t in spent.items() if "conv" in name.lower()) / total
+    figures["largest_others"] = {name: round(others[name] / total, 3) for name in largest}
+    return figures
+
+
+def measure_gpu_rate(size: int, batch: int) -> Figures:
+    import torch
+
+    trainer = trainer_of(size, batch, augment="histology", p=0.6, device="cuda")
+    for step in range(17):
+        trainer.step(step)
+    torch.cuda.synchronize()
+    watch = Stopwatch()
+    for step in range(32, 64):
+        trainer.step(step)
+    torch.cuda.synchronize()
+    return {"images_per_s": 32 * batch / watch.read()["wall_s"], "gpu_gb": torch.cuda.max_memory_allocated() / 1e9}
+
+
+def measure_gpu_memory(size: int, batch: int) -> Figures:
+    import torch
+
+    trainer = trainer_of(size, batch, augment="histology", p=0.6, device="cuda", mbstd_group=batch)
+    watch = Stopwatch()
+    for step in (16, 17, 32):
+        trainer.step(step)
+    torch.cuda.synchronize()
+    return {"gpu_gb": torch.cuda.max_memory_allocated() / 1e9, "wall_s": watch.read()["wall_s"] / 3}
+
+
+MEASURES: dict[str, Callable[[], Figures]] = {
+    "forward 256": lambda: measure_forward(256),
+    "forward 1024": lambda: measure_forward(1024),
+    "forward 4096": lambda: measure_forward(4096),
+    "iteration 64": lambda: measure_iteration(64, 8),
+    "iteration 256": lambda: measure_iteration(256, 4),
+    "pipe 256": lambda: measure_pipe(256, 16),
+    "pipe 4096": lambda: measure_pipe(4096, 1),
+    "demo 64": lambda: measure_demo(64),
+    "gpu rate 256": lambda: measure_gpu_rate(256, 32),
+    "gpu rate 1024": lambda: measure_gpu_rate(1024, 8),
+    "gpu memory 1024": lambda: measure_gpu_memory(1024, 2),
+    "gpu memory 2048": lambda: measure_gpu_memory(2048, 2),
+    "gpu memory 4096": lambda: measure_gpu_memory(4096, 2),
+    "gpu memory 4096 one image": lambda: measure_gpu_memory(4096, 1),
+}
+
+
+@contextmanager
+def _peak(figures: Figures) -> Iterator[None]:
+    yield
+    figures["peak_gb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+
+
+def run_apart(name: str) -> Figures:
+    """A measure in a process of its own."""
+    ended = subprocess.run([sys.executable, __file__, "--measure", name], capture_output=True, text=True, check=False)
+    if ended.returncode:
+        return {"failed": ended.stderr.strip().splitlines()[-1]}
+    figures: Figures = json.loads(ended.stdout.splitlines()[-1])
+    if name in REFERENCE:
+        seconds, gb = REFERENCE[name]
+        figures |= {"share_of_time": figures["cpu_s"] / seconds, "share_of_memory": figures["peak_gb"] / gb}
+    return figures
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", help="first words of what to measure: forward, iteration, pipe, demo, gpu")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--measure", choices=MEASURES, help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.measure:
+        figures: Figures = {}
+        with _peak(figures):
+            figures |= MEASURES[asked.measure]()
+        print(json.dumps(figures))
+        return
+    import torch
+
+    results = {}
+    for name in MEASURES:
+        kind = name.split()[0]
+        if (kind in asked.only) if asked.only else (kind != "gpu" or torch.cuda.is_available()):
+            results[name] = run_apart(name)
+            if not asked.json:
+                shown = {k: round(v, 3) if isinstance(v, float) else v for k, v in results[name].items()}
+                print(f"{name:28}", "  ".join(f"{k} {v}" for k, v in shown.items()), flush=True)
+    machine = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
+    if asked.json:
+        print(
+            json.dumps({"machine": machine, "torch": torch.__version__, "threads": torch.get_num_threads(), **results})
+        )
+    else:
+        print(f"{machine}, PyTorch {torch.__version__}, {torch.get_num_threads()} threads")
+
+
+if __name__ == "__main__":
+    main()

@@ -30,6 +30,7 @@ from hdgan.stylegan2.run import told_tiles
 from tiling import TileSet
 from tiling.errors import InputError
 from tiling.files import fingerprint, write_json
+from tiling.lock import FolderLock, is_locked
 from tiling.progress import note
 from tiling.stage import versions
 from training.checkpoint import load_weights
@@ -126,15 +127,21 @@ def _split(folds: Sequence[int], fold: int | None, crop: int | None) -> TileSpli
 
 @contextlib.contextmanager
 def keeping_features(tiles: RealTiles, prepared: PreparedTiles, folder: Path | None) -> Iterator[Embed]:
-    """What computes features of tiles and keeps them in a folder, if one is given; in the end no others are there."""
-    if folder is None:
+    """What computes features of tiles and keeps them in a folder, if one is given; in the end no others are there.
+
+    While another process keeps features there, none are kept.
+    """
+    if folder is None or is_locked(folder):
         yield embed_images
         return
     seed = None if prepared.crop is None else prepared.seed
     about = {"tiles": identity_of(tiles), "resolution": prepared.resolution, "crop": prepared.crop, "seed": seed}
-    features = KeptFeatures(folder, about)
-    yield features.embed
-    features.forget_others()
+    features, lock = KeptFeatures(folder, about), FolderLock(folder)
+    try:
+        yield features.embed
+        features.forget_others()
+    finally:
+        lock.release()
 
 
 def identity_of(tiles: RealTiles) -> str:

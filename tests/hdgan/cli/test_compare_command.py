@@ -19,6 +19,7 @@ from hdgan.pictures import write_png
 from hdgan.quality import compare_generator, training_of, training_split
 from hdgan.samples import image_path
 from hdgan.stylegan2.data import PreparedTiles
+from tiling.lock import FolderLock
 
 GENERATOR = Path("generator") / "generator.safetensors"
 
@@ -131,7 +132,7 @@ def test_features_of_tiles_are_computed_once_and_those_of_the_last_comparison_ar
     plain = compare_generator(study / GENERATOR, images, tmp_path / "plain.json", space=random_space(), n=8)
     assert compare() == plain
     assert len(read) == 37  # one is looked at for its size
-    files = sorted((tmp_path / "kept").iterdir())
+    files = sorted((tmp_path / "kept").glob("*.npy"))
     assert len(files) == 2 + 3
     files[0].unlink()  # as a comparison that was killed leaves them
     assert compare() == plain
@@ -141,6 +142,12 @@ def test_features_of_tiles_are_computed_once_and_those_of_the_last_comparison_ar
     assert compare(seed=1) != plain  # other crops
     assert len(read) == 37
     assert len(list((tmp_path / "kept").iterdir())) == 5
+    lock = FolderLock(tmp_path / "kept")  # as another process that compares
+    assert compare() == plain
+    assert len(list((tmp_path / "kept").glob("*.npy"))) == 5
+    lock.release()
+    assert compare(seed=1) != plain
+    assert len(read) == 1
 
 
 def test_a_walk_is_written_into_the_latents_folder_and_the_sheet_names_classes(study: Path) -> None:

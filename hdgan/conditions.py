@@ -83,6 +83,29 @@ class Conditions:
         c[np.asarray(seeds) < 0] = 0
         return c
 
+    def names_of(self, c: Floats) -> list[str | None]:
+        """The class of each row of c, (N, number of classes) one-hot; None for a row of zeros, or of nothing."""
+        names = list(self.counts)
+        return [names[row.argmax()] if row.any() else None for row in c]
+
+
+def class_names(tiles: object, columns: Sequence[str], indices: Sequence[int]) -> list[str | None]:
+    """What :func:`classes_of` calls the class of each tile, whether it was trained on or not.
+
+    Returns
+    -------
+    list
+        A name for each of the indices; None where a label of the tile is not known.
+
+    Raises
+    ------
+    InputError
+        If a label is not there.
+    """
+    values = _values(tiles, columns)
+    of = [[known[index] for known in values] for index in indices]
+    return [_JOINT.join(map(str, labels)) if all(labels) else None for labels in of]
+
 
 def classes_of(
     tiles: object, columns: Sequence[str], indices: Sequence[int]
@@ -110,9 +133,7 @@ def classes_of(
     InputError
         If a label is not there, or not known of every tile, or if there is a single class.
     """
-    if not isinstance(tiles, Labelled):
-        raise InputError(f"{type(tiles).__name__} has no labels to condition on, which a tile set or image folder has")
-    values = [tiles.labels(column) for column in columns]
+    values = _values(tiles, columns)
     lacking = {
         column: missing
         for column, known in zip(columns, values, strict=True)
@@ -140,3 +161,10 @@ def classes_of(
         Conditions({name: tally[combination] for combination, name in names.items()}),
         np.array([places[combination] for combination in of], np.int64),
     )
+
+
+def _values(tiles: object, columns: Sequence[str]) -> list[list[str | None]]:
+    """For each label its value of every tile."""
+    if not isinstance(tiles, Labelled):
+        raise InputError(f"{type(tiles).__name__} has no labels to condition on, which a tile set or image folder has")
+    return [tiles.labels(column) for column in columns]

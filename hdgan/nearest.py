@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as PillowImage
 
+from hdgan.image_folder import ImageFolder
 from hdgan.labels import Image
 from hdgan.metrics import Chosen, FeatureSpace, Turned, embed_images, nearest
 from hdgan.metrics.distribution import Doubles
 from hdgan.pictures import ImageFiles, contact_sheet, read_image, write_png
-from hdgan.quality import TileSplit
+from hdgan.quality import RealTiles, TileSplit, keeping_features
 from hdgan.samples import load_samples
-from tiling import TileSet
 from tiling.files import write_bytes
 
 NEAREST_TABLE = "nearest.csv"
@@ -26,22 +26,27 @@ _PAIRS_IN_ROW = 4
 _THUMBNAIL = 128  # px
 
 
-def nearest_training_tiles(samples: Path, tiles: TileSet, split: TileSplit, *, space: FeatureSpace) -> Path:
+def nearest_training_tiles(
+    samples: Path, tiles: RealTiles, split: TileSplit, *, space: FeatureSpace, kept: Path | None = None
+) -> Path:
     """Find the training tile nearest to each sample, in any orientation; write a table and a sheet beside the samples.
 
     Parameters
     ----------
     samples
         Folder of a finished sampling. `nearest.csv` has a row for each image: its number and seed; the tile's number,
-        slide and place (level-0 px); the distance of the two in the feature space; and, if tiles were held out from the
-        training, `held_out_nearer`, the share of these that are nearer to a training tile than the sample is: 0 is
-        suspicious, 0.5 is as it should be. `nearest.png` shows the nearest pairs, sample and tile side by side.
+        and its slide and place (level-0 px) or its file; the distance of the two in the feature space; and, if tiles
+        were held out from the training, `held_out_nearer`, the share of these that are nearer to a training tile than
+        the sample is: 0 is suspicious, 0.5 is as it should be. `nearest.png` shows the nearest pairs, sample and tile
+        side by side.
     tiles
         The tiles that the generator was trained on.
     split
-        Which of them, see :func:`hdgan.quality.training_split`.
+        Which of them, see :func:`hdgan.quality.training_split`. If the training cropped them, one crop of each counts.
     space
         What makes features, see :mod:`hdgan.embedding`.
+    kept
+        Folder in which features of tiles are kept, as for :func:`hdgan.quality.compare_generator`.
 
     Returns
     -------
@@ -51,25 +56,25 @@ def nearest_training_tiles(samples: Path, tiles: TileSet, split: TileSplit, *, s
     Raises
     ------
     InputError
-        If the sampling is not finished, or tiles are not of the samples' size.
+        If the sampling is not finished, or tiles are smaller than the samples.
     """
     latents, paths = load_samples(samples)
     turned = Turned(space)
-    drawn = turned.apart(embed_images(ImageFiles(paths), turned, what="samples"))
     like = read_image(paths[0])
-    of_training = embed_images(Chosen(tiles, split.training), space, what="training tiles", like=like)
+    shown = split.prepared(tiles, len(like))
+    with keeping_features(tiles, shown, kept) as embed:
+        of_training = embed(Chosen(shown, split.training), space, what="training tiles", like=like)
+        held_out = turned.apart(embed(Chosen(shown, split.held_out), turned, what="held-out tiles", like=like))
+    drawn = turned.apart(embed_images(ImageFiles(paths), turned, what="samples"))
     places, distances = nearest(drawn, of_training)
     found = [split.training[place] for place in places]
-    held_out = turned.apart(embed_images(Chosen(tiles, split.held_out), turned, what="held-out tiles", like=like))
     shares = _shares_below(distances, nearest(held_out, of_training)[1])
     rows = [
         {
             "image": paths[i].name,
             "seed": int(latents.seed[i]),
             "tile": tile,
-            "slide": tiles[tile].slide,
-            "x": tiles[tile].x,
-            "y": tiles[tile].y,
+            **_place(tiles, tile),
             "distance": f"{distances[i]:.6g}",
             "held_out_nearer": shares[i],
         }
@@ -77,7 +82,7 @@ def nearest_training_tiles(samples: Path, tiles: TileSet, split: TileSplit, *, s
     ]
     closest = np.argsort(distances, kind="stable")[:_PAIRS]
     pairs = [(i, found[i]) for i in closest.tolist()]
-    images = [_thumbnail(image) for i, tile in pairs for image in (read_image(paths[i]), tiles.read(tile))]
+    images = [_thumbnail(image) for i, tile in pairs for image in (read_image(paths[i]), shown.read(tile))]
     captions = [text for i, tile in pairs for text in (f"image {i}", f"tile {tile}: {distances[i]:.3g}")]
     write_png(samples / NEAREST_SHEET, contact_sheet(images, columns=2 * _PAIRS_IN_ROW, captions=captions))
     table = io.StringIO(newline="")
@@ -86,6 +91,14 @@ def nearest_training_tiles(samples: Path, tiles: TileSet, split: TileSplit, *, s
     writer.writerows(rows)
     write_bytes(samples / NEAREST_TABLE, table.getvalue().encode())
     return samples / NEAREST_TABLE
+
+
+def _place(tiles: RealTiles, index: int) -> dict[str, str | int]:
+    """Where a tile is, as columns of the table."""
+    if isinstance(tiles, ImageFolder):
+        return {"file": tiles.names[index]}
+    tile = tiles[index]
+    return {"slide": tile.slide, "x": tile.x, "y": tile.y}
 
 
 def _shares_below(distances: Doubles, others: Doubles) -> list[str]:

@@ -41,7 +41,8 @@ def sample(
     generator_file
         What a training left, in its run folder or elsewhere.
     out
-        Folder for `latents.npz`, `images/image_0000.png` (number = place in the latents), `contact-sheet.png`.
+        Folder for `latents.npz`, `images/image_0000.png` (number = place in the latents), `contact-sheet.png` (the
+        first 96, by class if the generator has a condition).
     seeds
         One image each; -1 is the mean w.
     psi
@@ -70,10 +71,17 @@ def sample(
             latents = _with_those_there(out, latents)
             latents.save(out / LATENTS)  # before any image: it tells what the images are of
             _draw_missing(generator.to(device), latents, out)
-            shown = ImageFiles([image_path(out, index) for index in range(min(len(latents), _SHEET_IMAGES))])
-            write_png(out / "contact-sheet.png", contact_sheet(shown, columns=12))
+            _write_sheet(out, conditions.names_of(latents.c[:_SHEET_IMAGES]))
             stage.finish(summary={"images": len(latents)}, licence=generator.licence)
     return Latents.load(out / LATENTS)
+
+
+def _write_sheet(out: Path, classes: Sequence[str | None]) -> None:
+    """Thumbnails of the first samples, whose classes these are: those of each class together, and with its name."""
+    order = sorted(range(len(classes)), key=lambda index: classes[index] or "")
+    captions = [f"{index} {classes[index] or ''}".rstrip() for index in order]
+    images = ImageFiles([image_path(out, index) for index in order])
+    write_png(out / "contact-sheet.png", contact_sheet(images, columns=12, captions=captions))
 
 
 def _refuse_fewer(out: Path, n: int) -> None:

@@ -15,6 +15,8 @@ from tiling.stage import RECORD, completed, fingerprint_of, read_record
 from tiling.wording import counted, quoted
 
 SETTINGS = "study.toml"
+FEATURES = "features"
+"""Folder in the evaluation's with features of tiles, for the next comparison."""
 
 _COMMANDS: Mapping[str, str] = MappingProxyType(
     {

@@ -17,8 +17,9 @@ from hdgan.cli.evaluate import evaluate
 from hdgan.cli.inspect import info
 from hdgan.cli.memory import RememberingCommand
 from hdgan.cli.pixels import features, fit, synthesize
+from hdgan.cli.sample import sample
 from hdgan.cli.tile import tile
-from hdgan.cli.train import import_, sample, train
+from hdgan.cli.train import import_, train
 
 _VERBS: Mapping[str, Callable[..., None] | typer.Typer] = MappingProxyType(
     {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,15 +10,19 @@ from hdgan.cli.options import (
     DEFAULT_SPACE,
     DEFAULT_STUDY,
     DeviceOption,
+    ImagesNowOption,
     JsonOption,
+    LabelsNowOption,
     NoiseOption,
     QuietOption,
+    RootOption,
     SeedOption,
     SpaceOption,
     StudyOption,
     say,
 )
-from hdgan.study import Study
+from hdgan.cli.sources import open_trained_on
+from hdgan.study import FEATURES, Study
 
 
 def compare(
@@ -35,7 +38,9 @@ def compare(
     most: Annotated[
         int | None, typer.Option(help="Read so many held-out and training tiles at most; default: all.", min=6)
     ] = None,
-    root: Annotated[Path | None, typer.Option(help="Where the slides are now, if they were moved.")] = None,
+    images_now: ImagesNowOption = None,
+    labels_now: LabelsNowOption = None,
+    root: RootOption = None,
     seed: SeedOption = 0,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
@@ -50,12 +55,12 @@ def compare(
     from hdgan.metrics import comparison_rows
     from hdgan.quality import compare_generator
     from hdgan.stylegan2.run import GENERATOR
-    from tiling import TileSet
     from training.devices import choose_device
 
     place = Study(study)
     where = choose_device(device)
-    generator, tiles = place.require("train") / GENERATOR, TileSet.open(place.require("tile"), root=root)
+    generator = place.require("train") / GENERATOR
+    tiles = open_trained_on(place, images=images_now, labels=labels_now, root=root)
     features = open_space(space, where)
     out = place.evaluation / f"generator-{features.name}.json"
     report = compare_generator(
@@ -70,6 +75,7 @@ def compare(
         hold_out=hold_out,
         most=most,
         seed=seed,
+        kept=place.evaluation / FEATURES,
         device=where,
     )
     if as_json:

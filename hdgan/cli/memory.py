@@ -35,6 +35,12 @@ _OF_ONE_CALL = frozenset(
         "missing",
         "nearest",
         "space",
+        "images_now",
+        "labels_now",
+        "walk",
+        "walk_through",
+        "walk_frames",
+        "walk_size",
     }
 )
 
@@ -50,6 +56,12 @@ def remembered(root: Path, verb: Sequence[str], context: typer.Context) -> dict[
     given = context.meta.get(_GIVEN, ())
     displaced = _EITHER if any(f"--{name}" in given for name in _EITHER) else ()
     return {name: value for name, value in _memory(root).get(" ".join(verb), {}).items() if name not in displaced}
+
+
+def last_options(root: Path, verb: str) -> Mapping[str, Any]:
+    """What the options of a verb were given as last in the study at `root`, by parameter name."""
+    options: Mapping[str, Any] = _memory(root).get(verb, {})
+    return options
 
 
 def origins_of(before: Collection[str], context: typer.Context) -> dict[str, str]:

@@ -90,6 +90,14 @@ DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 SpaceOption = Annotated[
     str, typer.Option(help="Feature space: random-conv-v1 (no weights), or a file of Inception's weights.")
 ]
+ImagesNowOption = Annotated[
+    Path | None,
+    typer.Option("--images", help="Where the images of the training are now; default: where it found them."),
+]
+LabelsNowOption = Annotated[
+    Path | None, typer.Option("--labels", help="Where the table of their labels is now; default: where it was.")
+]
+RootOption = Annotated[Path | None, typer.Option(help="Where the slides are now, if they were moved.")]
 DEFAULT_STUDY = Path("study")
 DEFAULT_SPACE = "random-conv-v1"
 

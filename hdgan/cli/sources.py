@@ -1,10 +1,11 @@
-"""Where `hdgan train` takes its tiles from, and which of them."""
+"""Where `hdgan train` takes its tiles from, and which of them; and where they are found again."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hdgan.cli.memory import last_options
 from hdgan.cli.options import trainable_size
 from tiling.errors import InputError
 from tiling.wording import quoted
@@ -26,6 +27,32 @@ def open_source(place: Study, *, images: Path | None, labels: Path | None, root:
     from tiling import TileSet
 
     return TileSet.open(place.require("tile"), root=root)
+
+
+def open_trained_on(
+    place: Study, *, images: Path | None, labels: Path | None, root: Path | None
+) -> TileSet | ImageFolder:
+    """What the study's generator was trained on: images, where they were then or are said to be now; or tiles.
+
+    An :class:`InputError` if nobody knows where the images are.
+    """
+    from hdgan.quality import training_of
+    from hdgan.stylegan2.run import GENERATOR
+
+    if "images" in training_of(place.require("train") / GENERATOR):
+        told = {**last_options(place.root, "train"), **place.settings().get("train", {})}
+        images = images or _path(told.get("images"))
+        labels = labels or _path(told.get("labels"))
+        if images is None:
+            raise InputError(
+                f"{place.generator} was trained on a folder of images, and it is not known where that is: say so by "
+                "--images (and --labels, if it had a table of labels)"
+            )
+    return open_source(place, images=images, labels=labels, root=root)
+
+
+def _path(told: object) -> Path | None:
+    return Path(str(told)) if told else None
 
 
 def inputs_of(source: TileSet | ImageFolder, place: Study) -> dict[str, Path]:

@@ -1,10 +1,10 @@
-"""`hdgan train`, `hdgan import` and `hdgan sample`."""
+"""`hdgan train` and `hdgan import`."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -12,7 +12,6 @@ from hdgan.cli.options import (
     DEFAULT_SPACE,
     DEFAULT_STUDY,
     DeviceOption,
-    NoiseOption,
     QuietOption,
     RedoOption,
     SeedOption,
@@ -23,10 +22,7 @@ from hdgan.cli.options import (
 from hdgan.cli.sources import edge_of, inputs_of, open_source, trainable_edge, without_fold
 from hdgan.study import Study
 from tiling.errors import InputError
-from tiling.wording import counted, quoted
-
-if TYPE_CHECKING:
-    import torch
+from tiling.wording import quoted
 
 
 def train(
@@ -203,63 +199,3 @@ def import_(
         f"Next: hdgan sample --study {quoted(study)}",
         quiet,
     )
-
-
-def sample(
-    study: StudyOption = DEFAULT_STUDY,
-    n: Annotated[int, typer.Option("-n", help="How many; asked for more later, it adds them.", min=1)] = 500,
-    psi: Annotated[float, typer.Option(help="Truncation.")] = 0.7,
-    first_seed: Annotated[int, typer.Option(help="Seeds count up from here.", min=0)] = 0,
-    noise: NoiseOption = "random",
-    of_class: Annotated[
-        str | None, typer.Option("--class", help="Class of all images, by name or number; default: a draw for each.")
-    ] = None,
-    mean: Annotated[bool, typer.Option(help="Put the image of the mean w first, as HDGAN does.")] = False,
-    nearest: Annotated[
-        bool, typer.Option("--nearest", help="Find the training tile nearest to each: nearest.csv, nearest.png.")
-    ] = False,
-    space: SpaceOption = DEFAULT_SPACE,
-    device: DeviceOption = "auto",
-    redo: RedoOption = False,
-    quiet: QuietOption = False,
-) -> None:
-    """Draw images and keep their latents.
-
-    Example: hdgan sample --study kidney -n 500 --psi 0.7
-    """
-    from hdgan.latents import MEAN_SEED
-    from hdgan.sampling import sample as draw
-    from hdgan.stylegan2.run import GENERATOR
-    from tiling.progress import note
-    from training.devices import choose_device
-
-    place = Study(study)
-    seeds = [MEAN_SEED] * mean + list(range(first_seed, first_seed + n - mean))
-    generator = place.require("train") / GENERATOR
-    draw(
-        generator,
-        place.latents,
-        seeds=seeds,
-        psi=psi,
-        noise=noise,
-        of_class=of_class,
-        device=choose_device(device),
-        redo=redo,
-    )
-    if why := place.void_annotations():
-        note(why)
-    if nearest:
-        say(f"{_find_nearest(place, space, choose_device(device))}: the training tile nearest to each image", quiet)
-    say(f"{place.latents}: {counted(n, 'image')}. Next: hdgan annotate pick --study {quoted(study)}", quiet)
-
-
-def _find_nearest(place: Study, space: str, device: torch.device) -> Path:
-    from hdgan.embedding import open_space
-    from hdgan.nearest import nearest_training_tiles
-    from hdgan.quality import training_split
-    from hdgan.stylegan2.run import GENERATOR
-    from tiling import TileSet
-
-    tiles = TileSet.open(place.require("tile"))
-    split = training_split(place.generator / GENERATOR, tiles)
-    return nearest_training_tiles(place.latents, tiles, split, space=open_space(space, device))

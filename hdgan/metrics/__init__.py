@@ -3,6 +3,7 @@
 from hdgan.metrics.comparison import (
     Chosen,
     DistributionReport,
+    Embed,
     FeatureSpace,
     Images,
     Turned,
@@ -12,6 +13,7 @@ from hdgan.metrics.comparison import (
 from hdgan.metrics.comparison_table import comparison_rows
 from hdgan.metrics.distribution import KernelDistance, Moments, frechet_distance, kernel_distance
 from hdgan.metrics.folders import compare_folders
+from hdgan.metrics.kept import KeptFeatures
 from hdgan.metrics.neighbours import (
     Memorisation,
     Overlap,
@@ -25,8 +27,10 @@ from hdgan.metrics.words import beats, footnotes, verdict
 __all__ = [
     "Chosen",
     "DistributionReport",
+    "Embed",
     "FeatureSpace",
     "Images",
+    "KeptFeatures",
     "KernelDistance",
     "Memorisation",
     "Moments",

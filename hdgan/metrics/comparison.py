@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
 
@@ -26,6 +26,8 @@ from training.stream import prefetch
 _PIXELS = 1 << 22  # of the images that are embedded together
 _BATCH = 64
 _ORIENTATIONS = 8
+
+Labels = tuple[Sequence[str | None], Sequence[str | None]]
 
 
 class FeatureSpace(Protocol):
@@ -154,6 +156,15 @@ def _batches(images: Iterable[Image], size: tuple[int, ...] | None) -> Iterator[
         yield np.stack(batch)
 
 
+class Embed(Protocol):
+    """A function like :func:`embed_images`."""
+
+    def __call__(
+        self, images: Images | Iterable[Image], space: FeatureSpace, *, what: str, like: Image | None = None
+    ) -> npt.NDArray[np.float32]:
+        """Features (N, D) float32 of images, in order."""
+
+
 @dataclass(frozen=True)
 class DistributionReport:
     """How far generated images are from real ones.
@@ -198,11 +209,12 @@ def compare_distributions(
     *,
     space: FeatureSpace,
     training: Images | None = None,
-    labels: tuple[Sequence[str], Sequence[str]] | None = None,
+    labels: Labels | None = None,
     k: int = 5,
     subsets: int = 100,
     subset_size: int | None = None,
     seed: int = 0,
+    embed: Embed = embed_images,
 ) -> DistributionReport:
     """Compare generated images with real ones. Features are held in memory, images a batch at a time.
 
@@ -218,11 +230,13 @@ def compare_distributions(
         The images that the generator was trained on, none of which is in `real`: whether it learnt them by heart, in
         any orientation, is then judged, too.
     labels
-        For a conditional generator, the label of every real and of every generated image.
+        For a conditional generator, the label of every real and of every generated image; None where nobody knows it.
     k
         Neighbour of :func:`precision_recall_density_coverage`.
     subsets, subset_size, seed
         Of :func:`kernel_distance`.
+    embed
+        What computes the features, those of real images first: :meth:`hdgan.metrics.KeptFeatures.embed` keeps them.
 
     Raises
     ------
@@ -230,30 +244,36 @@ def compare_distributions(
         For images of several sizes, labels that are not as many as the images, and fewer than `k + 1` images.
     """
     measure = functools.partial(_measure, space=space, k=k, subsets=subsets, subset_size=subset_size, seed=seed)
+    if isinstance(fake, Sized):
+        _check_numbers(len(real), len(fake), labels, k)  # before anything takes long
     like = real.read(0) if len(real) else None
     turned = Turned(space)
     embedding = space if training is None else turned
-    all_fake = embed_images(fake, embedding, what="generated images", like=like)
-    of_fake = all_fake[:, : space.dimensions]
-    check_counts(len(real), len(of_fake), k)
-    if labels is not None and (given := tuple(map(len, labels))) != (len(real), len(of_fake)):
-        raise InputError(
-            f"every image needs a label: {len(real)} real and {len(of_fake)} generated images, {given[0]} and "
-            f"{given[1]} labels"
-        )
-    all_real = embed_images(real, embedding, what="real tiles", like=like)
-    of_real = all_real[:, : space.dimensions]
+    all_real = embed(real, embedding, what="real tiles", like=like)
+    of_training = None if training is None else embed(training, space, what="training tiles", like=like)
+    all_fake = embed(fake, embedding, what="generated images", like=like)
+    _check_numbers(len(all_real), len(all_fake), labels, k)
+    of_real, of_fake = all_real[:, : space.dimensions], all_fake[:, : space.dimensions]
     report = measure(of_real, of_fake)
-    if training is not None:
-        of_training = embed_images(training, space, what="training tiles", like=like)
+    if of_training is not None:
         learnt = memorisation(turned.apart(all_fake), turned.apart(all_real), of_training)
         report = replace(report, memorisation=learnt)
     if labels is not None:
-        real_labels, fake_labels = (np.asarray(each) for each in labels)
-        parts = {name: (of_real[real_labels == name], of_fake[fake_labels == name]) for name in sorted(set(labels[0]))}
+        real_labels, fake_labels = (np.asarray(each, object) for each in labels)
+        names = sorted({name for name in labels[0] if name is not None})
+        parts = {name: (of_real[real_labels == name], of_fake[fake_labels == name]) for name in names}
         per_class = {name: measure(*both) if min(map(len, both)) > k else None for name, both in parts.items()}
         report = replace(report, per_class=per_class)
     return report
+
+
+def _check_numbers(real: int, fake: int, labels: Labels | None, k: int) -> None:
+    """An :class:`InputError` for too few images, and for labels of others."""
+    check_counts(real, fake, k)
+    if labels is not None and (given := tuple(map(len, labels))) != (real, fake):
+        raise InputError(
+            f"every image needs a label: {real} real and {fake} generated images, {given[0]} and {given[1]} labels"
+        )
 
 
 def _measure(

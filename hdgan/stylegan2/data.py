@@ -65,6 +65,55 @@ class Batch:
         return self.pixels[start:stop].float() / 127.5 - 1, self.c[start:stop]
 
 
+@dataclass(frozen=True)
+class PreparedTiles:
+    """Tiles as a training shows them: cropped, and averaged down by area; but not turned.
+
+    Attributes
+    ----------
+    tiles
+        Where the images come from.
+    resolution
+        Edge of the images, px.
+    crop
+        Edge of the square that is cut out of a tile, px of the tile; None for the whole tile, which is then square.
+    seed
+        Of the place where :meth:`read` cuts it out.
+    """
+
+    tiles: Tiles
+    resolution: int
+    crop: int | None = None
+    seed: int = 0
+
+    def __len__(self) -> int:
+        return len(self.tiles)
+
+    def read(self, index: int) -> Pixels:
+        """Tile `index`, always the same crop of it, as (R, R, 3) uint8; an :class:`InputError` if it is too small."""
+        return self.read_at(index, numpy_draws(self.seed, "crop of a tile", index).random(2))
+
+    def read_at(self, index: int, place: npt.NDArray[np.float64]) -> Pixels:
+        """The crop of a tile at a place (x, y), each from 0 to 1: as :meth:`read`."""
+        crop, tiles = self.crop, self.tiles
+        if crop is not None and isinstance(tiles, WindowedTiles) and crop <= (size := tiles.size(index)):
+            x, y = (int(share * (size - crop + 1)) for share in place)
+            image = tiles.read_window(index, x=x, y=y, size=crop)
+        else:
+            image = tiles.read(index)
+            if why := misfit(image.shape[1], image.shape[0], crop=crop, resolution=self.resolution):
+                raise InputError(f"tile {index} {why}")
+            if crop is not None:
+                y, x = (int(share * (edge - crop + 1)) for share, edge in zip(place[::-1], image.shape, strict=False))
+                image = image[y : y + crop, x : x + crop]
+        edge, resolution = len(image), self.resolution
+        if edge == resolution:
+            return image
+        from tiling.resample import area_resample, rows_of  # needs SciPy, which a bare GPU host may lack
+
+        return area_resample(rows_of(image), (float(edge), float(edge)), (resolution, resolution))
+
+
 class TileBatches:
     """Batches of tiles in random order, each epoch a new one, cropped, averaged down, turned and mirrored.
 
@@ -116,13 +165,12 @@ class TileBatches:
     ) -> None:
         if not len(indices):
             raise InputError("there is no tile to train on")
-        self._tiles, self._indices = tiles, np.asarray(indices)
-        self._resolution, self._crop = resolution, crop
+        self._tiles, self._indices = PreparedTiles(tiles, resolution=resolution, crop=crop), np.asarray(indices)
         self._batch, self._seed = batch, seed
         self._symmetries = np.arange(8) if turn else np.array([0, 4] if mirror else [0])
         self._classes = np.zeros(len(indices), np.int64) if classes is None else classes
         self._c_dim = c_dim
-        self._image(int(indices[0]), np.zeros(2))
+        self._tiles.read_at(int(indices[0]), np.zeros(2))
 
     def read(self, step: int, *, first: int = 0, count: int | None = None) -> tuple[Pixels, Classes]:
         """Rows `first` to `first + count - 1` of batch `step`; by default all of it.
@@ -137,7 +185,7 @@ class TileBatches:
         rows = self._rows(first, count)
         chosen = self._chosen(np.arange(step * self._batch, (step + 1) * self._batch)[rows])
         places = numpy_draws(self._seed, "crops", step).random((self._batch, 2))[rows]
-        images = [self._image(int(i), place) for i, place in zip(self._indices[chosen], places, strict=True)]
+        images = [self._tiles.read_at(int(i), place) for i, place in zip(self._indices[chosen], places, strict=True)]
         turns = numpy_draws(self._seed, "turns", step).integers(len(self._symmetries), size=self._batch)[rows]
         images = [_turned(image, int(s)) for image, s in zip(images, self._symmetries[turns], strict=True)]
         return np.stack(images), self._classes[chosen]
@@ -174,26 +222,6 @@ class TileBatches:
         """Which of the indices are at these places of the endless sequence of shuffled epochs."""
         count = len(self._indices)
         return np.array([_order(self._seed, int(place // count), count)[place % count] for place in places], np.int64)
-
-    def _image(self, index: int, place: npt.NDArray[np.float64]) -> Pixels:
-        """A tile, or the crop of it at a place given as (0 to 1, 0 to 1), at the resolution."""
-        crop, tiles = self._crop, self._tiles
-        if crop is not None and isinstance(tiles, WindowedTiles) and crop <= (size := tiles.size(index)):
-            x, y = (int(share * (size - crop + 1)) for share in place)
-            image = tiles.read_window(index, x=x, y=y, size=crop)
-        else:
-            image = tiles.read(index)
-            if why := misfit(image.shape[1], image.shape[0], crop=crop, resolution=self._resolution):
-                raise InputError(f"tile {index} {why}")
-            if crop is not None:
-                y, x = (int(share * (edge - crop + 1)) for share, edge in zip(place[::-1], image.shape, strict=False))
-                image = image[y : y + crop, x : x + crop]
-        edge, resolution = len(image), self._resolution
-        if edge == resolution:
-            return image
-        from tiling.resample import area_resample, rows_of  # needs SciPy, which a bare GPU host may lack
-
-        return area_resample(rows_of(image), (float(edge), float(edge)), (resolution, resolution))
 
 
 def misfit(width: int, height: int, *, crop: int | None, resolution: int) -> str:

@@ -26,7 +26,8 @@ class DistanceToHeldOut:
     Parameters
     ----------
     tiles
-        Tiles by number.
+        Tiles by number, of the images' size: :class:`hdgan.stylegan2.data.PreparedTiles` gives them as a training shows
+        them.
     indices
         Those that are held out.
     space
@@ -34,7 +35,9 @@ class DistanceToHeldOut:
     images
         How many images are drawn, at truncation psi 1, each with its own noise, by seeds from 0 on.
     c
-        (images, c_dim) float32: what a conditional generator is asked for.
+        (images, c_dim) float32: what a conditional generator is asked for. `Conditions(counts).of_seeds(range(images))`
+        (:mod:`hdgan.conditions`) asks for classes as often as tiles have them. By default it is that, where the
+        generator knows the counts of its classes, as one that was loaded from a file does.
     seed
         Of the kernel distance's subsets.
 
@@ -66,7 +69,8 @@ class DistanceToHeldOut:
     def __call__(self, generator: Generator) -> dict[str, float]:
         """{"fd SPACE": ..., "kid SPACE": ...} of a generator in evaluation mode, on its device; levels, not means.
 
-        An :class:`InputError` if its images are not of the tiles' size, or if it is conditional and no `c` was given.
+        An :class:`InputError` if its images are not of the tiles' size, or if it is conditional, no `c` was given, and
+        it does not know how frequent its classes are.
         """
         if self._real is None:
             self._real = embed_images(self._tiles, self._space, what="held-out tiles")
@@ -87,8 +91,11 @@ def draw_latents(
     noise: str = "random",
     c: npt.NDArray[np.float32] | None = None,
 ) -> Latents:
-    """Latents to judge a generator by; an :class:`InputError` if it is conditional and is not told what to draw."""
+    """Latents to judge a generator by; an :class:`InputError` if neither `c` nor the generator tells the classes."""
     width = generator.config.c_dim
-    if c is None and width:
-        raise InputError(f"the generator is conditional: say what to draw by c, ({len(seeds)}, {width}) float32")
+    if c is None and width and not generator.classes:
+        raise InputError(
+            f"the generator is conditional, and does not know how frequent its classes are: say what to draw by c, "
+            f"({len(seeds)}, {width}) float32"
+        )
     return Latents.sample(generator, seeds, psi=psi, noise=noise, c=c)

@@ -5,7 +5,7 @@ import pytest
 from small_study import make_small_generator
 
 from hdgan import Latents, SeededLatents
-from hdgan.conditions import Conditions, classes_of
+from hdgan.conditions import Conditions, class_names, classes_of
 from hdgan.stylegan2 import load_generator, save_generator
 from hdgan.stylegan2.generator import Generator
 from tiling.errors import InputError
@@ -31,6 +31,14 @@ def test_there_is_a_class_for_every_value_and_every_combination_that_occurs():
     conditions, classes = classes_of(Tiles(), ["stain", "lesion"], [4, 3, 2])
     assert list(conditions.counts) == ["HE+b", "PAS+a", "PAS+c"]
     assert classes.tolist() == [1, 0, 2]
+
+
+def test_tiles_that_were_not_trained_on_have_the_names_of_the_classes_too():
+    assert class_names(Tiles(), ["stain", "lesion"], [4, 5, 2]) == ["PAS+a", None, "PAS+c"]
+    conditions = Conditions({"HE": 2, "PAS": 3})
+    assert conditions.names_of(conditions.of_seeds([3, -1], "PAS")) == ["PAS", None]
+    with pytest.raises(InputError, match="list has no labels"):
+        class_names([], ["stain"], [])
 
 
 def test_labels_that_make_no_classes_are_refused():

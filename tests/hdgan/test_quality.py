@@ -21,11 +21,13 @@ from hdgan.samples import image_path
 from hdgan.sampling import sample
 from hdgan.study import Study
 from hdgan.stylegan2 import save_generator, train, train_config
+from hdgan.stylegan2.execution import Execution
 from tiling import TileSet, tile_archive
 from tiling.errors import InputError
 from tiling.files import fingerprint
 
 HELD_OUT = 1
+CPU = Execution(device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +47,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
 
 def train_on(tiles: TileSet, out: Path, indices: list[int] | None) -> Path:
     config = train_config("tiny", resolution=32, kimg=0.004, z_dim=8, w_dim=8, channel_max=8, mapping_layers=1)
-    return train(tiles, out, config, indices=indices, inputs={"tiles": tiles.path.parent}, device="cpu")
+    return train(tiles, out, config, indices=indices, inputs={"tiles": tiles.path.parent}, execution=CPU)
 
 
 def test_the_split_is_that_of_the_training(study: Study, tmp_path: Path) -> None:
@@ -140,6 +142,11 @@ def test_samples_get_their_nearest_tiles_when_asked_and_only_then(study: Study, 
     assert code == 0, err
     assert "nearest.csv: the training tile nearest to each image" in out
     assert len((root / "latents" / "nearest.csv").read_text().splitlines()) == 5
+    (root.parent / "slides").rename(tmp_path / "moved")
+    shutil.rmtree(root / "evaluation", ignore_errors=True)
+    code, _, err = hdgan_here(*call, "--nearest")
+    assert (code, "if the archive was moved, say where it is" in err) == (2, True)
+    assert hdgan_here(*call, "--nearest", "--root", tmp_path / "moved")[0] == 0
     (root / "latents" / "nearest.csv").unlink()
     assert hdgan_here("sample", "--study", root)[0] == 0  # the options of the last call, but not what it asked for once
     assert not (root / "latents" / "nearest.csv").exists()

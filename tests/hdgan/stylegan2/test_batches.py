@@ -10,7 +10,7 @@ from hdgan.image_folder import ImageFolder
 from hdgan.pictures import write_png
 from hdgan.stylegan2 import data as data_module
 from hdgan.stylegan2 import train_config
-from hdgan.stylegan2.data import TileBatches, fitting_workers
+from hdgan.stylegan2.data import PreparedTiles, TileBatches, fitting_workers
 from hdgan.stylegan2.trainer import StyleGAN2Trainer
 from tiling import TileSet, tile_archive
 from tiling.errors import InputError
@@ -186,3 +186,18 @@ def test_a_conditional_training_learns_the_colour_of_each_class_and_goes_on_as_i
             for of in (0, 1)
         )
     assert red[0] - red[2] > 0.2 > -0.2 > blue[0] - blue[2], (red, blue)
+
+
+def test_prepared_tiles_are_crops_of_the_tiles_at_places_of_their_own_averaged_down_and_not_turned():
+    prepared = PreparedTiles(Noise(), resolution=16, crop=32)
+    assert len(prepared) == 10
+    np.testing.assert_array_equal(prepared.read(3), prepared.read(3))
+    places = set()
+    for index in range(10):
+        crops = {(y, x): Noise().read(index)[y : y + 32, x : x + 32] for y in range(9) for x in range(9)}
+        means = {place: np.rint(crop.reshape(16, 2, 16, 2, 3).mean(axis=(1, 3))) for place, crop in crops.items()}
+        places |= {place for place, mean in means.items() if np.array_equal(mean, prepared.read(index))}
+    assert len(places) > 3
+    assert not np.array_equal(prepared.read(3), PreparedTiles(Noise(), resolution=16, crop=32, seed=1).read(3))
+    with pytest.raises(InputError, match="tile 2 is 40 px, smaller than the crop of 48 px"):
+        PreparedTiles(Noise(), resolution=16, crop=48).read(2)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from small_study import make_small_generator
 
+from hdgan.conditions import Conditions
 from hdgan.embedding import random_space
 from hdgan.stylegan2 import DistanceToHeldOut, Generator, Rendered
 from hdgan.stylegan2.distance import draw_latents
@@ -68,11 +69,15 @@ def test_a_conditional_generator_is_told_what_to_draw() -> None:
     torch.manual_seed(0)
     generator = Generator(resolution=8, z_dim=4, w_dim=4, c_dim=2, channel_base=64, channel_max=8, mapping_layers=1)
     tiles = Tiles([np.full((8, 8, 3), shade, np.uint8) for shade in (100, 150, 200)])
-    with pytest.raises(InputError, match=r"conditional: say what to draw by c, \(6, 2\) float32"):
+    with pytest.raises(InputError, match=r"how frequent its classes are: say what to draw by c, \(6, 2\) float32"):
         DistanceToHeldOut(tiles, range(3), space=random_space(), images=6)(generator.eval())
     c = np.eye(2, dtype=np.float32)[[0, 1, 0, 1, 0, 1]]
     found = DistanceToHeldOut(tiles, range(3), space=random_space(), images=6, c=c)(generator)
     assert np.isfinite(list(found.values())).all()
+    generator.classes = {"HE": 1, "PAS": 3}  # which a generator of a file knows
+    of_counts = Conditions(generator.classes).of_seeds(range(6))
+    drawn, told = (DistanceToHeldOut(tiles, range(3), space=random_space(), images=6, c=c) for c in (None, of_counts))
+    assert drawn(generator) == told(generator)
     with pytest.raises(InputError, match="for the 5 images that are drawn, not for 6"):
         DistanceToHeldOut(tiles, range(3), space=random_space(), images=5, c=c)
 

@@ -15,7 +15,6 @@ from hdgan.cli.options import (
     QuietOption,
     RedoOption,
     SeedOption,
-    SpaceOption,
     StudyOption,
     say,
 )
@@ -113,7 +112,7 @@ def train(
     from hdgan.embedding import open_space
     from hdgan.stylegan2 import DistanceToHeldOut, train_config
     from hdgan.stylegan2 import train as train_generator
-    from hdgan.stylegan2.data import fitting_workers
+    from hdgan.stylegan2.data import PreparedTiles, fitting_workers
     from hdgan.stylegan2.execution import Execution
     from hdgan.stylegan2.run import shape_of
     from training.checkpoint import Checkpoints
@@ -154,7 +153,8 @@ def train(
             raise InputError("--evaluate-kimg measures the distance to tiles that are held out: give --hold-out, too")
         held_out = sorted(set(range(len(tiles))) - set(indices))
         opened = open_space(evaluate_space, choose_device(device))
-        evaluation = DistanceToHeldOut(tiles, held_out, space=opened, images=evaluate_images)
+        prepared = PreparedTiles(tiles, config.resolution, crop=crop)
+        evaluation = DistanceToHeldOut(prepared, held_out, space=opened, images=evaluate_images)
     made = train_generator(
         tiles,
         place.generator,

@@ -221,6 +221,7 @@ class _Training:
             self.config, self.tiles, self.chosen.tolist(), classes=self.classes, workers=self.workers,
             execution=self.execution, host=host,
         )  # fmt: skip
+        trainer.average.classes = self.labelled.get("classes", {})
         if self.start_from is not None:
             _start_from(trainer, self.start_from, self.labelled.get("classes", {}), grow=self.grow)
         return trainer
@@ -263,7 +264,6 @@ def _replaces(out: Path, settings: Mapping[str, Any], *, redo: bool) -> bool:
 def _finish(stage: Stage, trainer: StyleGAN2Trainer, settings: Mapping[str, Any]) -> None:
     """Write the networks, with the licence of everything that they were made from."""
     average, config = trainer.average.cpu(), trainer.config
-    average.classes = settings.get("classes", {})
     average.licence = tuple(sorted({*stage.record["licence"], *average.licence}))
     about = {"kimg": config.steps * config.batch / 1000, "training": dict(settings)}
     save_generator(average, stage.folder / GENERATOR, about=about)

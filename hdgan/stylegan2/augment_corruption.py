@@ -95,11 +95,13 @@ def draw_noise(draws: Draws, chances: AugmentSet) -> tuple[Tensor, Tensor]:
 
 def apply_noise(images: Tensor, sigma: Tensor, seeds: Tensor) -> Tensor:
     """Add Gaussian noise, independent for every value."""
-    noise = torch.zeros(images.shape)
-    for sample in sigma.nonzero().flatten().tolist():
-        generator = torch.Generator().manual_seed(int(seeds[sample]))
-        noise[sample] = torch.randn(images.shape[1:], generator=generator) * sigma[sample]
-    return images + noise.to(images) if bool(sigma.any()) else images
+    noisy = sigma.nonzero().squeeze(1)
+    if not len(noisy):
+        return images
+    noise = torch.empty(len(noisy), *images.shape[1:])
+    for one, deviation, seed in zip(noise, sigma[noisy], seeds[noisy], strict=True):
+        one.normal_(generator=torch.Generator().manual_seed(int(seed))).mul_(deviation)
+    return images.index_add(0, noisy.to(images.device), noise.to(images))
 
 
 def draw_cutout(draws: Draws, chances: AugmentSet) -> tuple[Tensor, Tensor]:

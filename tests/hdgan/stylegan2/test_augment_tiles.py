@@ -118,3 +118,18 @@ def test_no_tensor_is_larger_than_the_image_in_any_derivative(preset: str, monke
     with _Largest() as largest:
         with_derivatives(lambda x: AugmentPipe(preset)(x, p=1, generator=seeded(2)), images)
     assert largest.values == images.numel()
+
+
+@pytest.mark.parametrize(("preset", "kept"), [("bgc", 0), ("histology", 1)])
+def test_only_the_image_whose_stain_is_jittered_is_kept_for_the_gradient(preset: str, kept: int) -> None:
+    images = noise_images(1, 3, 64, 64).requires_grad_()
+    sizes = []
+
+    def note(tensor: Tensor) -> Tensor:
+        sizes.append(tensor.numel())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        AugmentPipe(preset)(images, p=1, generator=seeded(2))
+    assert sizes.count(images.numel()) == kept
+    assert sum(sizes) < kept * images.numel() + 100

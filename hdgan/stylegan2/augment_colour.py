@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from hdgan.stylegan2.augment_draws import AugmentSet, Draws
+from hdgan.stylegan2.augment_pixelwise import apply_pixelwise
 
 # Standard deviations, Karras et al. 2020b, appendix B.3.
 BRIGHTNESS = 0.2
@@ -78,13 +79,13 @@ def apply_stain(images: Tensor, jitter: Tensor) -> Tensor:
     jittered = jitter.flatten(1).any(1).nonzero().squeeze(1)
     if not len(jittered):
         return images
-    index = jittered.to(images.device)
-    matrix = jitter[jittered]
     if images.shape[1] == 1:
-        matrix = matrix.mean(1, keepdim=True).sum(2, keepdim=True)
-    light = (images[index] + 1) / 2
-    log_light = torch.asinh(light / (2 * DENSITY_FLOOR))
-    density = math.asinh(1 / (2 * DENSITY_FLOOR)) - log_light
-    absorbed = (matrix.to(images) @ density.flatten(2)).view_as(density)
-    floored = DENSITY_FLOOR * log_light.exp()
-    return images.index_copy(0, index, images[index] + 2 * floored * torch.expm1(-absorbed))
+        jitter = jitter.mean(1, keepdim=True).sum(2, keepdim=True)
+
+    def jittered_pixels(pixels: Tensor, samples: Tensor) -> Tensor:
+        log_light = torch.asinh((pixels + 1) / (4 * DENSITY_FLOOR))
+        density = math.asinh(1 / (2 * DENSITY_FLOOR)) - log_light
+        absorbed = (jitter[samples].to(pixels) @ density.flatten(2)).view_as(pixels)
+        return pixels + 2 * DENSITY_FLOOR * log_light.exp() * torch.expm1(-absorbed)
+
+    return apply_pixelwise(images, jittered, jittered_pixels)

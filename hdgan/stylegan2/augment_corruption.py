@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hdgan.stylegan2.augment_draws import AugmentSet, Draws
-from hdgan.stylegan2.augment_geometry import reflect_pad
-from hdgan.stylegan2.augment_linear import apply_linear
+from hdgan.stylegan2.augment_linear import Tile, apply_linear, samples_and_areas
 
 NOISE = 0.1  # standard deviation of the noise's standard deviation
 CUTOUT = 0.5  # of width and height
@@ -68,21 +67,24 @@ def apply_band_gains(images: Tensor, gains: Tensor) -> Tensor:
     filtered = (gains != 1).any(1).nonzero().squeeze(1)
     if not len(filtered):
         return images
-    index = filtered.to(images.device)
-    kernels = (gains[filtered] @ torch.from_numpy(FILTER_BANK)).to(images)
-    result = apply_linear(images[index], partial(_filter_separably, kernels=kernels))
-    return images.index_copy(0, index, result)
-
-
-def _filter_separably(images: Tensor, kernels: Tensor) -> Tensor:
-    """Filter each image, along both axes, by its own kernel of the (N, taps)."""
-    count, channels = images.shape[:2]
+    kernels = gains @ torch.from_numpy(FILTER_BANK)
     reach = kernels.shape[1] // 2
-    padded = reflect_pad(images, reach, reach, reach, reach)
+    tiles = []
+    for samples, target in samples_and_areas(filtered, images):
+        rows, columns = (range(stretch.start - reach, stretch.stop + reach) for stretch in target)
+        filter_ = partial(_filter_separably, kernels=kernels[samples].to(images))
+        tiles.append(Tile(samples.to(images.device), target, (rows, columns), filter_))
+    return apply_linear(images, tiles)
+
+
+def _filter_separably(source: Tensor, kernels: Tensor) -> Tensor:
+    """Filter each image, along both axes, by its own kernel of the (n, taps)."""
+    count, channels = source.shape[:2]
     across = kernels.repeat_interleave(channels, dim=0)[:, None, None]
     # Each sample has its own kernel: samples and channels become the groups of one convolution.
-    rows = F.conv2d(padded.flatten(0, 1)[None], across, groups=count * channels)
-    return F.conv2d(rows, across.transpose(2, 3), groups=count * channels).view_as(images)
+    rows = F.conv2d(source.flatten(0, 1)[None], across, groups=count * channels)
+    filtered = F.conv2d(rows, across.transpose(2, 3), groups=count * channels)
+    return filtered.view(count, channels, *filtered.shape[2:])
 
 
 def draw_noise(draws: Draws, chances: AugmentSet) -> tuple[Tensor, Tensor]:
@@ -93,11 +95,13 @@ def draw_noise(draws: Draws, chances: AugmentSet) -> tuple[Tensor, Tensor]:
 
 def apply_noise(images: Tensor, sigma: Tensor, seeds: Tensor) -> Tensor:
     """Add Gaussian noise, independent for every value."""
-    noise = torch.zeros(images.shape)
-    for sample in sigma.nonzero().flatten().tolist():
-        generator = torch.Generator().manual_seed(int(seeds[sample]))
-        noise[sample] = torch.randn(images.shape[1:], generator=generator) * sigma[sample]
-    return images + noise.to(images) if bool(sigma.any()) else images
+    noisy = sigma.nonzero().squeeze(1)
+    if not len(noisy):
+        return images
+    noise = torch.empty(len(noisy), *images.shape[1:])
+    for one, deviation, seed in zip(noise, sigma[noisy], seeds[noisy], strict=True):
+        one.normal_(generator=torch.Generator().manual_seed(int(seed))).mul_(deviation)
+    return images.index_add(0, noisy.to(images.device), noise.to(images))
 
 
 def draw_cutout(draws: Draws, chances: AugmentSet) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hdgan.stylegan2.augment_draws import AugmentSet, Draws
-from hdgan.stylegan2.augment_linear import apply_linear
+from hdgan.stylegan2.augment_linear import Area, Tile, apply_linear, samples_and_areas
 
 # The 12-tap decomposition low-pass filter of the wavelet sym6 (Daubechies 1992), of norm 1. It is not symmetric.
 SYM6 = (
@@ -28,10 +28,6 @@ LOG2_SCALE = 0.2  # standard deviation
 
 # The up-sampling filter reaches 3 px to either side; one more is for the bilinear sampling.
 _REACH = 4
-# Samples resampled together, counted in pixels of the images. A group is padded as its worst sample needs and outgrows
-# the CPU's cache, so large groups waste time; on an accelerator every group costs a dozen kernel launches.
-_GROUP_PIXELS_CPU = 2**16
-_GROUP_PIXELS_ACCELERATOR = 2**20
 
 
 def draw_affine(draws: Draws, chances: AugmentSet, *, width: int, height: int) -> Tensor:
@@ -78,57 +74,55 @@ def apply_affine(images: Tensor, affine: Tensor) -> Tensor:
         (N, 3, 3) float64 on the CPU.
 
     """
-    height, width = images.shape[2:]
     moved = (affine != torch.eye(3, dtype=affine.dtype)).flatten(1).any(1).nonzero().squeeze(1)
     if not len(moved):
         return images
-    sampling = affine[moved].inverse()
-    margins = _margins(sampling, width=width, height=height)
-    area = (margins[:, 0] + margins[:, 1] + width) * (margins[:, 2] + margins[:, 3] + height)
-    group_pixels = _GROUP_PIXELS_CPU if images.device.type == "cpu" else _GROUP_PIXELS_ACCELERATOR
-    groups = area.argsort().split(max(1, group_pixels // (height * width)))
-    resampled = [
-        apply_linear(
-            images[moved[group].to(images.device)],
-            partial(_resample, sampling=sampling[group], margins=margins[group].amax(0).tolist()),
-        )
-        for group in groups
-    ]
-    order = moved[torch.cat(groups)].to(images.device)
-    return images.index_copy(0, order, torch.cat(resampled))
-
-
-def reflect_pad(images: Tensor, left: int, right: int, top: int, bottom: int) -> Tensor:
-    """Pad by reflection without repeating the edge, with zeros beyond size - 1 px; negative padding crops."""
     height, width = images.shape[2:]
-    asked = (left, right, top, bottom)
-    reflected = [min(max(pad, 0), size - 1) for pad, size in zip(asked, (width, width, height, height), strict=True)]
-    rest = [pad - done for pad, done in zip(asked, reflected, strict=True)]
-    return F.pad(F.pad(images, reflected, mode="reflect"), rest)
+    sampling = affine.inverse()
+    boxes = _boxes(sampling[moved], (range(height), range(width)), width=width, height=height)
+    # A group of samples reads what its worst sample reads.
+    order = moved[(boxes[:, 2:] - boxes[:, :2]).prod(1).argsort()]
+    tiles = []
+    for samples, target in samples_and_areas(order, images):
+        boxes = _boxes(sampling[samples], target, width=width, height=height)
+        (left, top), (right, bottom) = boxes[:, :2].amin(0).tolist(), boxes[:, 2:].amax(0).tolist()
+        source = range(top, bottom), range(left, right)
+        theta = _theta(sampling[samples], source, target, width=width, height=height)
+        resample = partial(_resample, theta=theta.to(images), target=target)
+        tiles.append(Tile(samples.to(images.device), target, source, resample))
+    return apply_linear(images, tiles)
 
 
-def _resample(images: Tensor, sampling: Tensor, margins: list[int]) -> Tensor:
-    """Pad, double with sym6, sample bilinearly where `sampling` says, halve with sym6.
-
-    `margins` (left, right, top, bottom) is the padding in pixels that holds everything sampled.
-    """
-    height, width = images.shape[2:]
+def _resample(source: Tensor, theta: Tensor, target: Area) -> Tensor:
+    """Double with sym6, sample bilinearly where `theta` says, halve with sym6."""
     filter_ = torch.tensor(SYM6, dtype=torch.float64)
-    filter_ = (filter_ / filter_.sum()).to(images)
-    left, _, top, _ = margins
+    filter_ = (filter_ / filter_.sum()).to(source)
     # channels_last: several times faster filtering on the CPU.
-    padded = reflect_pad(images, *margins).contiguous(memory_format=torch.channels_last)
-    source = _double(padded, filter_)
-    # Halving reads the doubled output from index -5 to 2 * size + 4.
-    shape = (len(images), images.shape[1], 2 * height + 10, 2 * width + 10)
-    wanted = _pixels_from_grid(shape[3], shape[2], origin_x=-5 - (width - 1), origin_y=-5 - (height - 1))
-    found = _pixels_from_grid(
-        source.shape[3], source.shape[2], origin_x=-2 * left - (width - 1), origin_y=-2 * top - (height - 1)
-    )
-    theta = (found.inverse() @ sampling @ wanted)[:, :2].to(images)
-    grid = F.affine_grid(theta, list(shape), align_corners=False)
-    sampled = F.grid_sample(source, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    doubled = _double(source.contiguous(memory_format=torch.channels_last), filter_)
+    height, width = (2 * len(stretch) + 10 for stretch in target)
+    grid = F.affine_grid(theta, [*source.shape[:2], height, width], align_corners=False)
+    sampled = F.grid_sample(doubled, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     return _halve(sampled.contiguous(memory_format=torch.channels_last), filter_)
+
+
+def _theta(sampling: Tensor, source: Area, target: Area, *, width: int, height: int) -> Tensor:
+    """(n, 2, 3) float64: from `grid_sample`'s coordinates of the doubled target to those of the doubled source."""
+    rows, columns = target
+    # Halving reads the doubled target from index -5 to 2 * size + 4.
+    wanted = _pixels_from_grid(
+        2 * len(columns) + 10,
+        2 * len(rows) + 10,
+        origin_x=2 * columns.start - 5 - (width - 1),
+        origin_y=2 * rows.start - 5 - (height - 1),
+    )
+    rows, columns = source
+    found = _pixels_from_grid(
+        2 * len(columns),
+        2 * len(rows),
+        origin_x=2 * columns.start - (width - 1),
+        origin_y=2 * rows.start - (height - 1),
+    )
+    return (found.inverse() @ sampling @ wanted)[:, :2]
 
 
 def _pixels_from_grid(width: int, height: int, *, origin_x: int, origin_y: int) -> Tensor:
@@ -147,19 +141,19 @@ def _pixels_from_grid(width: int, height: int, *, origin_x: int, origin_y: int) 
     )
 
 
-def _margins(sampling: Tensor, *, width: int, height: int) -> Tensor:
-    """(N, 4) int64: how far each sample reads past the left, right, top and bottom edge (negative: not up to it)."""
-    # The doubled output reaches 2.5 px past the first pixel and 3 px past the last.
-    centre_x, centre_y = (width - 1) / 2, (height - 1) / 2
+def _boxes(sampling: Tensor, target: Area, *, width: int, height: int) -> Tensor:
+    """(n, 4) int64: the left, top, right and bottom of the pixels that each sample's target is made of."""
+    rows, columns = target
+    centre = torch.tensor([(width - 1) / 2, (height - 1) / 2], dtype=torch.float64)
+    # The doubled target reaches 2.5 px past the first pixel and 3 px past the last.
     corners = torch.tensor(
-        [[x, y, 1] for x in (-centre_x - 2.5, centre_x + 3) for y in (-centre_y - 2.5, centre_y + 3)],
+        [[x, y] for x in (columns.start - 2.5, columns.stop + 2) for y in (rows.start - 2.5, rows.stop + 2)],
         dtype=torch.float64,
     )
-    reached = sampling[:, :2] @ corners.T  # (N, 2, 4)
-    before = -reached.amin(2) - torch.tensor([centre_x, centre_y], dtype=torch.float64)
-    after = reached.amax(2) - torch.tensor([centre_x, centre_y], dtype=torch.float64)
-    margins = torch.stack([before, after], dim=2).flatten(1)  # left, right, top, bottom
-    return margins.ceil().long() + _REACH
+    reached = sampling[:, None, :2, :2] @ (corners - centre)[:, :, None]  # (n, 4, 2, 1)
+    reached = reached.squeeze(3) + sampling[:, None, :2, 2] + centre
+    first, last = reached.amin(1).floor().long() - _REACH, reached.amax(1).ceil().long() + _REACH
+    return torch.cat([first, last + 1], dim=1)
 
 
 def _double(images: Tensor, filter_: Tensor) -> Tensor:

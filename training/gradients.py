@@ -54,7 +54,8 @@ def recomputed(module: nn.Module, *inputs: Tensor | None) -> Tensors:
     inputs
         Its positional arguments. Tensors that the module reads otherwise, its parameters apart, get no gradient.
     """
-    names, parameters = zip(*module.named_parameters(), strict=True)
+    named = dict(module.named_parameters())
+    names, parameters = list(named), list(named.values())
 
     def run(tensors: Sequence[Tensor | None]) -> Tensors:
         given, own = tensors[: len(inputs)], tensors[len(inputs) :]
@@ -133,7 +134,10 @@ def _differentiate(
     with torch.enable_grad():
         outputs = run(tensors)
         pairs = [(o, g) for o, g in zip(outputs, gradients, strict=True) if o is not None and g is not None]
+        pairs = [(o, g) for o, g in pairs if o.requires_grad]  # an output may depend on nothing that is wanted
         sought = [tensor for tensor, asked in zip(tensors, wanted, strict=True) if asked and tensor is not None]
+        if not pairs or not sought:
+            return (None,) * len(tensors)
         found = iter(
             torch.autograd.grad(
                 [o for o, _ in pairs], sought, [g for _, g in pairs], create_graph=create_graph, allow_unused=True

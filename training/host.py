@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import Any
 
 import accelerate.utils
@@ -18,6 +19,9 @@ from torch import Tensor
 
 from tiling.errors import InputError
 from training.devices import choose_device
+
+_PATIENCE = timedelta(hours=6)
+"""How long processes wait for one that checks tiles, or measures a generator, alone."""
 
 
 def processes() -> int:
@@ -43,7 +47,11 @@ class Host:
 
     def __init__(self, device: str = "auto") -> None:
         chosen = choose_device(device)
-        self._state = PartialState(cpu=chosen.type == "cpu")
+        self._state = (
+            PartialState(cpu=chosen.type == "cpu", timeout=_PATIENCE)
+            if processes() > 1
+            else PartialState(cpu=chosen.type == "cpu")
+        )
         self.index: int = self._state.process_index
         self.count: int = self._state.num_processes
         self.device: torch.device = chosen if self.count == 1 else self._state.device
@@ -53,14 +61,13 @@ class Host:
         """Whether this process writes what all have computed."""
         return self.index == 0
 
-    def share(self, batch: int) -> range:
-        """The samples of a batch that this process computes."""
+    def share(self, batch: int) -> int:
+        """How many samples of a batch are this process's."""
         if batch % self.count:
             raise InputError(
                 f"a batch of {batch} cannot be shared by {self.count} processes; use a multiple of {self.count}"
             )
-        size = batch // self.count
-        return range(self.index * size, (self.index + 1) * size)
+        return batch // self.count
 
     def mean(self, value: Tensor) -> Tensor:
         """The mean over all processes."""

@@ -65,8 +65,8 @@ def bias_act(
     )
     if x.ndim == 2:
         return _activated(x + bias.to(x.dtype), shape)
-    scale, noise = (None if other is None else other.to(x.dtype) for other in (scale, noise))
-    activated: Tensor = _BiasAct.apply(x, bias.to(x.dtype), scale, noise, shape)  # type: ignore[no-untyped-call]
+    noise = None if noise is None else noise.to(x.dtype)
+    activated: Tensor = _BiasAct.apply(x, bias, scale, noise, shape)  # type: ignore[no-untyped-call]
     return activated
 
 
@@ -107,8 +107,8 @@ class _BiasAct(torch.autograd.Function):
 
 
 def _forward(x: Tensor, bias: Tensor, scale: Tensor | None, noise: Tensor | None, shape: _Shape) -> Tensor:
-    bias = bias[:, None, None]
-    x = x + bias if scale is None else torch.addcmul(bias, x, scale[:, :, None, None])
+    bias = bias.to(x.dtype)[:, None, None]
+    x = x + bias if scale is None else torch.addcmul(bias, x, scale.to(x.dtype)[:, :, None, None])
     if noise is not None:
         x += noise
     return _activated(x, shape)
@@ -135,16 +135,17 @@ def _gradients(
     if shape.clamp is not None:
         gradient = torch.ops.aten.hardtanh_backward(gradient, y, -shape.clamp, shape.clamp)
     # d times its input is the gradient times the output: leaky ReLU is proportional on each side of zero
-    products = (gradient * y).sum(dim=(2, 3)) if wanted.scale else 0
+    sums_in = torch.promote_types(y.dtype, torch.float32)  # they are subtracted from each other
+    products = (gradient * y).sum(dim=(2, 3), dtype=sums_in) if wanted.scale else 0
     if shape.slope != 1:
         gradient = torch.ops.aten.leaky_relu_backward(gradient, y, shape.slope, True)
     d = gradient * shape.gain if shape.gain != 1 else gradient
-    sums = d.sum(dim=(2, 3)) if wanted.bias or wanted.scale else 0
-    noise_sums = (d * noise).sum(dim=(2, 3)) if wanted.scale and noise is not None else 0
+    sums = d.sum(dim=(2, 3), dtype=sums_in) if wanted.bias or wanted.scale else 0
+    noise_sums = (d * noise).sum(dim=(2, 3), dtype=sums_in) if wanted.scale and noise is not None else 0
     to_noise = d.sum(dim=1, keepdim=True) if wanted.noise else None
     to_x = None
     if wanted.x:
-        to_x = d if scale is None else d * scale[:, :, None, None]
+        to_x = d if scale is None else d * scale.to(d.dtype)[:, :, None, None]
     return to_x, sums, products, noise_sums, to_noise
 
 
@@ -153,7 +154,8 @@ def _gradients_in_blocks(
 ) -> _Parts:
     """The same as :func:`_gradients`, a block at a time."""
     to_x = torch.empty_like(y) if wanted.x else None
-    sums, products, noise_sums = (y.new_zeros(y.shape[:2]) for _ in range(3))
+    sums_in = torch.promote_types(y.dtype, torch.float32)
+    sums, products, noise_sums = (y.new_zeros(y.shape[:2], dtype=sums_in) for _ in range(3))
     to_noise = y.new_empty((len(y), 1, *y.shape[2:])) if wanted.noise else None
     for here in _blocks(y):
         parts = _gradients(gradient[here], y[here], _of(scale, here), _of(noise, here), shape, wanted)

@@ -60,9 +60,9 @@ class Batch:
     pixels: Tensor
     c: Tensor
 
-    def part(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
+    def part(self, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Some rows: images (n, 3, R, R) float32 in [-1, 1], and their c."""
-        return self.pixels[start:stop].float() / 127.5 - 1, self.c[start:stop]
+        return self.pixels[list(rows)].float() / 127.5 - 1, self.c[list(rows)]
 
 
 @dataclass(frozen=True)
@@ -172,17 +172,17 @@ class TileBatches:
         self._c_dim = c_dim
         self._tiles.read_at(int(indices[0]), np.zeros(2))
 
-    def read(self, step: int, *, first: int = 0, count: int | None = None) -> tuple[Pixels, Classes]:
-        """Rows `first` to `first + count - 1` of batch `step`; by default all of it.
+    def read(self, step: int, *, rows: Sequence[int] | None = None) -> tuple[Pixels, Classes]:
+        """Some rows of batch `step`, in the order asked for; by default all of it.
 
         Returns
         -------
         images
-            (count, R, R, 3) uint8.
+            (N, R, R, 3) uint8.
         classes
-            (count,) int64.
+            (N,) int64.
         """
-        rows = self._rows(first, count)
+        rows = self._rows(rows)
         chosen = self._chosen(np.arange(step * self._batch, (step + 1) * self._batch)[rows])
         places = numpy_draws(self._seed, "crops", step).random((self._batch, 2))[rows]
         images = [self._tiles.read_at(int(i), place) for i, place in zip(self._indices[chosen], places, strict=True)]
@@ -197,23 +197,22 @@ class TileBatches:
         *,
         device: torch.device | None = None,
         workers: int = 0,
-        first: int = 0,
-        count: int | None = None,
+        rows: Sequence[int] | None = None,
     ) -> Iterator[Batch]:
         """Batches start to stop - 1, or some rows of each, read ahead in a thread or in `workers` processes."""
-        make = functools.partial(self.read, first=first, count=count)
+        make = functools.partial(self.read, rows=rows)
         read = prefetch_in_processes(make, start, stop, workers=workers) if workers else prefetch(make, start, stop)
         for images, classes in read:
             pixels = torch.from_numpy(images).to(device).permute(0, 3, 1, 2)
             yield Batch(pixels, self._one_hot(classes).to(device))
 
-    def draw_c(self, purpose: str, step: int, *, first: int = 0, count: int | None = None) -> Tensor:
-        """Conditions for generated images, as often as the tiles have them: (count, c_dim) float32, one-hot."""
+    def draw_c(self, purpose: str, step: int, *, rows: Sequence[int] | None = None) -> Tensor:
+        """Conditions for generated images, as often as the tiles have them: (N, c_dim) float32, one-hot."""
         drawn = numpy_draws(self._seed, f"classes for {purpose}", step).integers(len(self._indices), size=self._batch)
-        return self._one_hot(self._classes[drawn[self._rows(first, count)]])
+        return self._one_hot(self._classes[drawn[self._rows(rows)]])
 
-    def _rows(self, first: int, count: int | None) -> slice:
-        return slice(first, self._batch if count is None else first + count)
+    def _rows(self, rows: Sequence[int] | None) -> list[int]:
+        return list(range(self._batch) if rows is None else rows)
 
     def _one_hot(self, classes: Classes) -> Tensor:
         return torch.eye(self._c_dim)[classes] if self._c_dim else torch.zeros(len(classes), 0)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
 from tiling.errors import InputError
+from training.host import Host
 
 _CHOICES = {"precision": ("auto", "fp32", "bf16", "fp16"), "recompute": ("auto", "always", "never")}
+_FEW = 4  # images from which on a CPU gains nothing by more
 _LARGE = 1024  # px from which on what is inside the blocks is not kept
 
 
@@ -25,7 +28,7 @@ class Execution:
         Weights, image sums and losses are float32 in any case.
     micro_batch
         Images that go through the networks at a time in each process; their gradients are added up. A multiple of the
-        group of the minibatch deviation. None: all at once.
+        group of the minibatch deviation. None: all at once on a GPU, a few on a CPU.
     recompute
         Keep only what passes between blocks and compute the rest again for the gradients. "auto" does so in the
         regularisation phases, which are rare and would need the most memory, and in all phases from 1024 px on.
@@ -57,26 +60,75 @@ class Execution:
             return regularisation or resolution >= _LARGE
         return self.recompute == "always"
 
-    def parts(self, share: range, group: int) -> list[range]:
-        """The samples of a process's share that go through the networks together.
+    def cut(self, batch: int, group: int, host: Host) -> Cut:
+        """How this process computes its share of a batch, with `group` images in a group of the minibatch deviation.
 
-        `group` is that of the minibatch deviation, which must not be cut.
+        On a CPU, which is as fast with four images as with more, parts are as small as that where nothing else is asked
+        for, and the R1 phase goes group by group.
         """
-        size = len(share) if self.micro_batch is None else min(self.micro_batch, len(share))
-        if len(share) % size:
-            raise InputError(f"the {len(share)} images of a process cannot be cut into parts of {size}: micro_batch")
-        if size % min(group, size) or (size < group and size < len(share)):
+        share = host.share(batch)
+        group = max(min(group, share), 1)
+        size = _small(share, group) if host.device.type == "cpu" else share
+        size = min(self.micro_batch or size, share)
+        if share % size:
+            raise InputError(f"the {share} images of a process cannot be cut into parts of {size}: micro_batch")
+        if size % group or share % group:
             raise InputError(
-                f"micro_batch {size} would cut the groups of {group} images that the minibatch deviation compares; "
-                f"use a multiple of {group}"
+                f"the minibatch deviation compares groups of {group} images, which parts of {size} of a process's "
+                f"{share} would cut; use a batch and a micro_batch that are multiples of {group}"
             )
-        return [share[start : start + size] for start in range(0, len(share), size)]
+        parts = _parts(batch, group, size, host)
+        path = max(batch // 2 // host.count, 1)
+        mine = range(host.index * path, (host.index + 1) * path)
+        at_once = group if host.device.type == "cpu" else size
+        return Cut(
+            group=group,
+            parts=parts,
+            r1_parts=_parts(batch, group, at_once, host),
+            path_parts=[mine[at : at + max(at_once // 2, 1)] for at in range(0, path, max(at_once // 2, 1))],
+            path_samples=path * host.count,
+        )
 
-    def regularisation_parts(self, parts: list[range], group: int, device: torch.device) -> list[range]:
-        """The same samples for the regularisation phases, which need the most memory.
 
-        On a CPU, which is as fast with few images as with many, group by group; else the parts as they are.
-        """
-        if device.type != "cpu":
-            return parts
-        return [part[at : at + max(group, 1)] for part in parts for at in range(0, len(part), max(group, 1))]
+@dataclass(frozen=True)
+class Cut:
+    """Samples of the global batch that a process computes, in parts that go through the networks together.
+
+    The groups of the minibatch deviation are those of the whole batch, whatever the parts and processes.
+
+    Attributes
+    ----------
+    group
+        Images in such a group: fewer than asked for where a process or a part has fewer.
+    parts
+        For the main phases.
+    r1_parts
+        The same samples for the R1 phase.
+    path_parts, path_samples
+        For the path length phase, which takes half of the batch, and how many these are in all processes.
+    """
+
+    group: int
+    parts: Sequence[Sequence[int]]
+    r1_parts: Sequence[Sequence[int]]
+    path_parts: Sequence[Sequence[int]]
+    path_samples: int
+
+
+def _small(share: int, group: int) -> int:
+    """The smallest part of some images that is made of whole groups and divides the share."""
+    return min(
+        (size for size in range(max(group, 1), share + 1, max(group, 1)) if size >= 4 and share % size == 0),
+        default=share,
+    )
+
+
+def _parts(batch: int, group: int, size: int, host: Host) -> list[list[int]]:
+    """Samples of a process, `size` at a time. A group is of samples j, j + batch / group, j + 2 batch / group, ..."""
+    groups = batch // group
+    mine = range(host.index * groups // host.count, (host.index + 1) * groups // host.count)
+    at_once = size // group
+    return [
+        [place * groups + j for place in range(group) for j in mine[at : at + at_once]]
+        for at in range(0, len(mine), at_once)
+    ]

@@ -178,7 +178,7 @@ class _ScaledConvolution(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, scales: Tensor, weight: Tensor, up: bool) -> Tensor:
         ctx.save_for_backward(x, scales, weight)
         ctx.up = up
-        x = x * scales[:, :, None, None]
+        x = x * scales.to(x.dtype)[:, :, None, None]
         if up:
             return F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
         return F.conv2d(x, weight, padding=weight.shape[-1] // 2)
@@ -188,7 +188,8 @@ class _ScaledConvolution(torch.autograd.Function):
         x, scales, weight = ctx.saved_tensors
         of_x, of_scales, of_weight, _ = ctx.needs_input_grad
         of_weight = of_weight and of_parameters()
-        scaled = x * scales[:, :, None, None] if of_weight else x
+        factors = scales.to(x.dtype)[:, :, None, None]
+        scaled = x * factors if of_weight else x
         kernel = weight.transpose(0, 1) if ctx.up else weight
         stride, padding = (2, 0) if ctx.up else (1, weight.shape[-1] // 2)
         to_scaled, to_kernel, _ = torch.ops.aten.convolution_backward(
@@ -196,8 +197,8 @@ class _ScaledConvolution(torch.autograd.Function):
             [of_x or of_scales, of_weight, False],
         )  # fmt: skip
         return (
-            to_scaled * scales[:, :, None, None] if of_x else None,
-            (to_scaled * x).sum(dim=(2, 3)) if of_scales else None,
+            to_scaled * factors if of_x else None,
+            (to_scaled * x).sum(dim=(2, 3), dtype=scales.dtype) if of_scales else None,
             (to_kernel.transpose(0, 1) if ctx.up else to_kernel) if of_weight else None,
             None,
         )
@@ -249,7 +250,7 @@ def modulated_conv2d(
         else:
             x = F.conv2d(x, weight, padding=weight.shape[-1] // 2)
     else:
-        x = _ScaledConvolution.apply(x, styles.to(x.dtype), weight.to(x.dtype), up)  # type: ignore[no-untyped-call]
+        x = _ScaledConvolution.apply(x, styles, weight.to(x.dtype), up)  # type: ignore[no-untyped-call]
     if up:
         if resample_filter is None:
             raise InputError("modulated_conv2d needs resample_filter when up is true")

@@ -21,7 +21,7 @@ class PhaseDraws:
     seed: int
     phase: str
     step: int
-    samples: range
+    samples: Sequence[int]
     device: torch.device
 
     def of_samples(self, what: str, *, here: bool = False) -> list[torch.Generator]:

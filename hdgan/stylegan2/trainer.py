@@ -62,7 +62,7 @@ class StyleGAN2Trainer:
     """Both networks, their optimisers, the average generator and the augmentation, a step at a time.
 
     Fits :class:`training.loop.Trainer`. Every draw is keyed by the sample's place in the global batch: cut into parts
-    or shared by processes, a batch trains the same, as long as the minibatch deviation compares the same images.
+    or shared by processes, a batch trains the same.
     """
 
     def __init__(
@@ -80,10 +80,8 @@ class StyleGAN2Trainer:
         self.execution = execution or Execution(device="cpu")
         self.host = host or Host(self.execution.device)
         self.device = self.host.device
-        self.share = self.host.share(config.batch)
-        group = config.mbstd_group
-        self.parts = self.execution.parts(self.share, group)
-        self.regularisation_parts = self.execution.regularisation_parts(self.parts, group, self.device)
+        self.cut = self.execution.cut(config.batch, config.mbstd_group, self.host)
+        self._rows = [sample for part in self.cut.parts for sample in part]
         self.batches = TileBatches(
             tiles, indices, resolution=config.resolution, batch=config.batch, turn=config.turn, mirror=config.mirror,
             seed=config.seed,
@@ -102,7 +100,7 @@ class StyleGAN2Trainer:
         self.augment = AugmentPipe(config.augment).to(self.device)
         self.augment_p = 0.0
         self._real_signs: list[Tensor] = []
-        self._w_means: list[Tensor] = []
+        self._ws: list[Tensor] = []
         self.path_length_mean = torch.zeros([], device=self.device)
 
     def start_from(self, generator: Generator) -> None:
@@ -163,20 +161,19 @@ class StyleGAN2Trainer:
         if self._stream is None or self._stream_at != index:
             self._stream = self.batches.stream(
                 index, max(self.config.steps, index + 1), device=self.device, workers=self._workers,
-                first=self.share.start, count=len(self.share),
+                rows=self._rows,
             )  # fmt: skip
         self._stream_at = index + 1
         return next(self._stream)
 
     def _drawn_c(self, draws: PhaseDraws) -> Tensor:
         """(N, c_dim): conditions for generated images, as often as the tiles have them."""
-        first, count = draws.samples.start, len(draws.samples)
-        return self.batches.draw_c(draws.phase, draws.step, first=first, count=count).to(self.device)
+        return self.batches.draw_c(draws.phase, draws.step, rows=draws.samples).to(self.device)
 
     def _mixed_w(self, c: Tensor, draws: PhaseDraws) -> Tensor:
         """w (N, num_ws, w_dim) of fresh latents, with style mixing (Karras et al. 2019, section 3.1)."""
         w: Tensor = self.generator.mapping(draws.normal("z", (self.config.z_dim,)), c)
-        self._w_means.append(w[:, 0].detach().mean(dim=0))
+        self._ws.append(w[:, 0].detach())
         crossover = draws.crossover(self.generator.num_ws, self.config.style_mixing)
         if crossover is not None:
             other = self.generator.mapping(draws.normal("mixed z", (self.config.z_dim,)), c)
@@ -193,7 +190,7 @@ class StyleGAN2Trainer:
         logits: Tensor = self.discriminator(augmented, c)
         return logits
 
-    def _draws(self, phase: str, index: int, samples: range) -> PhaseDraws:
+    def _draws(self, phase: str, index: int, samples: Sequence[int]) -> PhaseDraws:
         return PhaseDraws(self.config.seed, phase, index, samples, self.device)
 
     @contextmanager
@@ -201,13 +198,13 @@ class StyleGAN2Trainer:
         """Step on the gradients that the parts left, summed over all processes; the mean w follows the batch's mean."""
         recompute = self.execution.recomputes(self.config.resolution, regularisation=regularisation)
         self.generator.synthesis.recompute = self.discriminator.recompute = recompute
-        self._w_means = []
+        self._ws = []
         yield
         self.host.sum_gradients(parameter for group in optimiser.param_groups for parameter in group["params"])
         _apply(optimiser)
-        if self._w_means:
+        if self._ws:
             average = self.generator.mapping.w_avg
-            average.copy_(self._mean(self._w_means).lerp(average, _W_AVERAGE_BETA))
+            average.copy_(self.host.mean(torch.cat(self._ws).mean(dim=0)).lerp(average, _W_AVERAGE_BETA))
 
     def _mean(self, of_parts: Sequence[Tensor]) -> Tensor:
         """The mean over the parts of all processes."""
@@ -217,47 +214,45 @@ class StyleGAN2Trainer:
         found = []
         self.discriminator.requires_grad_(False)
         with self._phase(self.generator_optimiser):
-            for samples in self.parts:
+            for samples in self.cut.parts:
                 draws = self._draws("generator", index, samples)
                 c = self._drawn_c(draws)
                 loss = losses.generator_loss(self._logits(self._fake_images(c, draws), c, draws)).mean()
-                (loss / self._number(self.parts)).backward()
+                (loss / self._number(self.cut.parts)).backward()
                 found.append(loss.detach())
         self.discriminator.requires_grad_(True)
         return self._mean(found)
 
     def _path_length_step(self, index: int) -> Tensor:
-        """Half of each part's samples; its own mean moves the running one that it is compared with."""
+        """Half of the batch, compared with the running mean of the steps before."""
         config, found = self.config, []
+        weight = config.path_length_weight * config.path_length_interval / self.cut.path_samples
         with self._phase(self.generator_optimiser, regularisation=True):
-            for samples in self.regularisation_parts:
-                draws = self._draws("path length", index, samples[: max(len(samples) // 2, 1)])
+            for samples in self.cut.path_parts:
+                draws = self._draws("path length", index, samples)
                 w = self._mixed_w(self._drawn_c(draws), draws)
                 images: Tensor = self.generator.synthesis(w, generator=draws.of_samples("noise", here=True))
                 noise = draws.normal("path noise", images.shape[1:], here=True) / config.resolution
                 lengths = losses.path_lengths(images, w, noise)
-                length = lengths.detach().mean()
-                penalty = (lengths - self.path_length_mean.lerp(length, _PATH_LENGTH_DECAY)).square().mean()
-                weight = config.path_length_weight * config.path_length_interval
-                (penalty * weight / self._number(self.regularisation_parts)).backward()
-                found.append(length)
-        length = self._mean(found)
+                ((lengths - self.path_length_mean).square().sum() * weight).backward()
+                found.append(lengths.detach())
+        length = self.host.mean(torch.cat(found).mean())
         self.path_length_mean = self.path_length_mean.lerp(length, _PATH_LENGTH_DECAY)
         return length
 
     def _discriminator_step(self, index: int, real: Batch) -> Tensor:
         found, signs = [], []
         with self._phase(self.discriminator_optimiser):
-            for samples in self.parts:
+            for samples in self.cut.parts:
                 draws = self._draws("discriminator", index, samples)
                 c = self._drawn_c(draws)
                 with torch.no_grad():
                     fake = self._fake_images(c, draws)
                 fake_loss = losses.fake_loss(self._logits(fake, c, draws)).mean()
-                (fake_loss / self._number(self.parts)).backward()
+                (fake_loss / self._number(self.cut.parts)).backward()
                 logits = self._logits(*self._part(real, samples), draws, "augmentation of reals")
                 real_loss = losses.real_loss(logits).mean()
-                (real_loss / self._number(self.parts)).backward()
+                (real_loss / self._number(self.cut.parts)).backward()
                 found.append(fake_loss.detach() + real_loss.detach())
                 signs.append(logits.detach().sign().mean())
         self._real_signs.append(self._mean(signs))
@@ -266,22 +261,21 @@ class StyleGAN2Trainer:
     def _r1_step(self, index: int, real: Batch) -> Tensor:
         found = []
         with self._phase(self.discriminator_optimiser, regularisation=True):
-            for samples in self.regularisation_parts:
+            for samples in self.cut.r1_parts:
                 images, c = self._part(real, samples)
                 images.requires_grad_()
                 logits = self._logits(images, c, self._draws("r1", index, samples))
                 penalty = losses.r1_penalty(logits, images).mean()
                 weight = self.config.gamma / 2 * self.config.r1_interval
-                (penalty * weight / self._number(self.regularisation_parts)).backward()
+                (penalty * weight / self._number(self.cut.r1_parts)).backward()
                 found.append(penalty.detach())
         return self._mean(found)
 
-    def _part(self, real: Batch, samples: range) -> tuple[Tensor, Tensor]:
+    def _part(self, real: Batch, samples: Sequence[int]) -> tuple[Tensor, Tensor]:
         """The images and conditions of some samples of this process's share."""
-        first = self.share.start
-        return real.part(samples.start - first, samples.stop - first)
+        return real.part([self._rows.index(sample) for sample in samples])
 
-    def _number(self, parts: Sequence[range]) -> int:
+    def _number(self, parts: Sequence[Sequence[int]]) -> int:
         """Of parts over all processes."""
         return len(parts) * self.host.count
 

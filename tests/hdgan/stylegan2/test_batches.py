@@ -45,19 +45,19 @@ def batches(tiles=None, **changed):
 def test_a_process_that_has_a_share_reads_those_rows_of_the_batch_that_one_alone_would_read():
     for step in (0, 3):
         images, classes = batches().read(step)
-        for first, count in ((0, 2), (2, 3), (5, 1)):
-            of_share, its_classes = batches().read(step, first=first, count=count)
-            np.testing.assert_array_equal(of_share, images[first : first + count])
-            np.testing.assert_array_equal(its_classes, classes[first : first + count])
+        for rows in ([0, 1], [2, 4, 3], [5]):
+            of_share, its_classes = batches().read(step, rows=rows)
+            np.testing.assert_array_equal(of_share, images[rows])
+            np.testing.assert_array_equal(its_classes, classes[rows])
         drawn = batches().draw_c("generator", step)
-        assert torch.equal(batches().draw_c("generator", step, first=2, count=3), drawn[2:5])
+        assert torch.equal(batches().draw_c("generator", step, rows=[4, 2]), drawn[[4, 2]])
         assert not torch.equal(drawn, batches().draw_c("discriminator", step))
 
 
 def test_a_share_reads_no_tile_of_the_others(monkeypatch):
     made, read = batches(), []
     monkeypatch.setattr(Noise, "read", lambda self, index: read.append(index) or np.zeros((40, 40, 3), np.uint8))
-    made.read(0, first=4, count=2)
+    made.read(0, rows=[4, 5])
     assert len(read) == 2
 
 
@@ -118,9 +118,9 @@ def test_workers_give_the_batches_of_a_thread_from_any_step_on(tiles):
     for batch, other in zip(streamed, expected, strict=True):
         assert torch.equal(batch.pixels, other.pixels)
         assert torch.equal(batch.c, other.c)
-    share = next(iter(made.stream(4, 6, first=1, count=2)))
+    share = next(iter(made.stream(4, 6, rows=[1, 2])))
     assert torch.equal(share.pixels, expected[2].pixels[1:3])
-    images, c = share.part(1, 2)
+    images, c = share.part([1])
     torch.testing.assert_close((images + 1) * 127.5, expected[2].pixels[2:3].float())
     assert (images.shape, c.shape, float(c.sum())) == ((1, 3, 16, 16), (1, share.c.shape[1]), 1)
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hdgan.stylegan2.activation import Activation, bias_act
-from hdgan.stylegan2.ops import conv2d_down, conv2d_up, resampling_filter
+from hdgan.stylegan2.ops import conv2d_down, conv2d_up, convolve, resampling_filter
 
 
 class FullyConnected(nn.Module):
@@ -68,13 +67,13 @@ class Convolution(nn.Module):
     def forward(self, x: Tensor, *, gain: float = 1.0) -> Tensor:
         """(N, in, H, W) -> (N, out, H, W), or double or half of H and W."""
         # without a bias there is nothing between the weight and the gain
-        weight = (self.weight * (self.weight_gain if self.bias is not None else self.weight_gain * gain)).to(x.dtype)
+        weight_gain = self.weight_gain if self.bias is not None else self.weight_gain * gain
         if self.up:
-            x = conv2d_up(x, weight, self.resample_filter)
+            x = conv2d_up(x, self.weight, self.resample_filter, gain=weight_gain)
         elif self.down:
-            x = conv2d_down(x, weight, self.resample_filter)
+            x = conv2d_down(x, self.weight, self.resample_filter, gain=weight_gain)
         else:
-            x = F.conv2d(x, weight, padding=weight.shape[-1] // 2)
+            x = convolve(x, self.weight, gain=weight_gain, padding=self.weight.shape[-1] // 2)
         if self.bias is None:
             return x
         return bias_act(x, self.bias, activation=self.activation, gain=gain, clamp=self.clamp)

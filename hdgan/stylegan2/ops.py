@@ -150,58 +150,95 @@ def downsample2d(x: Tensor, filter: Tensor) -> Tensor:
     return upfirdn2d(x, filter, down=2, padding=1)
 
 
-def conv2d_up(x: Tensor, weight: Tensor, filter: Tensor) -> Tensor:
-    """Convolve and double the resolution: transposed convolution with stride 2, then the filter.
+def convolve(
+    x: Tensor,
+    weight: Tensor,
+    *,
+    gain: float = 1.0,
+    scales: Tensor | None = None,
+    stride: int = 1,
+    padding: int = 0,
+    transposed: bool = False,
+) -> Tensor:
+    """Convolve by `gain` times the weight, each sample's input channels scaled first; computes in the type of x.
 
-    `weight` is (O, I, k, k) with k of 3 or 1; the output is (N, O, 2H, 2W).
+    Keeps x, weight and scales for the backward pass, and neither the product of weight and gain nor the scaled input.
+
+    Parameters
+    ----------
+    x
+        (N, I, H, W).
+    weight
+        (O, I, k, k).
+    scales
+        (N, I).
+    transposed
+        A transposed convolution: with stride 2 it leaves 2 (H - 1) + k rows.
     """
-    x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
-    return filter_doubled(x, weight, filter)
+    steps = _ConvolutionSteps(gain, stride, padding, transposed)
+    convolved: Tensor = _Convolution.apply(x, scales, weight, steps)  # type: ignore[no-untyped-call]
+    return convolved
 
 
-def filter_doubled(x: Tensor, weight: Tensor, filter: Tensor) -> Tensor:
-    """Filter what the transposed convolution with `weight` left: a 3x3 kernel 2H + 1 pixels, a 1x1 kernel 2H - 1."""
-    return upfirdn2d(x, filter, padding=1 if weight.shape[-1] == 3 else 2, gain=4)
+class _ConvolutionSteps(NamedTuple):
+    gain: float
+    stride: int
+    padding: int
+    transposed: bool
+
+    def kernel(self, weight: Tensor, dtype: torch.dtype) -> Tensor:
+        """As PyTorch takes it: (I, O, k, k) where transposed."""
+        kernel = (weight * self.gain if self.gain != 1 else weight).to(dtype)
+        return kernel.transpose(0, 1) if self.transposed else kernel
 
 
-def conv2d_down(x: Tensor, weight: Tensor, filter: Tensor) -> Tensor:
-    """Filter, convolve and halve the resolution. `weight` is (O, I, k, k) with k of 3 or 1."""
-    if weight.shape[-1] == 1:  # filtering before the 1x1 lets it run on a quarter of the pixels
-        return F.conv2d(downsample2d(x, filter), weight)
-    return F.conv2d(upfirdn2d(x, filter, padding=2), weight, stride=2)
-
-
-class _ScaledConvolution(torch.autograd.Function):
-    """Convolution of input channels scaled for each sample; the scaled input is made again when it is needed."""
-
+class _Convolution(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, scales: Tensor, weight: Tensor, up: bool) -> Tensor:
+    def forward(ctx: Any, x: Tensor, scales: Tensor | None, weight: Tensor, steps: _ConvolutionSteps) -> Tensor:
         ctx.save_for_backward(x, scales, weight)
-        ctx.up = up
-        x = x * scales.to(x.dtype)[:, :, None, None]
-        if up:
-            return F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
-        return F.conv2d(x, weight, padding=weight.shape[-1] // 2)
+        ctx.steps = steps
+        if scales is not None:
+            x = x * scales.to(x.dtype)[:, :, None, None]
+        convolution = F.conv_transpose2d if steps.transposed else F.conv2d
+        return convolution(x, steps.kernel(weight, x.dtype), stride=steps.stride, padding=steps.padding)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
         x, scales, weight = ctx.saved_tensors
+        steps: _ConvolutionSteps = ctx.steps
         of_x, of_scales, of_weight, _ = ctx.needs_input_grad
         of_weight = of_weight and of_parameters()
-        factors = scales.to(x.dtype)[:, :, None, None]
-        scaled = x * factors if of_weight else x
-        kernel = weight.transpose(0, 1) if ctx.up else weight
-        stride, padding = (2, 0) if ctx.up else (1, weight.shape[-1] // 2)
+        factors = None if scales is None else scales.to(x.dtype)[:, :, None, None]
+        scaled = x if factors is None or not of_weight else x * factors
         to_scaled, to_kernel, _ = torch.ops.aten.convolution_backward(
-            gradient, scaled, kernel, None, [stride] * 2, [padding] * 2, [1, 1], ctx.up, [0, 0], 1,
-            [of_x or of_scales, of_weight, False],
+            gradient, scaled, steps.kernel(weight, x.dtype), None, [steps.stride] * 2, [steps.padding] * 2, [1, 1],
+            steps.transposed, [0, 0], 1, [of_x or of_scales, of_weight, False],
         )  # fmt: skip
-        return (
-            to_scaled * factors if of_x else None,
-            (to_scaled * x).sum(dim=(2, 3), dtype=scales.dtype) if of_scales else None,
-            (to_kernel.transpose(0, 1) if ctx.up else to_kernel) if of_weight else None,
-            None,
-        )
+        to_x = to_weight = None
+        if of_x:
+            to_x = to_scaled if factors is None else to_scaled * factors
+        if of_weight:
+            to_weight = (to_kernel.transpose(0, 1) if steps.transposed else to_kernel).to(weight.dtype)
+            to_weight = to_weight * steps.gain if steps.gain != 1 else to_weight
+        to_scales = (to_scaled * x).sum(dim=(2, 3), dtype=scales.dtype) if of_scales else None
+        return to_x, to_scales, to_weight, None
+
+
+def conv2d_up(x: Tensor, weight: Tensor, filter: Tensor, *, gain: float = 1.0, scales: Tensor | None = None) -> Tensor:
+    """Convolve and double the resolution: transposed convolution with stride 2, then the filter.
+
+    `weight` is (O, I, k, k) with k of 3 or 1; the output is (N, O, 2H, 2W). `gain` and `scales` as in :func:`convolve`.
+    """
+    x = convolve(x, weight, gain=gain, scales=scales, stride=2, transposed=True)
+    # a 3x3 kernel leaves 2H + 1 pixels, a 1x1 kernel 2H - 1
+    return upfirdn2d(x, filter, padding=1 if weight.shape[-1] == 3 else 2, gain=4)
+
+
+def conv2d_down(x: Tensor, weight: Tensor, filter: Tensor, *, gain: float = 1.0) -> Tensor:
+    """Filter, convolve and halve the resolution. `weight` is (O, I, k, k) with k of 3 or 1."""
+    if weight.shape[-1] == 1:  # filtering before the 1x1 lets it run on a quarter of the pixels
+        return convolve(downsample2d(x, filter), weight, gain=gain)
+    return convolve(upfirdn2d(x, filter, padding=2), weight, gain=gain, stride=2)
 
 
 def modulated_conv2d(
@@ -243,19 +280,14 @@ def modulated_conv2d(
             styles = styles / styles.abs().amax(dim=1, keepdim=True)
         energy = weight.square().sum(dim=(2, 3))
         coefficients = (styles.square() @ energy.t() + 1e-8).rsqrt()
+    scales: Tensor | None = styles
     if len(x) == 1:  # the weights are fewer than the pixels
-        weight = (weight * styles[:, :, None, None]).to(x.dtype)
-        if up:
-            x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
-        else:
-            x = F.conv2d(x, weight, padding=weight.shape[-1] // 2)
-    else:
-        x = _ScaledConvolution.apply(x, styles, weight.to(x.dtype), up)  # type: ignore[no-untyped-call]
-    if up:
-        if resample_filter is None:
-            raise InputError("modulated_conv2d needs resample_filter when up is true")
-        x = filter_doubled(x, weight, resample_filter)
-    return x, coefficients
+        weight, scales = weight * styles[:, :, None, None], None
+    if not up:
+        return convolve(x, weight, scales=scales, padding=weight.shape[-1] // 2), coefficients
+    if resample_filter is None:
+        raise InputError("modulated_conv2d needs resample_filter when up is true")
+    return conv2d_up(x, weight, resample_filter, scales=scales), coefficients
 
 
 def normalise_second_moment(x: Tensor) -> Tensor:

@@ -191,7 +191,7 @@ def test_gradients_of_the_activation_are_those_of_its_parts(dtype, size, clamp):
     d = (weight.to(dtype) * slope).float()
     of_scale = (d * x).sum(dim=(2, 3))
     expected = d * scale[:, :, None, None], d.sum(dim=(0, 2, 3)), of_scale, d.sum(dim=1, keepdim=True)
-    tolerance = 1e-4 if dtype == torch.float32 else 0.02
+    tolerance = 1e-4 if dtype == torch.float32 else 0.05  # sums of rounded values of either sign
     for name, gradient, reference in zip(("x", "bias", "scale", "noise"), ours, expected, strict=True):
         assert (gradient.float() - reference.float()).norm() <= tolerance * reference.float().norm(), name
 

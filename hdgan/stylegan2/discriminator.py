@@ -78,7 +78,7 @@ class DiscriminatorEpilogue(nn.Module):
         self.mbstd_group = config.mbstd_group
         if config.architecture == "skip":
             self.fromrgb = Convolution(3, channels, 1, activation="lrelu", clamp=config.conv_clamp)
-        statistics = 1 if config.mbstd_group > 1 else 0
+        statistics = 1 if config.mbstd_group > 0 else 0
         self.conv = Convolution(channels + statistics, channels, 3, activation="lrelu", clamp=config.conv_clamp)
         self.fc = FullyConnected(channels * 16, channels, activation="lrelu")
         self.out = FullyConnected(channels, outputs)
@@ -88,7 +88,7 @@ class DiscriminatorEpilogue(nn.Module):
         x = x.float()
         if image is not None:
             x = x + self.fromrgb(image.float())
-        if self.mbstd_group > 1:
+        if self.mbstd_group > 0:
             x = torch.cat([x, minibatch_deviation(x, self.mbstd_group)], dim=1)
         x = self.fc(self.conv(x).flatten(1))
         out: Tensor = self.out(x)
@@ -98,7 +98,7 @@ class DiscriminatorEpilogue(nn.Module):
 def minibatch_deviation(x: Tensor, group: int) -> Tensor:
     """(N, C, H, W) -> (N, 1, H, W): how much the images of a group differ, one number per group.
 
-    Karras et al. 2018, section 3. The images n, n + N/group, n + 2N/group, ... form a group.
+    Karras et al. 2018, section 3. The images n, n + N/group, n + 2N/group, ... form a group; one alone gives 1e-4.
     """
     n, channels, height, width = x.shape
     size = min(group, n)
@@ -118,7 +118,7 @@ class Discriminator(nn.Module):
     architecture
         "resnet" (residual blocks), "skip" (every block sees the image) or "orig".
     mbstd_group
-        Images per group of the minibatch deviation; 0 or 1 leaves it out.
+        Images per group of the minibatch deviation, which is constant in groups of 1; 0 leaves it out.
     mapping_layers
         Layers of the label's mapping network, where c_dim > 0.
     """

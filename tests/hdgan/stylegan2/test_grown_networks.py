@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from hdgan.stylegan2 import DistanceToHeldOut, load_generator, train, train_config
-from hdgan.stylegan2.discriminator import Discriminator
+from hdgan.stylegan2.discriminator import Discriminator, minibatch_deviation
 from hdgan.stylegan2.execution import Execution
 from hdgan.stylegan2.generator import Generator
 from hdgan.stylegan2.growing import grow_discriminator, grow_generator
@@ -59,6 +59,26 @@ def test_a_discriminator_keeps_all_but_its_new_block(architecture):
     torch.testing.assert_close(larger.b16.conv0.weight, smaller.b16.conv0.weight)
     torch.testing.assert_close(larger.b4.out.weight, smaller.b4.out.weight)
     torch.testing.assert_close(larger.b32.conv0.weight, fresh)
+
+
+def test_a_discriminator_grows_into_one_of_another_group():
+    smaller, larger = (
+        Discriminator(resolution=r, channel_base=256, channel_max=16, mbstd_group=group)
+        for r, group in ((16, 2), (32, 1))
+    )
+    grow_discriminator(larger, smaller.state_dict(), 16)
+    torch.testing.assert_close(larger.b4.conv.weight, smaller.b4.conv.weight)
+    assert larger(torch.zeros(3, 3, 32, 32)).shape == (3, 1)
+
+
+def test_the_deviation_of_an_image_alone_is_a_channel_of_its_own():
+    deviation = minibatch_deviation(torch.randn(3, 5, 4, 4), 1)
+    torch.testing.assert_close(deviation, torch.full((3, 1, 4, 4), 1e-4))
+    widths = [
+        Discriminator(resolution=8, channel_base=64, channel_max=8, mbstd_group=group).b4.conv.weight.shape[1]
+        for group in (0, 1, 2)
+    ]
+    assert widths == [8, 9, 9]
 
 
 def test_networks_that_do_not_fit_are_told():

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from hdgan.stylegan2.layers import Convolution, FullyConnected
-from hdgan.stylegan2.layout import Architecture, Layout
+from hdgan.stylegan2.layout import Architecture, Layout, check_sizes
 from hdgan.stylegan2.mapping import LabelledMapping
 from hdgan.stylegan2.ops import channels_last, computed_in, downsample2d, resampling_filter
 from tiling.errors import InputError
@@ -30,6 +30,9 @@ class DiscriminatorConfig:
     mbstd_group: int = 4
     mapping_layers: int = 8
     fp16_resolutions: int = 0
+
+    def __post_init__(self) -> None:
+        check_sizes(vars(self))
 
 
 class DiscriminatorBlock(nn.Module):

@@ -10,23 +10,9 @@ from dataclasses import asdict, dataclass
 
 from torch import Tensor, nn
 
-from hdgan.checks import check_number
-from hdgan.stylegan2.layout import Architecture, Layout
+from hdgan.stylegan2.layout import Architecture, Layout, check_sizes
 from hdgan.stylegan2.mapping import MappingNetwork
 from hdgan.stylegan2.synthesis import Draws, Features, NoiseMode, SynthesisNetwork
-
-# Far beyond what anybody trains: what a damaged or hostile file asks for is refused before it is built.
-_WIDEST = 2**16
-_RANGES = {
-    "resolution": (8, 2**16),
-    "z_dim": (1, _WIDEST),
-    "w_dim": (1, _WIDEST),
-    "c_dim": (0, _WIDEST),
-    "channel_base": (1, 2**30),
-    "channel_max": (1, _WIDEST),
-    "mapping_layers": (0, 64),
-    "fp16_resolutions": (0, 16),
-}
 
 
 @dataclass(frozen=True)
@@ -45,10 +31,7 @@ class GeneratorConfig:
     fp16_resolutions: int = 0
 
     def __post_init__(self) -> None:
-        for name, (least, most) in _RANGES.items():
-            check_number(name, getattr(self, name), least, most)
-        if self.conv_clamp is not None:
-            check_number("conv_clamp", self.conv_clamp, 0, 1e6, whole=False)
+        check_sizes(vars(self))
 
 
 class Generator(nn.Module):

@@ -12,6 +12,7 @@ from hdgan.latents import Latents
 from hdgan.pictures import ImageFiles, contact_sheet, write_png
 from hdgan.samples import LATENTS, image_path
 from hdgan.stylegan2 import Generator, load_generator, render
+from hdgan.stylegan2.run import GENERATOR
 from tiling.errors import InputError
 from tiling.files import sweep_partials
 from tiling.progress import track
@@ -111,8 +112,9 @@ def _draw_missing(generator: Generator, latents: Latents, out: Path) -> None:
 
 
 def _made(generator_file: Path) -> Path:
-    """The stage folder of a generator file if it lies in one, else the file."""
-    return generator_file.parent if (generator_file.parent / RECORD).exists() else generator_file
+    """The stage folder of a generator that is the stage's result, else the file: that of the best one, say."""
+    folder = generator_file.parent
+    return folder if generator_file.name == GENERATOR and (folder / RECORD).exists() else generator_file
 
 
 def _beginning(seeds: Sequence[int]) -> str:

@@ -235,11 +235,12 @@ def misfit(width: int, height: int, *, crop: int | None, resolution: int) -> str
     return ""
 
 
-def fitting_workers(config: TrainConfig, edge: int, device: torch.device) -> int:
-    """How many processes should read tiles ahead of a training.
+def fitting_workers(config: TrainConfig, edge: int, device: torch.device, *, processes: int = 1) -> int:
+    """How many workers should read tiles ahead of a training, in each of the processes that share it.
 
     None, which means a thread, where that keeps up: a step on a CPU takes longer than the reading of its tiles, and
-    so does one on a GPU where the batch has few pixels. Else half of the cores, but for machines that have few.
+    so does one on a GPU where a process's part of the batch has few pixels. Else half of its part of the cores, but for
+    machines that have few.
 
     Parameters
     ----------
@@ -249,9 +250,12 @@ def fitting_workers(config: TrainConfig, edge: int, device: torch.device) -> int
         Of what is decoded for an image, px.
     device
         Where it trains.
+    processes
+        How many share the batch, and the cores of this machine.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if device.type == "cpu" or cores < _MANY_CORES or config.batch * edge**2 < _MANY_PIXELS:
+    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores, pixels = there // processes, config.batch // processes * edge**2
+    if device.type == "cpu" or cores < _MANY_CORES or pixels < _MANY_PIXELS:
         return 0
     return min(cores // 2, _MOST_WORKERS)
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from hdgan.stylegan2.layers import Convolution, FullyConnected
-from hdgan.stylegan2.layout import Architecture, Layout
+from hdgan.stylegan2.layout import Architecture, Layout, check_sizes
 from hdgan.stylegan2.mapping import LabelledMapping
 from hdgan.stylegan2.ops import channels_last, computed_in, downsample2d, resampling_filter
 from tiling.errors import InputError
@@ -30,6 +30,9 @@ class DiscriminatorConfig:
     mbstd_group: int = 4
     mapping_layers: int = 8
     fp16_resolutions: int = 0
+
+    def __post_init__(self) -> None:
+        check_sizes(vars(self))
 
 
 class DiscriminatorBlock(nn.Module):
@@ -78,7 +81,7 @@ class DiscriminatorEpilogue(nn.Module):
         self.mbstd_group = config.mbstd_group
         if config.architecture == "skip":
             self.fromrgb = Convolution(3, channels, 1, activation="lrelu", clamp=config.conv_clamp)
-        statistics = 1 if config.mbstd_group > 1 else 0
+        statistics = 1 if config.mbstd_group > 0 else 0
         self.conv = Convolution(channels + statistics, channels, 3, activation="lrelu", clamp=config.conv_clamp)
         self.fc = FullyConnected(channels * 16, channels, activation="lrelu")
         self.out = FullyConnected(channels, outputs)
@@ -88,7 +91,7 @@ class DiscriminatorEpilogue(nn.Module):
         x = x.float()
         if image is not None:
             x = x + self.fromrgb(image.float())
-        if self.mbstd_group > 1:
+        if self.mbstd_group > 0:
             x = torch.cat([x, minibatch_deviation(x, self.mbstd_group)], dim=1)
         x = self.fc(self.conv(x).flatten(1))
         out: Tensor = self.out(x)
@@ -98,7 +101,7 @@ class DiscriminatorEpilogue(nn.Module):
 def minibatch_deviation(x: Tensor, group: int) -> Tensor:
     """(N, C, H, W) -> (N, 1, H, W): how much the images of a group differ, one number per group.
 
-    Karras et al. 2018, section 3. The images n, n + N/group, n + 2N/group, ... form a group.
+    Karras et al. 2018, section 3. The images n, n + N/group, n + 2N/group, ... form a group; one alone gives 1e-4.
     """
     n, channels, height, width = x.shape
     size = min(group, n)
@@ -118,7 +121,7 @@ class Discriminator(nn.Module):
     architecture
         "resnet" (residual blocks), "skip" (every block sees the image) or "orig".
     mbstd_group
-        Images per group of the minibatch deviation; 0 or 1 leaves it out.
+        Images per group of the minibatch deviation, which is constant in groups of 1; 0 leaves it out.
     mapping_layers
         Layers of the label's mapping network, where c_dim > 0.
     """

@@ -10,23 +10,9 @@ from dataclasses import asdict, dataclass
 
 from torch import Tensor, nn
 
-from hdgan.checks import check_number
-from hdgan.stylegan2.layout import Architecture, Layout
+from hdgan.stylegan2.layout import Architecture, Layout, check_sizes
 from hdgan.stylegan2.mapping import MappingNetwork
 from hdgan.stylegan2.synthesis import Draws, Features, NoiseMode, SynthesisNetwork
-
-# Far beyond what anybody trains: what a damaged or hostile file asks for is refused before it is built.
-_WIDEST = 2**16
-_RANGES = {
-    "resolution": (8, 2**16),
-    "z_dim": (1, _WIDEST),
-    "w_dim": (1, _WIDEST),
-    "c_dim": (0, _WIDEST),
-    "channel_base": (1, 2**30),
-    "channel_max": (1, _WIDEST),
-    "mapping_layers": (0, 64),
-    "fp16_resolutions": (0, 16),
-}
 
 
 @dataclass(frozen=True)
@@ -45,10 +31,7 @@ class GeneratorConfig:
     fp16_resolutions: int = 0
 
     def __post_init__(self) -> None:
-        for name, (least, most) in _RANGES.items():
-            check_number(name, getattr(self, name), least, most)
-        if self.conv_clamp is not None:
-            check_number("conv_clamp", self.conv_clamp, 0, 1e6, whole=False)
+        check_sizes(vars(self))
 
 
 class Generator(nn.Module):
@@ -96,8 +79,9 @@ class Generator(nn.Module):
             fp16_resolutions,
         )  # fmt: skip
         self.licence: tuple[str, ...] = ()
-        self.classes: dict[str, int] = {}  # names, in the order of c, and how many tiles of each were learnt from
         """Terms under which the weights may be used, and with them all that is made by them; kept in files."""
+        self.classes: dict[str, int] = {}
+        """Names, in the order of c, and how many tiles of each were learnt from; kept in files."""
         layout = Layout(resolution, channel_base, channel_max, architecture)
         self.synthesis = SynthesisNetwork(layout, w_dim=w_dim, clamp=conv_clamp, low_precision=fp16_resolutions)
         self.mapping = MappingNetwork(z_dim, c_dim, w_dim, mapping_layers, num_ws=self.synthesis.num_ws)

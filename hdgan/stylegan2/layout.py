@@ -2,13 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from hdgan.checks import check_number
 from tiling.errors import InputError
 
 Architecture = Literal["skip", "resnet", "orig"]
 ARCHITECTURES: tuple[Architecture, ...] = ("skip", "resnet", "orig")
+
+# Far beyond what anybody trains: what a damaged or hostile file asks for is refused before it is built.
+_WIDEST = 2**16
+_RANGES = {
+    "resolution": (8, 2**16),
+    "z_dim": (1, _WIDEST),
+    "w_dim": (1, _WIDEST),
+    "c_dim": (0, _WIDEST),
+    "channel_base": (1, 2**30),
+    "channel_max": (1, _WIDEST),
+    "mbstd_group": (0, 1024),
+    "mapping_layers": (0, 64),
+    "fp16_resolutions": (0, 16),
+}
+
+
+def check_sizes(config: Mapping[str, object]) -> None:
+    """An :class:`InputError` unless the numbers in the configuration of a network are within reason."""
+    for name, (least, most) in _RANGES.items():
+        if name in config:
+            check_number(name, config[name], least, most)
+    if (clamp := config["conv_clamp"]) is not None:
+        check_number("conv_clamp", clamp, 0, 1e6, whole=False)
 
 
 @dataclass(frozen=True)

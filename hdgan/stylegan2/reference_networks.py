@@ -102,7 +102,7 @@ def _discriminator_config(tensors: Tensors, settings: Settings, epilogue: Settin
     statistics = _size(tensors, "b4.conv.weight", 1) - _size(tensors, "b4.conv.weight", 0)
     group = _number(epilogue, "mbstd_group_size", 4) if statistics else 0
     if statistics:
-        check_number("mbstd_group_size", group, 2, _LARGEST_GROUP)
+        check_number("mbstd_group_size", group, 1, _LARGEST_GROUP)
     return DiscriminatorConfig(
         resolution=resolution,
         c_dim=c_dim,

@@ -16,7 +16,7 @@ from hdgan.sampling import sample
 from hdgan.stylegan2 import render, rendering, save_generator, to_uint8, windows
 from tiling.errors import InputError
 from tiling.files import fingerprint
-from tiling.stage import fingerprint_of
+from tiling.stage import Stage, fingerprint_of, read_record
 
 
 @pytest.fixture
@@ -71,6 +71,18 @@ def test_drawn_samples_are_recognised_and_other_settings_are_refused(generator_f
     with pytest.raises(InputError, match=r"was made with psi = 0\.7, and now 0\.5 is asked for"):
         sample(generator_file, out, seeds=[0, 1, 2], psi=0.5)
     assert sample(generator_file, out, seeds=[5, 6, 7], redo=True).seed.tolist() == [5, 6, 7]
+
+
+def test_samples_of_another_generator_in_a_run_folder_are_known_as_its_own(small_generator, tmp_path):
+    run = tmp_path / "run"
+    best, last = run / "generator-best.safetensors", run / "generator.safetensors"
+    with Stage.begin(run, name="train", config={}, inputs={}) as stage:
+        for path in (best, last):
+            save_generator(small_generator, path, about={"name": path.name})
+        stage.finish(principal=[last], summary={})
+    for path, made in ((best, best), (last, run)):
+        sample(path, tmp_path / path.stem, seeds=range(2))
+        assert read_record(tmp_path / path.stem)["inputs"] == {"generator": fingerprint_of(made)}
 
 
 @pytest.mark.parametrize("mean", [[], [-1]])

@@ -161,6 +161,17 @@ def test_reading_takes_processes_where_a_gpu_would_wait_for_it(monkeypatch):
         assert fitting_workers(config, 1024, torch.device("cpu")) == 0
 
 
+def test_processes_that_share_a_training_share_the_cores_and_the_batch(monkeypatch):
+    config, gpu = train_config("auto", resolution=256, kimg=1, batch=32), torch.device("cuda")
+    monkeypatch.setattr(data_module.os, "sched_getaffinity", lambda _: range(48), raising=False)
+    found = {
+        (processes, edge): fitting_workers(config, edge, gpu, processes=processes)
+        for processes in (1, 4, 16)
+        for edge in (512, 1024)
+    }
+    assert found == {(1, 512): 8, (1, 1024): 8, (4, 512): 0, (4, 1024): 6, (16, 512): 0, (16, 1024): 0}
+
+
 def test_a_conditional_training_learns_the_colour_of_each_class_and_goes_on_as_if_undisturbed():
     class Coloured:
         def __len__(self):

@@ -3,13 +3,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 
 from hdgan.stylegan2 import DistanceToHeldOut, load_generator, train, train_config
-from hdgan.stylegan2.discriminator import Discriminator
+from hdgan.stylegan2.discriminator import Discriminator, minibatch_deviation
 from hdgan.stylegan2.execution import Execution
 from hdgan.stylegan2.generator import Generator
 from hdgan.stylegan2.growing import grow_discriminator, grow_generator
+from hdgan.stylegan2.ops import resampling_filter, upsample2d
 from hdgan.stylegan2.presets import PRESETS
 from tiling.errors import InputError
 from training.metrics import Level, read_metrics
@@ -35,8 +35,7 @@ def test_a_grown_generator_begins_with_the_images_of_the_smaller_one_doubled():
     z = torch.randn(2, 8, generator=torch.Generator().manual_seed(0))
     small = smaller.synthesis(smaller.mapping(z), noise="const")
     large = larger.synthesis(larger.mapping(z), noise="const")
-    torch.testing.assert_close(F.avg_pool2d(large, 2)[:, :, 2:-2, 2:-2], F.avg_pool2d(F.pad(F.interpolate(
-        small, scale_factor=2, mode="bilinear"), (0,) * 4), 2)[:, :, 2:-2, 2:-2], atol=0.2, rtol=0.2)  # fmt: skip
+    torch.testing.assert_close(large, upsample2d(small, resampling_filter()), atol=1e-6, rtol=1e-6)
     top = larger.synthesis.b32
     assert torch.count_nonzero(top.torgb.weight) == 0
     assert top.conv0.weight.std() > 0.9
@@ -59,6 +58,26 @@ def test_a_discriminator_keeps_all_but_its_new_block(architecture):
     torch.testing.assert_close(larger.b16.conv0.weight, smaller.b16.conv0.weight)
     torch.testing.assert_close(larger.b4.out.weight, smaller.b4.out.weight)
     torch.testing.assert_close(larger.b32.conv0.weight, fresh)
+
+
+def test_a_discriminator_grows_into_one_of_another_group():
+    smaller, larger = (
+        Discriminator(resolution=r, channel_base=256, channel_max=16, mbstd_group=group)
+        for r, group in ((16, 2), (32, 1))
+    )
+    grow_discriminator(larger, smaller.state_dict(), 16)
+    torch.testing.assert_close(larger.b4.conv.weight, smaller.b4.conv.weight)
+    assert larger(torch.zeros(3, 3, 32, 32)).shape == (3, 1)
+
+
+def test_the_deviation_of_an_image_alone_is_a_channel_of_its_own():
+    deviation = minibatch_deviation(torch.randn(3, 5, 4, 4), 1)
+    torch.testing.assert_close(deviation, torch.full((3, 1, 4, 4), 1e-4))
+    widths = [
+        Discriminator(resolution=8, channel_base=64, channel_max=8, mbstd_group=group).b4.conv.weight.shape[1]
+        for group in (0, 1, 2)
+    ]
+    assert widths == [8, 9, 9]
 
 
 def test_networks_that_do_not_fit_are_told():

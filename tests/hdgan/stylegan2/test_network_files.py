@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from hdgan.stylegan2 import Generator, load_generator, save_generator
+from hdgan.stylegan2 import Discriminator, Generator, load_generator, save_generator
 from tiling.errors import InputError
 from training.checkpoint import save_weights
 
@@ -80,6 +80,23 @@ def test_a_header_that_does_not_fit_its_tensors_is_refused_before_anything_is_bu
     with pytest.raises(InputError, match=message) as refusal:
         load_generator(tmp_path / "g")
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"resolution": 2**20}, "resolution must be a whole number from 8 to 65536, not 1048576"),
+        ({"c_dim": -1}, "c_dim must be a whole number from 0 to 65536, not -1"),
+        ({"channel_max": 0}, "channel_max must be a whole number from 1"),
+        ({"mbstd_group": -1}, "mbstd_group must be a whole number from 0 to 1024, not -1"),
+        ({"mapping_layers": 2.0}, "mapping_layers must be a whole number"),
+        ({"conv_clamp": -1}, "conv_clamp must be a number from 0 to"),
+        ({"fp16_resolutions": 17}, "fp16_resolutions must be"),
+    ],
+)
+def test_a_discriminator_of_unreasonable_size_is_refused(config: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Discriminator(**{"resolution": 16, "channel_base": 128, "channel_max": 16} | config)
 
 
 @pytest.mark.parametrize("about", [{}, {"config": None}, {"config": [16]}, {"config": {"z_dim": 8}}])

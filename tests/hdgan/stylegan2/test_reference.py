@@ -233,7 +233,7 @@ def test_a_generator_that_ours_cannot_express_is_refused_by_name(
             "mbstd_num_channels is 2, where hdgan's network for these tensors has 1",
         ),
         (with_settings(epilogue_kwargs={"mbstd_group_size": None}), "mbstd_group_size is None, not a number"),
-        (with_settings(epilogue_kwargs={"mbstd_group_size": 1}), "mbstd_group_size must be a whole number from 2"),
+        (with_settings(epilogue_kwargs={"mbstd_group_size": 0}), "mbstd_group_size must be a whole number from 1"),
         (with_settings(epilogue_kwargs={"activation": "relu"}), "activation is 'relu'"),
         (with_settings(block_kwargs={"resample_filter": [1]}), "resample_filter is [1]"),
         (with_tensors("b4.out.bias", None), "D: it lacks b4.out.bias"),
@@ -250,9 +250,12 @@ def test_a_discriminator_that_ours_cannot_express_is_refused_by_name(
     assert message in str(refusal.value)
 
 
-def test_a_discriminator_without_minibatch_deviation_is_taken_over(generator: Generator, tmp_path: Path) -> None:
-    plain = Discriminator(resolution=16, channel_base=128, channel_max=16, mbstd_group=0)
-    module = reference_discriminator(plain, mbstd_group_size=4, mbstd_num_channels=0)
+@pytest.mark.parametrize(("group", "epilogue"), [(0, {"mbstd_group_size": 4, "mbstd_num_channels": 0}), (1, {})])
+def test_a_discriminator_that_compares_no_images_is_taken_over(
+    generator: Generator, tmp_path: Path, group: int, epilogue: dict[str, int]
+) -> None:
+    plain = Discriminator(resolution=16, channel_base=128, channel_max=16, mbstd_group=group)
+    module = reference_discriminator(plain, **epilogue)
     converted = read_reference(
         write_reference(tmp_path / "g.pkl", G_ema=reference_generator(generator), D=module)
     ).discriminator

@@ -7,7 +7,9 @@ accelerate's.
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
@@ -20,6 +22,8 @@ from torch import Tensor
 from tiling.errors import InputError
 from training.devices import choose_device
 
+_MMAP_THRESHOLD = -3  # M_MMAP_THRESHOLD of malloc.h
+_LARGE = 2**21  # bytes
 _PATIENCE = timedelta(hours=6)
 """How long processes wait for one that checks tiles, or measures a generator, alone."""
 
@@ -27,6 +31,18 @@ _PATIENCE = timedelta(hours=6)
 def processes() -> int:
     """How many processes were started to train together, as `torchrun` and `accelerate launch` tell each."""
     return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def give_memory_back() -> None:
+    """Have glibc give the memory of large tensors back as soon as they are freed; nothing where there is no glibc.
+
+    Otherwise it keeps blocks of up to 32 MB for later and, between tensors of many sizes, cannot use half of them: a
+    training takes a quarter more memory. Large pages, where PyTorch may ask for them, make up for most of the time.
+    """
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(_MMAP_THRESHOLD, _LARGE)
 
 
 class Host:
@@ -47,6 +63,8 @@ class Host:
 
     def __init__(self, device: str = "auto") -> None:
         chosen = choose_device(device)
+        if chosen.type == "cpu":
+            give_memory_back()
         self._state = (
             PartialState(cpu=chosen.type == "cpu", timeout=_PATIENCE)
             if processes() > 1

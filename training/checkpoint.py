@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,12 +18,12 @@ import torch
 from torch import Tensor
 
 from tiling.errors import InputError
-from tiling.files import read_json, remove, replacing, sweep_partials, write_json
+from tiling.files import remove, replacing, sweep_partials
 
 _HEADER = "hdgan"
 _TENSOR = "__tensor__"
 _PAIRS = "__pairs__"
-_BEST = "best.json"
+_BEST = "best"
 
 M = TypeVar("M", bound=torch.nn.Module)
 
@@ -56,6 +57,13 @@ def load_weights(path: Path, *, kind: str, needs: Collection[str] = ()) -> tuple
     if lacking := sorted(set(needs) - about.keys()):
         raise InputError(f"{path} does not tell its {', '.join(lacking)}; make it again with this version of hdgan")
     return tensors, about
+
+
+def read_about(path: Path) -> dict[str, Any]:
+    """The document of a file that :func:`save_weights` wrote, without its tensors."""
+    with safetensors.safe_open(path, framework="pt") as file:
+        about: dict[str, Any] = json.loads((file.metadata() or {})[_HEADER])
+    return about
 
 
 def load_strictly(module: torch.nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
@@ -132,6 +140,14 @@ def _unpack(value: Any, tensors: Mapping[str, Tensor]) -> Any:
     return value
 
 
+@dataclass(frozen=True)
+class Score:
+    """What a state is worth, the lower the better: a number, and what was measured, for numbers of one kind compare."""
+
+    of: str
+    value: float
+
+
 class Checkpoints:
     """The numbered states of a run, in one folder; the last `keep` are kept, and the one with the lowest score."""
 
@@ -144,13 +160,13 @@ class Checkpoints:
         found = [re.fullmatch(r"step-(\d+)\.safetensors", path.name) for path in self.folder.glob("step-*.safetensors")]
         return sorted(int(match[1]) for match in found if match)
 
-    def save(self, step: int, state: Mapping[str, Any], *, score: float | None = None) -> None:
-        """Write the state of a step and drop the oldest beyond `keep`."""
-        save_state(self._path(step), state)
+    def save(self, step: int, state: Mapping[str, Any], *, score: Score | None = None) -> None:
+        """Write the state of a step and drop the oldest beyond `keep`, but not the best."""
         best = self.best()
-        if score is not None and (best is None or score < best[1]):
+        if score is not None and (best is None or best[1].of != score.of or score.value < best[1].value):
             best = step, score
-            write_json(self.folder / _BEST, {"step": step, "score": score})
+        about = {} if best is None else {_BEST: {"step": best[0], "of": best[1].of, "value": best[1].value}}
+        save_state(self._path(step), {**state, **about})
         for old in self.steps()[: -self.keep]:
             if best is None or old != best[0]:
                 remove(self._path(old))
@@ -160,12 +176,14 @@ class Checkpoints:
         steps = self.steps()
         return (steps[-1], self.load(steps[-1])) if steps else None
 
-    def best(self) -> tuple[int, float] | None:
-        """The step with the lowest score, and that; None if none was ever given."""
-        if not (self.folder / _BEST).exists():
-            return None
-        best = read_json(self.folder / _BEST)
-        return int(best["step"]), float(best["score"])
+    def best(self) -> tuple[int, Score] | None:
+        """The step with the lowest score, and that, as the newest state tells; None if none was ever given.
+
+        A score of something else than the last ones begins anew.
+        """
+        steps = self.steps()
+        best = read_about(self._path(steps[-1]))["state"].get(_BEST) if steps else None
+        return (int(best["step"]), Score(best["of"], float(best["value"]))) if best else None
 
     def load(self, step: int) -> dict[str, Any]:
         """The state of a step that is there."""

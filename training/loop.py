@@ -17,7 +17,7 @@ from torch import Tensor
 from tiling.errors import InputError
 from tiling.progress import bar, note
 from tiling.wording import counted, lasting
-from training.checkpoint import Checkpoints
+from training.checkpoint import Checkpoints, Score
 from training.metrics import Means, MetricsLog, Pace
 
 if TYPE_CHECKING:
@@ -40,8 +40,8 @@ class Trainer(Protocol):
         """Take over a state that :meth:`state` gave."""
 
 
-Evaluation = Callable[[], tuple[Mapping[str, float], float]]
-"""Measures a trainer: metrics, and the one number of them, a score, that is to be low."""
+Evaluation = Callable[[], tuple[Mapping[str, float], Score]]
+"""Measures a trainer: metrics, and what the state is worth by them."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +132,8 @@ class _Run:
             self.done, state = latest
             trainer.restore(state["trainer"])
             self.means = Means(state["pending"])
+        if host is not None and host.told(self.done) != self.done:
+            raise InputError(f"{folder} is at step {self.done} here, and at another for the main process: share it")
         self.log = MetricsLog(folder, self.done, writes=self.writes, tensorboard=tensorboard)
         self.pace = Pace(config.images, self.done)
 
@@ -163,7 +165,7 @@ class _Run:
                 if stopped:
                     raise KeyboardInterrupt(f"stopped after step {self.done}; the same command continues from there")
 
-    def _evaluate(self, ended: bool) -> float | None:
+    def _evaluate(self, ended: bool) -> Score | None:
         """Measure if it is time, and give the score; the processes that do not write wait at their next step."""
         every = self.config.evaluate_every
         if self.evaluation is None or not self.writes or not (ended or (every and self.done % every == 0)):

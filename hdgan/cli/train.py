@@ -73,7 +73,10 @@ def train(
         int | None, typer.Option(help="Images at a time in each process; their gradients are added up.", min=1)
     ] = None,
     recompute: Annotated[
-        str, typer.Option(help="Save memory by computing blocks again: always, never, or auto (from 1024 px on).")
+        str,
+        typer.Option(
+            help="Save memory by computing blocks again: always, never, or auto (penalties; from 1024 px all)."
+        ),
     ] = "auto",
     root: Annotated[Path | None, typer.Option(help="Where the slides are now, if they were moved.")] = None,
     start_from: Annotated[
@@ -117,7 +120,7 @@ def train(
     from hdgan.stylegan2.run import shape_of
     from training.checkpoint import Checkpoints
     from training.devices import choose_device
-    from training.host import processes
+    from training.host import Host, processes
     from training.loop import CHECKPOINTS
 
     execution = Execution(device, precision, micro_batch, recompute)
@@ -147,12 +150,12 @@ def train(
     if (beginning := start_from or grow_from) is not None:
         config = replace(config, **shape_of(beginning))
     indices = None if hold_out is None else without_fold(tiles, hold_out)
-    evaluation = None
+    evaluation, held_out = None, []
     if evaluate_kimg is not None:
         if indices is None:
             raise InputError("--evaluate-kimg measures the distance to tiles that are held out: give --hold-out, too")
         held_out = sorted(set(range(len(tiles))) - set(indices))
-        opened = open_space(evaluate_space, choose_device(device))
+        opened = open_space(evaluate_space, Host(device).device)
         prepared = PreparedTiles(tiles, config.resolution, crop=crop)
         evaluation = DistanceToHeldOut(prepared, held_out, space=opened, images=evaluate_images)
     made = train_generator(
@@ -161,11 +164,14 @@ def train(
         config,
         indices=indices,
         condition=[] if condition is None else [name.strip() for name in condition.split(",")],
-        workers=fitting_workers(config, edge, choose_device(device)) if workers is None else workers,
+        workers=fitting_workers(config, edge, choose_device(device), processes=processes())
+        if workers is None
+        else workers,
         inputs=inputs_of(tiles, place),
         start_from=beginning,
         grow=grow_from is not None,
         evaluation=evaluation,
+        evaluation_indices=held_out,
         evaluation_kimg=evaluate_kimg,
         tensorboard=tensorboard,
         execution=execution,

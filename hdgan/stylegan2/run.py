@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from hdgan.checks import check_number
 from hdgan.conditions import classes_of
 from hdgan.provenance import digest
 from hdgan.stylegan2.checkpoint import load_discriminator_into, load_generator, save_discriminator, save_generator
@@ -26,7 +27,7 @@ from tiling.files import read_json, write_json
 from tiling.progress import note
 from tiling.stage import RECORD, Stage, read_record
 from tiling.wording import counted, quoted
-from training.checkpoint import Checkpoints
+from training.checkpoint import Checkpoints, Score
 from training.host import Host
 from training.loop import CHECKPOINTS, Evaluation, LoopConfig, run_loop
 
@@ -55,6 +56,7 @@ def train(
     start_from: Path | None = None,
     grow: bool = False,
     evaluation: Callable[[Generator], Mapping[str, float]] | None = None,
+    evaluation_indices: Sequence[int] = (),
     evaluation_kimg: float | None = None,
     tensorboard: bool = False,
     inputs: Mapping[str, Path] | None = None,
@@ -92,6 +94,8 @@ def train(
         Measures the average generator, as :class:`hdgan.stylegan2.DistanceToHeldOut` does; the first of its metrics is
         the score, which is to be low. The best generator so far is kept, and in the end written as
         `generator-best.safetensors`.
+    evaluation_indices
+        The tiles that it reads: looked at, like those to train on, before the training begins.
     evaluation_kimg
         How often to measure, in thousands of images; None: at the end.
     tensorboard
@@ -119,6 +123,8 @@ def train(
         For tiles or networks that do not fit, and for less kimg than are trained already; `out` is as it was.
     """
     chosen = np.arange(len(tiles)) if indices is None else np.asarray(indices, np.int64)
+    if evaluation_kimg is not None:
+        check_number("evaluation_kimg", evaluation_kimg, 1e-3, 1e12, whole=False)
     training = _Training.of(tiles, chosen, config, condition, workers, start_from, grow, execution or Execution())
     settings, sources = training.settings, dict(inputs or {})
     if start_from is not None:
@@ -132,13 +138,15 @@ def train(
     )
     if not host.is_main:
         _assist(training, out, loop, host)
+        host.told()  # the generator is written
         return out / GENERATOR
     if not redo:
         _refuse_imported(out)
         _refuse_less(out, config)
     trainer: StyleGAN2Trainer | None = None
     if redo or not _is_made(out, settings):  # what cannot be trained is refused before the folder is touched
-        check_tiles(tiles, chosen.tolist(), crop=config.crop, resolution=config.resolution)
+        read = [*chosen.tolist(), *evaluation_indices]
+        check_tiles(tiles, read, crop=config.crop, resolution=config.resolution)
         trainer = training.trainer(host)
         if _replaces(out, settings, redo=redo):
             before_replacing()
@@ -148,18 +156,20 @@ def train(
     ) as stage:
         if trainer is not None:
             write_json(out / CONFIG, settings)
-            note(training.in_words())
+            note(training.in_words(trainer.cut.group))
             host.told()
             measured = None if evaluation is None else _evaluation(trainer, evaluation)
             run_loop(trainer, out, loop, "train", host=host, evaluation=measured, tensorboard=tensorboard)
             _finish(stage, trainer, settings)
+    host.told()
     return out / GENERATOR
 
 
 def _evaluation(trainer: StyleGAN2Trainer, measure: Callable[[Generator], Mapping[str, float]]) -> Evaluation:
-    def evaluation() -> tuple[Mapping[str, float], float]:
+    def evaluation() -> tuple[Mapping[str, float], Score]:
         metrics = measure(trainer.average)
-        return metrics, next(iter(metrics.values()))
+        name, value = next(iter(metrics.items()))
+        return metrics, Score(name, value)
 
     return evaluation
 
@@ -226,17 +236,16 @@ class _Training:
             _start_from(trainer, self.start_from, self.labelled.get("classes", {}), grow=self.grow)
         return trainer
 
-    def in_words(self) -> str:
+    def in_words(self, group: int) -> str:
         """What is trained on what, and for how long."""
         config = self.config
         classes = [f"{name} ({count})" for name, count in self.labelled.get("classes", {}).items()]
         of = f" of the classes {', '.join(classes)}" if classes else ""
         crop = "" if config.crop is None else f", crops of {config.crop} px"
-        alone = config.mbstd_group < 2
         return (
             f"training on {counted(len(self.chosen), 'tile')}{of}{crop}, {config.resolution} px: "
             f"{counted(config.steps, 'step')} of {config.batch}, {config.kimg:g} kimg in all"
-            + ("; the minibatch deviation is off, as it compares images and the group is of one" if alone else "")
+            + ("; the minibatch deviation tells nothing, as it compares images and there is one" if group < 2 else "")
         )
 
 
@@ -271,7 +280,7 @@ def _finish(stage: Stage, trainer: StyleGAN2Trainer, settings: Mapping[str, Any]
     if best := checkpoints.best():
         step, score = best
         average.load_state_dict(checkpoints.load(step)["trainer"]["average"])
-        told = about | {"kimg": step * config.batch / 1000, "score": score}
+        told = about | {"kimg": step * config.batch / 1000, "score": {score.of: score.value}}
         save_generator(average, stage.folder / BEST_GENERATOR, about=told)
     save_discriminator(trainer.discriminator.cpu(), stage.folder / DISCRIMINATOR, about=about)
     summary = {"kimg": about["kimg"], "augment_p": trainer.augment_p}
@@ -303,7 +312,7 @@ def _refuse_less(out: Path, config: TrainConfig) -> None:
 def shape_of(folder: Path) -> dict[str, Any]:
     """The settings of a :class:`TrainConfig` that networks which begin with those in a run folder must have."""
     config = asdict(load_generator(folder / GENERATOR).config)
-    return {name: config[name] for name in _OF_SHAPE}
+    return {name: config[name] for name in _OF_SHAPE} | {"generator_architecture": config["architecture"]}
 
 
 def _start_from(trainer: StyleGAN2Trainer, folder: Path, classes: Mapping[str, int], *, grow: bool) -> None:

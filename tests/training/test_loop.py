@@ -9,7 +9,7 @@ import torch
 
 from tiling.errors import InputError
 from tiling.progress import set_quiet
-from training.checkpoint import Checkpoints, load_state
+from training.checkpoint import Checkpoints, Score, load_state
 from training.draws import torch_draws
 from training.errors import DivergedError
 from training.loop import LoopConfig, _Forecast, run_loop
@@ -238,11 +238,11 @@ def test_the_best_checkpoint_is_kept_and_each_evaluation_logged(tmp_path):
 
     def evaluation():
         score = next(scores)
-        return {"distance": score}, score
+        return {"distance": score}, Score("distance", score)
 
     run_loop(Walk(), tmp_path, LoopConfig(steps=10, evaluate_every=2, keep=1), "test", evaluation=evaluation)
     checkpoints = Checkpoints(tmp_path / "checkpoints")
-    assert (checkpoints.steps(), checkpoints.best()) == ([4, 10], (4, 1.0))
+    assert (checkpoints.steps(), checkpoints.best()) == ([4, 10], (4, Score("distance", 1.0)))
     logged = {line["step"]: line["distance"] for line in read_metrics(tmp_path) if "distance" in line}
     assert logged == {2: 3.0, 4: 1.0, 6: 2.0, 8: 4.0, 10: 5.0}
 
@@ -274,3 +274,10 @@ def test_sigterm_stops_after_the_step_with_a_checkpoint(tmp_path):
         run_loop(Told(), tmp_path, LoopConfig(steps=10), "test")
     assert Checkpoints(tmp_path / "checkpoints").steps() == [4]
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_scores_of_something_else_begin_anew(tmp_path):
+    checkpoints = Checkpoints(tmp_path, keep=1)
+    for step, score in ((1, Score("fd", 0.1)), (2, Score("other fd", 30.0)), (3, Score("other fd", 31.0))):
+        checkpoints.save(step, {}, score=score)
+    assert (checkpoints.steps(), checkpoints.best()) == ([2, 3], (2, Score("other fd", 30.0)))

@@ -125,7 +125,7 @@ def test_slides_are_tiled_by_the_light_install_without_torch(
     assert "tile" in run(hdgan, "info", "study", cwd=empty).stdout
     ended = run(hdgan, "train", "--preset", "tiny", cwd=empty, code=2)
     how = "pip install '.[gan]' in its folder"
-    assert ended.stderr == f"hdgan: this needs torch, which comes with hdgan's extra 'gan': {how}\n"
+    assert ended.stderr == f"hdgan: this needs safetensors, which comes with hdgan's extra 'gan': {how}\n"
 
 
 def test_the_light_install_is_small(light: LightInstall) -> None:

@@ -1,8 +1,8 @@
 """The device of this process, and the other processes of the same training.
 
 Started alone, a training has one process. `torchrun --nproc-per-node 4 -m hdgan train ...` or `accelerate launch` start
-several; each computes its share of every batch, and all keep the same weights. Devices and the group of processes are
-accelerate's.
+several; each computes its share of every batch, and all keep the same weights. The group of processes, and which device
+each has, are accelerate's, which a process alone does not need.
 """
 
 from __future__ import annotations
@@ -14,9 +14,7 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
-import accelerate.utils
 import torch
-from accelerate import PartialState
 from torch import Tensor
 
 from tiling.errors import InputError
@@ -62,17 +60,15 @@ class Host:
     """
 
     def __init__(self, device: str = "auto") -> None:
-        chosen = choose_device(device)
-        if chosen.type == "cpu":
+        self.device: torch.device = choose_device(device)
+        self.index, self.count = 0, processes()
+        if self.count > 1:
+            from accelerate import PartialState
+
+            state = PartialState(cpu=self.device.type == "cpu", timeout=_PATIENCE)
+            self.index, self.count, self.device = state.process_index, state.num_processes, state.device
+        if self.device.type == "cpu":
             give_memory_back()
-        self._state = (
-            PartialState(cpu=chosen.type == "cpu", timeout=_PATIENCE)
-            if processes() > 1
-            else PartialState(cpu=chosen.type == "cpu")
-        )
-        self.index: int = self._state.process_index
-        self.count: int = self._state.num_processes
-        self.device: torch.device = chosen if self.count == 1 else self._state.device
 
     @property
     def is_main(self) -> bool:
@@ -91,7 +87,9 @@ class Host:
         """The mean over all processes."""
         if self.count == 1:
             return value
-        mean: Tensor = accelerate.utils.reduce(value, reduction="mean")
+        from accelerate.utils import reduce
+
+        mean: Tensor = reduce(value, reduction="mean")
         return mean
 
     def sum_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
@@ -99,8 +97,9 @@ class Host:
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         if self.count == 1 or not gradients:
             return
-        flat = torch.cat([gradient.flatten() for gradient in gradients])
-        flat = accelerate.utils.reduce(flat, reduction="sum")
+        from accelerate.utils import reduce
+
+        flat = reduce(torch.cat([gradient.flatten() for gradient in gradients]), reduction="sum")
         for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
             gradient.copy_(part.view_as(gradient))
 
@@ -114,6 +113,8 @@ class Host:
         """What the main process gives here; the others wait for it."""
         if self.count == 1:
             return value
+        from accelerate.utils import broadcast_object_list
+
         values = [value]
-        accelerate.utils.broadcast_object_list(values)
+        broadcast_object_list(values)
         return values[0]

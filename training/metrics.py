@@ -8,14 +8,14 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from tiling.errors import InputError
 from tiling.files import write_bytes
 from training.errors import DivergedError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 METRICS = "metrics.jsonl"
 PACE = ("images_per_second", "memory_gib")
@@ -121,9 +121,12 @@ class Pace:
 
 def _peak_memory() -> int:
     """Bytes: the most that the GPU has held for this process, or where it uses none, that the process has held."""
+    import resource
+
+    import torch
+
     if torch.cuda.is_initialized():
         return torch.cuda.max_memory_allocated()
-    import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 

@@ -154,10 +154,11 @@ def train(
     with Stage.begin(
         out, name="train", config=settings, inputs=sources, origins=_ORIGINS, grows={"kimg"}, redo=redo
     ) as stage:
-        if trainer is not None:
+        trains = trainer is not None and not stage.complete
+        host.told(trains)
+        if trainer is not None and trains:
             write_json(out / CONFIG, settings)
             note(training.in_words(trainer.cut.group))
-            host.told()
             measured = None if evaluation is None else _evaluation(trainer, evaluation)
             run_loop(trainer, out, loop, "train", host=host, evaluation=measured, tensorboard=tensorboard)
             _finish(stage, trainer, settings)
@@ -176,9 +177,9 @@ def _evaluation(trainer: StyleGAN2Trainer, measure: Callable[[Generator], Mappin
 
 def _assist(training: _Training, out: Path, loop: LoopConfig, host: Host) -> None:
     """What a process does that is not the main one, which says whether there is anything to train, and when."""
-    if host.told():
-        trainer = training.trainer(host)
-        host.told()  # the folder holds nothing now but what this training goes on from
+    trainer = training.trainer(host) if host.told() else None
+    # the folder holds nothing now but what this training goes on from
+    if host.told() and trainer is not None:
         run_loop(trainer, out, loop, "train", host=host)
 
 

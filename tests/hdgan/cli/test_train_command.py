@@ -14,6 +14,7 @@ from command_line import hdgan_here
 from hdgan.latents import Latents
 from hdgan.pictures import write_png
 from hdgan.stylegan2 import load_generator
+from training.metrics import read_metrics
 
 QUICK = ("--preset", "tiny", "--kimg", "0.008", "--device", "cpu")
 
@@ -129,3 +130,26 @@ def test_glomeruli_are_trained_on_as_they_were_photographed(data: Path, tmp_path
     run("train", "--study", tmp_path / "study", "--images", tmp_path / "images", "--crop", 512, "--resolution", 32,
         "--preset", "tiny", "--kimg", "0.004", "--device", "cpu")  # fmt: skip
     assert load_generator(tmp_path / "study" / "generator" / "generator.safetensors").resolution == 32
+
+
+def test_a_training_is_measured_resumed_and_grown(patches: Path, tmp_path: Path) -> None:
+    study, table = tmp_path / "study", tmp_path / "folds.csv"
+    names = [f"{path.parent.name}/{path.name}" for path in sorted(patches.rglob("*.png"))]
+    table.write_text("\n".join(["image,fold", *(f"{name},{index % 3}" for index, name in enumerate(names))]))
+    first = ("train", "--study", study, "--images", patches, "--labels", table, "--crop", 16, "--resolution", 8, *QUICK)
+    assert "has no training to go on with" in refused(*first, "--resume")
+    assert "give --hold-out, too" in refused(*first, "--evaluate-kimg", 0.004)
+    run(*first, "--hold-out", 1, "--evaluate-kimg", 0.004, "--evaluate-images", 4, "--tensorboard")
+    measured = [line for line in read_metrics(study / "generator") if "fd random-conv-v1" in line]
+    assert [line["step"] for line in measured] == [1, 2]
+    assert load_generator(study / "generator" / "generator-best.safetensors").resolution == 8
+    assert list((study / "generator" / "tensorboard").glob("events*"))
+    assert "nothing to do" in run("train", "--study", study, "--resume", "--device", "cpu")
+    grown = ("train", "--study", tmp_path / "grown", "--images", patches, "--crop", 16, "--resolution", 16, *QUICK)
+    assert "not both" in refused(*grown, "--grow-from", study / "generator", "--from", study / "generator")
+    assert "so they grow to 16 px, not to 8" in refused(
+        "train", "--study", tmp_path / "same", "--images", patches, "--crop", 16, "--resolution", 8, *QUICK,
+        "--grow-from", study / "generator",
+    )  # fmt: skip
+    run(*grown, "--grow-from", study / "generator")
+    assert load_generator(tmp_path / "grown" / "generator" / "generator.safetensors").resolution == 16

@@ -96,6 +96,7 @@ def _check_pairs(study: Path) -> None:
     assert set(scores["ensemble, on test images"]["classes"]) == set(names)
 
 
+@pytest.mark.slow
 def test_an_aperio_slide_becomes_pairs_in_zarr_through_masks_in_png(data: Path, tmp_path: Path, run: Run) -> None:
     slide = data / "slides" / "cmu-1-small-region.svs"
     if not slide.exists():
@@ -124,6 +125,7 @@ def test_a_folder_of_jpegs_becomes_pairs_in_ome_tiff_through_masks_of_qupath(
     _check_pairs(study)
 
 
+@pytest.mark.slow
 def test_the_demo_runs_on_a_real_slide_to_the_report(data: Path, tmp_path: Path) -> None:
     slide = data / "slides" / "cmu-1-small-region.svs"
     if not slide.exists():

@@ -75,7 +75,9 @@ def wait_for_parts(study, process, count):
 
 
 @pytest.mark.slow
-def test_ctrl_c_stops_everybody_with_one_line_and_the_same_command_goes_on(archive, tmp_path):
+def test_ctrl_c_stops_everybody_with_one_line_and_the_same_command_goes_on(archive, tmp_path, stained):
+    for number in range(6, 30):  # so that it comes before the end
+        jpeg_slide(archive / f"{number}.svs", [stained(768, 512, number)])
     process = start(archive, tmp_path / "study")
     wait_for_parts(tmp_path / "study", process, 1)
     family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]

@@ -40,6 +40,21 @@ def hdgan_here(*arguments: object) -> tuple[int, str, str]:
     return code, out.getvalue(), err.getvalue()
 
 
+def run(*arguments: object) -> str:
+    """Run a command in this process, which must succeed: all that it said."""
+    code, out, err = hdgan_here(*arguments)
+    assert code == 0, err
+    return out + err
+
+
+def refused(*arguments: object) -> str:
+    """Run a command in this process, which must be refused in a line of its own: what it said on standard error."""
+    code, _, err = hdgan_here(*arguments)
+    assert code == 2, err
+    assert err.splitlines()[-1].startswith("hdgan: "), err
+    return err
+
+
 def files(folder: Path) -> dict[str, tuple[int, str]]:
     """Every file below a folder: when it was written, and a hash of its bytes."""
     return {

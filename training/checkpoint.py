@@ -60,9 +60,14 @@ def load_weights(path: Path, *, kind: str, needs: Collection[str] = ()) -> tuple
 
 
 def read_about(path: Path) -> dict[str, Any]:
-    """The document of a file that :func:`save_weights` wrote, without its tensors."""
-    with safetensors.safe_open(path, framework="pt") as file:
-        about: dict[str, Any] = json.loads((file.metadata() or {})[_HEADER])
+    """The document of a file that :func:`save_weights` wrote, without its tensors; else an :class:`InputError`."""
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            about = json.loads((file.metadata() or {}).get(_HEADER, "null"))
+    except (safetensors.SafetensorError, ValueError) as error:
+        raise InputError(f"{path} is not a safetensors file ({error}); give a file made by hdgan") from error
+    if not isinstance(about, dict):
+        raise InputError(f"{path} is a safetensors file without hdgan's header; give a file made by hdgan")
     return about
 
 

@@ -46,12 +46,14 @@ class Execution:
         if self.micro_batch is not None and self.micro_batch < 1:
             raise InputError(f"micro_batch must be at least 1, not {self.micro_batch}")
 
-    def low_precision(self, device: torch.device) -> torch.dtype:
-        """The type of the highest resolutions on a device."""
+    def low_precision(self, device: torch.device, conv_clamp: float | None) -> torch.dtype:
+        """The type of the highest resolutions on a device, of networks whose activations are clamped so."""
         if self.precision == "auto":
             return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
         if self.precision == "fp16" and device.type == "cpu":
             raise InputError("precision fp16 needs a GPU; use bf16 or fp32 on a CPU")
+        if self.precision == "fp16" and conv_clamp is None:
+            raise InputError("precision fp16 needs networks that clamp their activations; use bf16 or another preset")
         return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[self.precision]
 
     def recomputes(self, resolution: int, *, regularisation: bool) -> bool:

@@ -27,7 +27,7 @@ from tiling.files import read_json, write_json
 from tiling.progress import note
 from tiling.stage import RECORD, Stage, read_record
 from tiling.wording import counted, quoted
-from training.checkpoint import Checkpoints, Score
+from training.checkpoint import Checkpoints, Score, read_about
 from training.host import Host
 from training.loop import CHECKPOINTS, Evaluation, LoopConfig, run_loop
 
@@ -313,7 +313,10 @@ def _refuse_less(out: Path, config: TrainConfig) -> None:
 def shape_of(folder: Path) -> dict[str, Any]:
     """The settings of a :class:`TrainConfig` that networks which begin with those in a run folder must have."""
     config = asdict(load_generator(folder / GENERATOR).config)
-    return {name: config[name] for name in _OF_SHAPE} | {"generator_architecture": config["architecture"]}
+    shape = {name: config[name] for name in _OF_SHAPE} | {"generator_architecture": config["architecture"]}
+    if (folder / DISCRIMINATOR).exists():
+        shape["discriminator_architecture"] = read_about(folder / DISCRIMINATOR)["config"]["architecture"]
+    return shape
 
 
 def _start_from(trainer: StyleGAN2Trainer, folder: Path, classes: Mapping[str, int], *, grow: bool) -> None:

@@ -94,7 +94,7 @@ class StyleGAN2Trainer:
         self.generator, self.discriminator = generator.to(self.device), discriminator.to(self.device)
         self.average = copy.deepcopy(self.generator).eval().requires_grad_(False)
         for network in (self.generator.synthesis, self.discriminator):
-            network.set_low_precision(self.execution.low_precision(self.device), _LOW_PRECISION)
+            network.set_low_precision(self.execution.low_precision(self.device, config.conv_clamp), _LOW_PRECISION)
         self.generator_optimiser = _lazy_adam(self.generator, config.learning_rate, config.path_length_interval)
         self.discriminator_optimiser = _lazy_adam(self.discriminator, config.learning_rate, config.r1_interval)
         self.augment = AugmentPipe(config.augment).to(self.device)

@@ -9,7 +9,15 @@ from safetensors.torch import save_file
 from torch import nn
 
 from tiling.errors import InputError
-from training.checkpoint import Checkpoints, load_state, load_strictly, load_weights, save_state, save_weights
+from training.checkpoint import (
+    Checkpoints,
+    load_state,
+    load_strictly,
+    load_weights,
+    read_about,
+    save_state,
+    save_weights,
+)
 
 
 def stepped(optimiser_class, **settings):
@@ -141,3 +149,11 @@ def test_checkpoints_are_found_by_number_and_half_written_ones_are_swept(tmp_pat
     assert again.latest() == (100_000_000, {"step": 100_000_000})
     names = {path.name for path in (tmp_path / "c").iterdir()}
     assert names == {"step-00000010.safetensors", "step-100000000.safetensors", "step-notes.safetensors"}
+
+
+def test_the_document_of_a_file_is_read_without_its_tensors(tmp_path):
+    save_weights(tmp_path / "a", {"x": torch.zeros(2)}, kind="toy", about={"of": [1, 2]})
+    assert read_about(tmp_path / "a") == {"kind": "toy", "of": [1, 2]}
+    (tmp_path / "b").write_bytes(b"nothing of the kind")
+    with pytest.raises(InputError, match="is not a safetensors file"):
+        read_about(tmp_path / "b")

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from command_line import hdgan_here
+from command_line import refused, run
 from PIL import Image
 
 from hdgan.embedding import random_space
@@ -22,18 +22,6 @@ from hdgan.stylegan2.data import PreparedTiles
 from tiling.lock import FolderLock
 
 GENERATOR = Path("generator") / "generator.safetensors"
-
-
-def run(*arguments: object) -> str:
-    code, out, err = hdgan_here(*arguments)
-    assert code == 0, err
-    return out + err
-
-
-def refused(*arguments: object) -> str:
-    code, _, err = hdgan_here(*arguments)
-    assert code == 2, err
-    return err
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from command_line import hdgan_here
+from command_line import refused, run
 from PIL import Image
 from reference_files import reference_generator, write_reference
 
@@ -22,19 +22,6 @@ def make_file(path: Path, seed: int) -> Path:
     torch.manual_seed(seed)
     generator = Generator(resolution=16, z_dim=8, w_dim=8, channel_base=128, channel_max=16, mapping_layers=2)
     return write_reference(path, G_ema=reference_generator(generator))
-
-
-def run(*arguments: object) -> str:
-    code, out, err = hdgan_here(*arguments)
-    assert code == 0, err
-    return out + err
-
-
-def refused(*arguments: object) -> str:
-    code, _, err = hdgan_here(*arguments)
-    assert code == 2, err
-    assert err.count("\n") == 1
-    return err
 
 
 @pytest.fixture

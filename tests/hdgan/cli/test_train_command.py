@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from command_line import hdgan_here
+from command_line import refused, run
 
 from hdgan.latents import Latents
 from hdgan.pictures import write_png
@@ -17,18 +17,6 @@ from hdgan.stylegan2 import load_generator
 from training.metrics import read_metrics
 
 QUICK = ("--preset", "tiny", "--kimg", "0.008", "--device", "cpu")
-
-
-def run(*arguments: object) -> str:
-    code, out, err = hdgan_here(*arguments)
-    assert code == 0, err
-    return out + err
-
-
-def refused(*arguments: object) -> str:
-    code, _, err = hdgan_here(*arguments)
-    assert code == 2, err
-    return err
 
 
 def config_of(study: Path) -> dict[str, Any]:

@@ -30,6 +30,7 @@ STEPS = 4
 # What each process of the group runs, as it would be from `torchrun -m hdgan train`.
 PROGRAM = """
 import sys
+from dataclasses import replace
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from test_sharing import CONFIG, Noise
@@ -37,7 +38,8 @@ from hdgan.stylegan2 import train
 from hdgan.stylegan2.activation import bias_act
 from hdgan.stylegan2.discriminator import Discriminator
 from hdgan.stylegan2.execution import Execution
-train(Noise(), Path(sys.argv[1]), CONFIG, execution=Execution(device="cpu"))
+config = replace(CONFIG, kimg=float(sys.argv[3]))
+train(Noise(), Path(sys.argv[1]), config, execution=Execution(device="cpu"))
 """
 
 
@@ -91,7 +93,18 @@ def test_two_processes_train_as_one(tmp_path):
     assert len(list((shared / "checkpoints").glob("*.safetensors"))) == 1
 
 
-def run_processes(count, out):
+@pytest.mark.slow
+def test_two_processes_go_on_where_they_were(tmp_path):
+    at_once, twice = tmp_path / "at once", tmp_path / "twice"
+    run_processes(2, at_once)
+    for kimg in (CONFIG.kimg / 2, CONFIG.kimg):
+        run_processes(2, twice, kimg)
+    name = "generator.safetensors"
+    whole, continued = (load_weights(run / name, kind="generator")[0] for run in (at_once, twice))
+    assert all(torch.equal(whole[key], continued[key]) for key in whole)
+
+
+def run_processes(count, out, kimg=CONFIG.kimg):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -99,7 +112,7 @@ def run_processes(count, out):
     environments = [{**group, "RANK": i, "LOCAL_RANK": i} if count > 1 else {} for i in range(count)]
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, str(out), str(Path(__file__).parent)],
+            [sys.executable, "-c", PROGRAM, str(out), str(Path(__file__).parent), str(kimg)],
             env=os.environ | {name: str(value) for name, value in environment.items()},
             stderr=subprocess.PIPE,
             text=True,
@@ -154,6 +167,12 @@ def test_parts_that_cut_a_statistic_group_are_refused():
 def test_what_no_training_can_be_computed_with_is_refused(setting, value):
     with pytest.raises(InputError, match=f"{setting} must be"):
         Execution(**{setting: value})
+
+
+def test_float16_is_refused_for_networks_that_clamp_nothing():
+    with pytest.raises(InputError, match="needs networks that clamp"):
+        Execution(precision="fp16").low_precision(torch.device("cuda"), None)
+    assert Execution(precision="fp16").low_precision(torch.device("cuda"), 256) == torch.float16
 
 
 def test_float16_is_refused_on_a_cpu():

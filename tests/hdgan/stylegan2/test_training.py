@@ -9,6 +9,7 @@ from hdgan.stylegan2 import load_generator, train, train_config
 from hdgan.stylegan2.checkpoint import load_discriminator_into, save_generator
 from hdgan.stylegan2.data import TileBatches
 from hdgan.stylegan2.execution import Execution
+from hdgan.stylegan2.run import shape_of
 from hdgan.stylegan2.trainer import StyleGAN2Trainer
 from tiling.errors import InputError
 from tiling.files import write_json
@@ -332,3 +333,12 @@ def test_a_batch_that_four_does_not_divide_can_be_trained(tiles):
     config = train_config("tiny", resolution=16, kimg=0.006, batch=6, channel_max=16)
     metrics = StyleGAN2Trainer(config, tiles, range(len(tiles))).step(0)
     assert all(np.isfinite(value) for value in metrics.values())
+
+
+def test_the_architectures_of_networks_to_begin_with_are_those_of_their_files(tiles, tmp_path):
+    config = replace(TINY, generator_architecture="resnet", discriminator_architecture="skip", kimg=0.004)
+    first = train(tiles, tmp_path / "first", config, execution=Execution(device="cpu")).parent
+    shape = shape_of(first)
+    assert (shape["generator_architecture"], shape["discriminator_architecture"]) == ("resnet", "skip")
+    train(tiles, tmp_path / "second", replace(TINY, kimg=0.004, **shape), start_from=first,
+          execution=Execution(device="cpu"))  # fmt: skip

@@ -27,7 +27,7 @@ from hdgan.embedding import random_space
 from hdgan.labels import Image
 from hdgan.metrics import Chosen, DistributionReport, Images, compare_distributions
 from hdgan.stylegan2 import Rendered, load_generator
-from hdgan.stylegan2.distance import draw_latents
+from hdgan.stylegan2.evaluation import draw_latents
 
 
 @dataclass(frozen=True)

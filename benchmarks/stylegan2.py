@@ -9,6 +9,7 @@ iteration   one training step, averaged over the lazy intervals: main phases of 
             length phase, a sixteenth of an R1 phase; channel_base 16384, `bgc` at p = 0.6
 pipe        the augmentation pipe forward and backward, `bgc` at p = 1: 16 images of 256 px, one of 4096 px
 demo        training at 64 px on tiles of the demo's slide: images a second, and the operations that take most
+compile     (if asked for) a generator's main phase at 64 px, batch 8, by torch.compile, against plain PyTorch
 gpu         on a GPU: images a second at 256 and 1024 px, memory at 1024 to 4096 px (`histology` at p = 0.6, bfloat16)
 """
 
@@ -166,6 +167,28 @@ def measure_demo(size: int) -> Figures:
     return figures
 
 
+def measure_compile(size: int, batch: int) -> Figures:
+    import torch
+
+    from hdgan.stylegan2.losses import generator_loss
+
+    trainer = trainer_of(size, batch, augment="bgc", p=0.6, device="auto", channel_base=16384)
+    networks = trainer.generator.synthesis, trainer.discriminator
+    w = trainer.generator.mapping(torch.randn(batch, 512, device=trainer.device)).detach()
+    both = {"plain": networks, "compiled": tuple(torch.compile(network) for network in networks)}
+    found: Figures = {}
+    for name, (synthesis, discriminator) in both.items():
+        times = []
+        for _ in range(6):
+            watch = Stopwatch()
+            generator_loss(discriminator(synthesis(w, noise="const"))).mean().backward()
+            if trainer.device.type == "cuda":
+                torch.cuda.synchronize()
+            times.append(watch.read()["wall_s"])
+        found |= {f"{name}_first_s": times[0], f"{name}_s": min(times)}
+    return found | {"compiled_share": found["compiled_s"] / found["plain_s"]}
+
+
 def measure_gpu_rate(size: int, batch: int) -> Figures:
     import torch
 
@@ -200,6 +223,7 @@ MEASURES: dict[str, Callable[[], Figures]] = {
     "pipe 256": lambda: measure_pipe(256, 16),
     "pipe 4096": lambda: measure_pipe(4096, 1),
     "demo 64": lambda: measure_demo(64),
+    "compile 64": lambda: measure_compile(64, 8),
     "gpu rate 256": lambda: measure_gpu_rate(256, 32),
     "gpu rate 1024": lambda: measure_gpu_rate(1024, 8),
     "gpu memory 1024": lambda: measure_gpu_memory(1024, 2),
@@ -229,7 +253,7 @@ def run_apart(name: str) -> Figures:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", help="first words of what to measure: forward, iteration, pipe, demo, gpu")
+    parser.add_argument("--only", nargs="+", help="first words of what to measure: forward, iteration, ...")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--measure", choices=MEASURES, help=argparse.SUPPRESS)
     asked = parser.parse_args()
@@ -241,10 +265,11 @@ def main() -> None:
         return
     import torch
 
+    wanted_only = ("gpu", "compile")
     results = {}
     for name in MEASURES:
         kind = name.split()[0]
-        if (kind in asked.only) if asked.only else (kind != "gpu" or torch.cuda.is_available()):
+        if (kind in asked.only) if asked.only else (kind not in wanted_only or (kind == "gpu" and torch.cuda.is_available())):
             results[name] = run_apart(name)
             if not asked.json:
                 shown = {k: round(v, 3) if isinstance(v, float) else v for k, v in results[name].items()}

@@ -61,10 +61,10 @@ def report(out: Path) -> None:
     lines = read_metrics(run)
     last: dict[str, float] = {}
     for line in lines:
+        last |= line
         distances = [f"{name} {value:.4g}" for name, value in line.items() if name[:3] in ("fd ", "kid")]
         if distances:
-            print(f"{last.get('kimg', 0):8.1f} kimg  p {last.get('p', 0):.3f}  ", "  ".join(distances))
-        last |= line
+            print(f"{line['kimg']:8.1f} kimg  p {last.get('p', 0):.3f}  ", "  ".join(distances))
     print(f"{last['images_per_second']:.1f} images a second, {last['memory_gib']:.1f} GiB")
     config = read_json(run / "config.json")
     fields = TrainConfig.__dataclass_fields__

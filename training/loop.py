@@ -40,8 +40,8 @@ class Trainer(Protocol):
         """Take over a state that :meth:`state` gave."""
 
 
-Evaluation = Callable[[], tuple[Mapping[str, float], Score]]
-"""Measures a trainer: metrics, and what the state is worth by them."""
+Evaluation = Callable[[int], tuple[Mapping[str, float], Score]]
+"""Measures a trainer after so many steps: metrics, and what the state is worth by them."""
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ class _Run:
         every = self.config.evaluate_every
         if self.evaluation is None or not self.writes or not (ended or (every and self.done % every == 0)):
             return None
-        metrics, score = self.evaluation()
+        metrics, score = self.evaluation(self.done)
         self.log.write(self.done, metrics)
         return score
 

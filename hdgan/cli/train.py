@@ -49,6 +49,9 @@ def train(
         typer.Option(help="auto, small (CPUs), tiny (tests), stylegan2, paper256, paper512, paper1024 or hdgan4096."),
     ] = "auto",
     batch: Annotated[int | None, typer.Option(help="Images per step; default by preset.")] = None,
+    mbstd_group: Annotated[
+        int | None, typer.Option(help="Images that the minibatch deviation compares; default by preset.", min=1)
+    ] = None,
     gamma: Annotated[float | None, typer.Option(help="Weight of the R1 penalty; default by resolution.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Of Adam; default by resolution.")] = None,
     ema_kimg: Annotated[
@@ -113,9 +116,9 @@ def train(
     Example: hdgan train --study nuclei --images patches/ --crop 512 --resolution 256 --condition folder
     """
     from hdgan.embedding import open_space
-    from hdgan.stylegan2 import DistanceToHeldOut, train_config
+    from hdgan.stylegan2 import held_out_evaluation, train_config
     from hdgan.stylegan2 import train as train_generator
-    from hdgan.stylegan2.data import PreparedTiles, fitting_workers
+    from hdgan.stylegan2.data import fitting_workers
     from hdgan.stylegan2.execution import Execution
     from hdgan.stylegan2.run import shape_of
     from training.checkpoint import Checkpoints
@@ -135,6 +138,7 @@ def train(
         crop=crop,
         kimg=kimg,
         batch=batch,
+        mbstd_group=mbstd_group,
         gamma=gamma,
         learning_rate=learning_rate,
         ema_kimg=ema_kimg,
@@ -150,20 +154,26 @@ def train(
     if (beginning := start_from or grow_from) is not None:
         config = replace(config, **shape_of(beginning))
     indices = None if hold_out is None else without_fold(tiles, hold_out)
-    evaluation, held_out = None, []
+    labels_of_classes = [] if condition is None else [name.strip() for name in condition.split(",")]
+    evaluation = None
     if evaluate_kimg is not None:
         if indices is None:
             raise InputError("--evaluate-kimg measures the distance to tiles that are held out: give --hold-out, too")
-        held_out = sorted(set(range(len(tiles))) - set(indices))
-        opened = open_space(evaluate_space, Host(device).device)
-        prepared = PreparedTiles(tiles, config.resolution, crop=crop)
-        evaluation = DistanceToHeldOut(prepared, held_out, space=opened, images=evaluate_images)
+        evaluation = held_out_evaluation(
+            tiles,
+            sorted(set(range(len(tiles))) - set(indices)),
+            config,
+            space=open_space(evaluate_space, Host(device).device),
+            condition=labels_of_classes,
+            images=evaluate_images,
+            kimg=evaluate_kimg,
+        )
     made = train_generator(
         tiles,
         place.generator,
         config,
         indices=indices,
-        condition=[] if condition is None else [name.strip() for name in condition.split(",")],
+        condition=labels_of_classes,
         workers=fitting_workers(config, edge, choose_device(device), processes=processes())
         if workers is None
         else workers,
@@ -171,8 +181,6 @@ def train(
         start_from=beginning,
         grow=grow_from is not None,
         evaluation=evaluation,
-        evaluation_indices=held_out,
-        evaluation_kimg=evaluate_kimg,
         tensorboard=tensorboard,
         execution=execution,
         checkpoint_seconds=checkpoint_seconds,

@@ -4,7 +4,7 @@ from hdgan.stylegan2.augment import AugmentPipe
 from hdgan.stylegan2.checkpoint import load_generator, save_generator
 from hdgan.stylegan2.data import to_uint8
 from hdgan.stylegan2.discriminator import Discriminator
-from hdgan.stylegan2.distance import DistanceToHeldOut
+from hdgan.stylegan2.evaluation import DistanceToHeldOut, GeneratorEvaluation, held_out_evaluation
 from hdgan.stylegan2.generator import Generator
 from hdgan.stylegan2.presets import PRESETS, TrainConfig, train_config
 from hdgan.stylegan2.reference import convert_reference
@@ -18,9 +18,11 @@ __all__ = [
     "Discriminator",
     "DistanceToHeldOut",
     "Generator",
+    "GeneratorEvaluation",
     "Rendered",
     "TrainConfig",
     "convert_reference",
+    "held_out_evaluation",
     "load_generator",
     "render",
     "save_generator",

@@ -79,6 +79,15 @@ def load_discriminator_into(discriminator: Discriminator, path: Path | str, *, g
     """
     tensors, about = load_weights(Path(path), kind=DISCRIMINATOR_KIND, needs=["config"])
     if grow:
-        grow_discriminator(discriminator, tensors, int(about["config"]["resolution"]))
+        grow_discriminator(discriminator, tensors, _resolution_of(about["config"], Path(path)))
     else:
         load_strictly(discriminator, tensors, Path(path))
+
+
+def _resolution_of(config: object, path: Path) -> int:
+    """The resolution in a file's header, checked."""
+    if not isinstance(config, dict) or "resolution" not in config:
+        raise InputError(f"{path} has no configuration of a discriminator in its header")
+    resolution = config["resolution"]
+    check_number(f"the resolution in the header of {path}", resolution, 4, 2**20)
+    return int(resolution)

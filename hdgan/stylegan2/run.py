@@ -12,13 +12,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hdgan.checks import check_number
 from hdgan.conditions import classes_of
 from hdgan.provenance import digest
 from hdgan.stylegan2.checkpoint import load_discriminator_into, load_generator, save_discriminator, save_generator
 from hdgan.stylegan2.data import Classes, Tiles
+from hdgan.stylegan2.evaluation import GeneratorEvaluation
 from hdgan.stylegan2.execution import Execution
-from hdgan.stylegan2.generator import Generator
 from hdgan.stylegan2.presets import TrainConfig
 from hdgan.stylegan2.tile_check import PictureFolder, check_tiles
 from hdgan.stylegan2.trainer import StyleGAN2Trainer
@@ -55,9 +54,7 @@ def train(
     workers: int = 0,
     start_from: Path | None = None,
     grow: bool = False,
-    evaluation: Callable[[Generator], Mapping[str, float]] | None = None,
-    evaluation_indices: Sequence[int] = (),
-    evaluation_kimg: float | None = None,
+    evaluation: GeneratorEvaluation | None = None,
     tensorboard: bool = False,
     inputs: Mapping[str, Path] | None = None,
     execution: Execution | None = None,
@@ -91,13 +88,8 @@ def train(
     grow
         The networks to start from are of half the resolution; what is above is fresh.
     evaluation
-        Measures the average generator, as :class:`hdgan.stylegan2.DistanceToHeldOut` does; the first of its metrics is
-        the score, which is to be low. The best generator so far is kept, and in the end written as
-        `generator-best.safetensors`.
-    evaluation_indices
-        The tiles that it reads: looked at, like those to train on, before the training begins.
-    evaluation_kimg
-        How often to measure, in thousands of images; None: at the end.
+        Measures the average generator again and again, as :func:`hdgan.stylegan2.held_out_evaluation` does. The best
+        generator so far is kept, and in the end written as `generator-best.safetensors`.
     tensorboard
         Log for TensorBoard, too.
     inputs
@@ -123,8 +115,6 @@ def train(
         For tiles or networks that do not fit, and for less kimg than are trained already; `out` is as it was.
     """
     chosen = np.arange(len(tiles)) if indices is None else np.asarray(indices, np.int64)
-    if evaluation_kimg is not None:
-        check_number("evaluation_kimg", evaluation_kimg, 1e-3, 1e12, whole=False)
     training = _Training.of(tiles, chosen, config, condition, workers, start_from, grow, execution or Execution())
     settings, sources = training.settings, dict(inputs or {})
     if start_from is not None:
@@ -133,7 +123,7 @@ def train(
     loop = LoopConfig(
         steps=training.config.steps,
         checkpoint_seconds=checkpoint_seconds,
-        evaluate_every=None if evaluation_kimg is None else max(1, round(evaluation_kimg * 1000 / config.batch)),
+        evaluate_every=None if evaluation is None else evaluation.steps(config.batch),
         images=config.batch,
     )
     if not host.is_main:
@@ -145,7 +135,7 @@ def train(
         _refuse_less(out, config)
     trainer: StyleGAN2Trainer | None = None
     if redo or not _is_made(out, settings):  # what cannot be trained is refused before the folder is touched
-        read = [*chosen.tolist(), *evaluation_indices]
+        read = [*chosen.tolist(), *(evaluation.indices if evaluation is not None else ())]
         check_tiles(tiles, read, crop=config.crop, resolution=config.resolution)
         trainer = training.trainer(host)
         if _replaces(out, settings, redo=redo):
@@ -159,18 +149,18 @@ def train(
         if trainer is not None and trains:
             write_json(out / CONFIG, settings)
             note(training.in_words(trainer.cut.group))
-            measured = None if evaluation is None else _evaluation(trainer, evaluation)
-            run_loop(trainer, out, loop, "train", host=host, evaluation=measured, tensorboard=tensorboard)
+            measure = None if evaluation is None else _evaluation(trainer, evaluation)
+            run_loop(trainer, out, loop, "train", host=host, evaluation=measure, tensorboard=tensorboard)
             _finish(stage, trainer, settings)
     host.told()
     return out / GENERATOR
 
 
-def _evaluation(trainer: StyleGAN2Trainer, measure: Callable[[Generator], Mapping[str, float]]) -> Evaluation:
-    def evaluation() -> tuple[Mapping[str, float], Score]:
-        metrics = measure(trainer.average)
+def _evaluation(trainer: StyleGAN2Trainer, of: GeneratorEvaluation) -> Evaluation:
+    def evaluation(done: int) -> tuple[Mapping[str, float], Score]:
+        metrics = of.measure(trainer.average)
         name, value = next(iter(metrics.items()))
-        return metrics, Score(name, value)
+        return {"kimg": done * trainer.config.batch / 1000, **metrics}, Score(name, value)
 
     return evaluation
 

@@ -236,7 +236,7 @@ def test_a_training_of_minutes_makes_no_forecast(tmp_path, capsys):
 def test_the_best_checkpoint_is_kept_and_each_evaluation_logged(tmp_path):
     scores = iter([3.0, 1.0, 2.0, 4.0, 5.0])
 
-    def evaluation():
+    def evaluation(done):
         score = next(scores)
         return {"distance": score}, Score("distance", score)
 

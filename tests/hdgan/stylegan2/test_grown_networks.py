@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from hdgan.stylegan2 import DistanceToHeldOut, load_generator, train, train_config
+from hdgan.stylegan2 import GeneratorEvaluation, held_out_evaluation, load_generator, train, train_config
 from hdgan.stylegan2.discriminator import Discriminator, minibatch_deviation
 from hdgan.stylegan2.execution import Execution
 from hdgan.stylegan2.generator import Generator
@@ -111,11 +111,12 @@ def test_an_evaluated_training_keeps_its_best_generator(tmp_path):
         return {"fd": Level(next(scores)), "kid": Level(0.0)}
 
     config = train_config("tiny", resolution=16, kimg=0.024, z_dim=8, w_dim=8, channel_max=8, learning_rate=0.1)
-    train(Noise(16), tmp_path / "run", config, evaluation=measure, evaluation_kimg=0.008, execution=CPU)
+    train(Noise(16), tmp_path / "run", config, evaluation=GeneratorEvaluation(measure, 0.008), execution=CPU)
     best = load_generator(tmp_path / "run" / "generator-best.safetensors")
     torch.testing.assert_close(best.synthesis.b16.conv1.weight, seen[1])
     assert not torch.equal(seen[1], seen[2])
-    assert [line["fd"] for line in read_metrics(tmp_path / "run") if "fd" in line] == [3.0, 1.0, 2.0]
+    found = [(line["kimg"], line["fd"]) for line in read_metrics(tmp_path / "run") if "fd" in line]
+    assert found == [(0.008, 3.0), (0.016, 1.0), (0.024, 2.0)]
 
 
 def test_the_distance_to_held_out_tiles_is_measured_while_training(tmp_path):
@@ -123,8 +124,8 @@ def test_the_distance_to_held_out_tiles_is_measured_while_training(tmp_path):
     from hdgan.embedding import random_space
 
     tiles = Noise(16)
-    distance = DistanceToHeldOut(tiles, range(8, 12), space=random_space(torch.device("cpu")), images=4)
     config = train_config("tiny", resolution=16, kimg=0.008, z_dim=8, w_dim=8, channel_max=8)
+    distance = held_out_evaluation(tiles, range(8, 12), config, space=random_space(torch.device("cpu")), images=4)
     train(tiles, tmp_path / "run", config, indices=range(8), evaluation=distance, execution=CPU)
     (line,) = [line for line in read_metrics(tmp_path / "run") if "fd random-conv-v1" in line]
     assert line["step"] == 2

@@ -11,8 +11,16 @@ from small_study import make_small_generator
 
 from hdgan.conditions import Conditions
 from hdgan.embedding import random_space
-from hdgan.stylegan2 import DistanceToHeldOut, Generator, Rendered
-from hdgan.stylegan2.distance import draw_latents
+from hdgan.metrics import Moments, frechet_distance
+from hdgan.stylegan2 import (
+    DistanceToHeldOut,
+    Generator,
+    GeneratorEvaluation,
+    Rendered,
+    held_out_evaluation,
+    train_config,
+)
+from hdgan.stylegan2.evaluation import draw_latents
 from tiling.errors import InputError
 from training.metrics import Level
 
@@ -80,6 +88,48 @@ def test_a_conditional_generator_is_told_what_to_draw() -> None:
     assert drawn(generator) == told(generator)
     with pytest.raises(InputError, match="for the 5 images that are drawn, not for 6"):
         DistanceToHeldOut(tiles, range(3), space=random_space(), images=5, c=c)
+
+
+def test_each_class_has_its_own_distance() -> None:
+    torch.manual_seed(0)
+    generator = Generator(resolution=8, z_dim=4, w_dim=4, c_dim=3, channel_base=64, channel_max=8, mapping_layers=1)
+    generator.eval().classes = {"HE": 10, "PAS": 10, "rare": 1}
+    tiles = Tiles([np.full((8, 8, 3), shade, np.uint8) for shade in range(0, 150, 10)])
+    classes = ["HE"] * 6 + [None, "rare"] + ["PAS"] * 7
+    found = DistanceToHeldOut(tiles, range(15), space=random_space(), images=40, classes=classes)(generator)
+    both = [f"{measure} random-conv-v1" for measure in ("fd", "kid")]
+    assert list(found) == [*both, *(f"{name} HE" for name in both), *(f"{name} PAS" for name in both)]
+    drawn = draw_latents(generator, range(40))
+    of_class = np.flatnonzero([name == "PAS" for name in Conditions.of(generator).names_of(drawn.c)])
+    space = random_space()
+    real, fake = (space.embed(np.stack(images)) for images in (tiles.images[8:], [
+        list(Rendered(generator, drawn))[place] for place in of_class
+    ]))  # fmt: skip
+    assert found["fd random-conv-v1 PAS"] == pytest.approx(frechet_distance(Moments.of(real), Moments.of(fake)), 1e-4)
+    with pytest.raises(InputError, match="each of the 15 held-out tiles needs a class, not 14 of them"):
+        DistanceToHeldOut(tiles, range(15), space=random_space(), classes=classes[1:])
+
+
+class LabelledTiles(Tiles):
+    def labels(self, name: str) -> list[str | None]:
+        return ["HE" if index % 2 else "PAS" for index in range(len(self))]
+
+
+def test_a_conditional_training_is_measured_class_by_class() -> None:
+    config = train_config("tiny", resolution=8, kimg=1, c_dim=2)
+    tiles = LabelledTiles([np.full((8, 8, 3), shade, np.uint8) for shade in range(40)])
+    of = held_out_evaluation(tiles, range(20, 40), config, space=random_space(), condition=["stain"], images=30)
+    generator = Generator(resolution=8, z_dim=4, w_dim=4, c_dim=2, channel_base=64, channel_max=8, mapping_layers=1)
+    generator.eval().classes = {"HE": 10, "PAS": 10}
+    assert [name.removeprefix("fd random-conv-v1") for name in of.measure(generator) if name.startswith("fd")] == [
+        "", " HE", " PAS",
+    ]  # fmt: skip
+
+
+def test_how_often_to_evaluate_is_checked() -> None:
+    assert GeneratorEvaluation(lambda _: {}, 0.1).steps(8) == 12
+    with pytest.raises(InputError, match="how often to evaluate, kimg"):
+        GeneratorEvaluation(lambda _: {}, 0.0)
 
 
 def test_what_cannot_be_compared_is_refused() -> None:

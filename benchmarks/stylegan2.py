@@ -243,7 +243,7 @@ def run_apart(name: str) -> Figures:
     """A measure in a process of its own."""
     ended = subprocess.run([sys.executable, __file__, "--measure", name], capture_output=True, text=True, check=False)
     if ended.returncode:
-        return {"failed": ended.stderr.strip().splitlines()[-1]}
+        return {"failed": (ended.stderr.strip().splitlines() or [f"ended with {ended.returncode}"])[-1]}
     figures: Figures = json.loads(ended.stdout.splitlines()[-1])
     if name in REFERENCE:
         seconds, gb = REFERENCE[name]
@@ -265,11 +265,10 @@ def main() -> None:
         return
     import torch
 
-    wanted_only = ("gpu", "compile")
     results = {}
+    usual = {"forward", "iteration", "pipe", "demo"} | ({"gpu"} if torch.cuda.is_available() else set())
     for name in MEASURES:
-        kind = name.split()[0]
-        if (kind in asked.only) if asked.only else (kind not in wanted_only or (kind == "gpu" and torch.cuda.is_available())):
+        if name.split()[0] in (asked.only or usual):
             results[name] = run_apart(name)
             if not asked.json:
                 shown = {k: round(v, 3) if isinstance(v, float) else v for k, v in results[name].items()}

@@ -65,7 +65,8 @@ def report(out: Path) -> None:
         distances = [f"{name} {value:.4g}" for name, value in line.items() if name[:3] in ("fd ", "kid")]
         if distances:
             print(f"{line['kimg']:8.1f} kimg  p {last.get('p', 0):.3f}  ", "  ".join(distances))
-    print(f"{last['images_per_second']:.1f} images a second, {last['memory_gib']:.1f} GiB")
+    if "images_per_second" in last:
+        print(f"{last['images_per_second']:.1f} images a second, {last['memory_gib']:.1f} GiB")
     config = read_json(run / "config.json")
     fields = TrainConfig.__dataclass_fields__
     generator, _ = build_networks(TrainConfig(**{name: value for name, value in config.items() if name in fields}))

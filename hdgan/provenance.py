@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 
 def digest(arrays: Mapping[Any, Any]) -> str:
@@ -17,3 +18,9 @@ def digest(arrays: Mapping[Any, Any]) -> str:
         whole.update(f"{name} {array.dtype} {array.shape}\n".encode())
         whole.update(np.ascontiguousarray(array).data)
     return whole.hexdigest()
+
+
+def told_tiles(indices: Sequence[int] | npt.NDArray[np.int64]) -> str:
+    """Which tiles a training is on, as its record and the generator's file tell it: their number and a fingerprint."""
+    chosen = np.asarray(indices, np.int64)
+    return f"{len(chosen)}, {digest({'indices': chosen})[:16]}"

@@ -23,10 +23,10 @@ from hdgan.metrics import (
     compare_distributions,
     embed_images,
 )
+from hdgan.provenance import told_tiles
 from hdgan.stylegan2 import Generator, Rendered, load_generator
 from hdgan.stylegan2.checkpoint import GENERATOR_KIND
 from hdgan.stylegan2.data import PreparedTiles
-from hdgan.stylegan2.run import told_tiles
 from tiling import TileSet
 from tiling.errors import InputError
 from tiling.files import fingerprint, write_json

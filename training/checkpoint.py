@@ -158,7 +158,10 @@ class Checkpoints:
 
     def __init__(self, folder: Path, *, keep: int = 2) -> None:
         self.folder, self.keep = folder, keep
-        sweep_partials(folder)
+
+    def sweep(self) -> None:
+        """Remove what a killed process left half written; only whoever writes here may."""
+        sweep_partials(self.folder)
 
     def steps(self) -> list[int]:
         """Steps of which a state is there, in order."""

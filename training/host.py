@@ -69,6 +69,8 @@ class Host:
             self.index, self.count, self.device = state.process_index, state.num_processes, state.device
         if self.device.type == "cpu":
             give_memory_back()
+        else:
+            torch.backends.cudnn.benchmark = True  # a training asks for the same convolutions again and again
 
     @property
     def is_main(self) -> bool:
@@ -91,6 +93,10 @@ class Host:
 
         mean: Tensor = reduce(value, reduction="mean")
         return mean
+
+    def sum(self, value: Tensor) -> Tensor:
+        """The sum over all processes."""
+        return self.mean(value) * self.count if self.count > 1 else value
 
     def sum_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
         """Replace the gradient of each parameter by its sum over all processes, in one message."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from typing import Generic, TypeVar
 
 import torch
@@ -35,10 +37,11 @@ def prefetch_in_processes(
         num_workers=workers,
         prefetch_factor=ahead,
         multiprocessing_context="spawn",  # fork copies no threads; what a server forked outlives a killed training
-        worker_init_fn=_leave_interrupts,
         generator=torch.Generator(),  # else the loader takes a number from the draws of everybody
     )
-    for made in loader:
+    with _signals_held_back():
+        batches = iter(loader)
+    for made in batches:
         if isinstance(made, InputError):
             raise made
         yield made
@@ -61,6 +64,16 @@ def _as_it_is(made: T) -> T:
     return made
 
 
-def _leave_interrupts(_worker: int) -> None:
-    """Leave Ctrl-C, which a terminal sends to every process, to the one that trains: it ends the workers."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+@contextmanager
+def _signals_held_back() -> Iterator[None]:
+    """Processes that are started inside never see Ctrl-C and SIGTERM, which terminals and batch systems send to all.
+
+    The one that trains does, and ends them when its step is done. Signals are held back rather than ignored, since that
+    is inherited: they may come before a process has begun to run Python.
+    """
+    resource_tracker.ensure_running()  # which, when it starts, lets them through again
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from training.host import Host
 
 CHECKPOINTS = "checkpoints"
+_COUNTS = ("steps", "keep", "images")
+_INTERVALS = ("log_every", "checkpoint_every", "evaluate_every", "picture_every")
 _FORECAST_AFTER, _LONG = 20.0, 600.0  # seconds: measured so long, what takes longer than that is told
 
 
@@ -49,8 +51,8 @@ class LoopConfig:
     """How long to train and how often to write. Counts are steps.
 
     A checkpoint is due `checkpoint_seconds` after the last one, and every `checkpoint_every` steps where given. An
-    evaluation is due every `evaluate_every` steps, and at the end. `images` is how many a step takes, for the rate that
-    is shown and logged.
+    evaluation is due every `evaluate_every` steps, and at the end; a picture every `picture_every`, and then, too.
+    `images` is how many a step takes, for the rate that is shown and logged.
     """
 
     steps: int
@@ -59,10 +61,11 @@ class LoopConfig:
     checkpoint_every: int | None = None
     keep: int = 2
     evaluate_every: int | None = None
+    picture_every: int | None = None
     images: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("steps", "log_every", "checkpoint_every", "keep", "evaluate_every", "images"):
+        for name in (*_COUNTS, *_INTERVALS):
             if (count := getattr(self, name)) is not None and count < 1:
                 raise InputError(f"{name} must be at least 1, not {count}")
 
@@ -80,6 +83,7 @@ def run_loop(
     *,
     finished: Callable[[], bool] = lambda: False,
     evaluation: Evaluation | None = None,
+    picture: Callable[[int], object] | None = None,
     host: Host | None = None,
     tensorboard: bool = False,
 ) -> None:
@@ -96,6 +100,8 @@ def run_loop(
         training ends where an undisturbed one does.
     evaluation
         What to measure every `config.evaluate_every` steps; the checkpoint with the lowest score is kept.
+    picture
+        Called with the number of steps done every `config.picture_every` steps and at the end, to show the state.
     host
         This process among several that train together: the main one writes, all stop together.
     tensorboard
@@ -106,7 +112,7 @@ def run_loop(
     DivergedError
         When a metric is not finite; the last checkpoint stays as it was.
     """
-    _Run(trainer, folder, config, description, finished, evaluation, host, tensorboard).go()
+    _Run(trainer, folder, config, description, finished, evaluation, picture, host, tensorboard).go()
 
 
 class _Run:
@@ -120,13 +126,16 @@ class _Run:
         description: str,
         finished: Callable[[], bool],
         evaluation: Evaluation | None,
+        picture: Callable[[int], object] | None,
         host: Host | None,
         tensorboard: bool,
     ) -> None:
         self.trainer, self.config, self.description = trainer, config, description
-        self.finished, self.evaluation, self.host = finished, evaluation, host
+        self.finished, self.evaluation, self.picture, self.host = finished, evaluation, picture, host
         self.writes = host is None or host.is_main
         self.checkpoints = Checkpoints(folder / CHECKPOINTS, keep=config.keep)
+        if self.writes:
+            self.checkpoints.sweep()
         self.done, self.means = 0, Means({})
         if latest := self.checkpoints.latest():
             self.done, state = latest
@@ -155,21 +164,28 @@ class _Run:
                     show(detail=" ".join(f"{name} {value:.3g}" for name, value in metrics.items()))
                 show(completed=self.done)
                 forecast.look(self.done)
-                score = self._evaluate(ended)
-                stopped = interrupted.is_set() if self.host is None else self.host.any(interrupted.is_set())
-                due = config.due(self.done, time.monotonic() - saved_at)
-                if self.writes and (ended or stopped or due or score is not None):
-                    state = {"trainer": self.trainer.state(), "pending": self.means.settled()}
-                    self.checkpoints.save(self.done, state, score=score)
-                    saved_at = time.monotonic()
+                with self.pace.paused():
+                    score = self._look(ended)
+                    stopped = interrupted.is_set() if self.host is None else self.host.any(interrupted.is_set())
+                    due = config.due(self.done, time.monotonic() - saved_at)
+                    if self.writes and (ended or stopped or due or score is not None):
+                        state = {"trainer": self.trainer.state(), "pending": self.means.settled()}
+                        self.checkpoints.save(self.done, state, score=score)
+                        saved_at = time.monotonic()
                 if stopped:
                     raise KeyboardInterrupt(f"stopped after step {self.done}; the same command continues from there")
 
-    def _evaluate(self, ended: bool) -> Score | None:
-        """Measure if it is time, and give the score; the processes that do not write wait at their next step."""
-        every = self.config.evaluate_every
-        if self.evaluation is None or not self.writes or not (ended or (every and self.done % every == 0)):
+    def _look(self, ended: bool) -> Score | None:
+        """Draw and measure if it is time, and give the score; processes that do not write wait at their next step."""
+        if not self.writes:
             return None
+        every = self.config.picture_every
+        if self.picture is not None and every and (ended or self.done % every == 0):
+            self.picture(self.done)
+        every = self.config.evaluate_every
+        if self.evaluation is None or not (ended or (every and self.done % every == 0)):
+            return None
+        self.means.settled()  # nothing is measured of a training that diverged
         metrics, score = self.evaluation(self.done)
         self.log.write(self.done, metrics)
         return score

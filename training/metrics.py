@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,19 +97,33 @@ class MetricsLog:
                 self._board.add_scalar(name, value, step)
 
 
-def _open_tensorboard(folder: Path, step: int) -> Any:
+def require_tensorboard() -> None:
+    """An :class:`InputError` if TensorBoard's log cannot be written."""
     try:
-        from torch.utils.tensorboard import SummaryWriter
+        importlib.import_module("torch.utils.tensorboard")
     except ModuleNotFoundError as error:
         raise InputError("TensorBoard is not installed: pip install tensorboard") from error
+
+
+def _open_tensorboard(folder: Path, step: int) -> Any:
+    require_tensorboard()
+    from torch.utils.tensorboard import SummaryWriter
+
     return SummaryWriter(str(folder), purge_step=step + 1)
 
 
 class Pace:
-    """How fast a training is, and how much memory it has taken at most, for its log."""
+    """How fast the steps of a training are, and how much memory it has taken at most, for its log."""
 
     def __init__(self, images: int | None, done: int) -> None:
         self._images, self._done, self._since = images, done, time.monotonic()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """What is done inside is no step."""
+        began = time.monotonic()
+        yield
+        self._since += time.monotonic() - began
 
     def measured(self, done: int) -> dict[str, float]:
         """Images a second since the last call, and GiB; nothing where steps take no images."""

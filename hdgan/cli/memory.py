@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Collection, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
@@ -85,6 +86,8 @@ class RememberingCommand(TyperCommand):
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
         """Run the verb."""
+        if os.environ.get("RANK", "0") != "0":  # one of several processes of a training: the first one remembers
+            return super().invoke(ctx)
         root, verb = Path(ctx.params["study"]), _verb(ctx)
         given = {
             name: _plain(name, value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -63,6 +64,8 @@ def _command_names(context: typer.Context) -> list[str]:
 
 
 def _set_quiet(quiet: bool) -> bool:
+    """Of several processes that train together the first one speaks."""
+    quiet = quiet or os.environ.get("RANK", "0") != "0"
     progress.set_quiet(quiet)
     return quiet
 

@@ -23,6 +23,9 @@ from hdgan.study import Study
 from tiling.errors import InputError
 from tiling.wording import quoted
 
+SHEET_KIMG = 200.0
+"""How often a contact sheet is written where nothing else is asked for, as the published code does it."""
+
 
 def train(
     study: StudyOption = DEFAULT_STUDY,
@@ -59,6 +62,12 @@ def train(
     ] = None,
     ada_kimg: Annotated[
         float | None, typer.Option(help="Thousands of images that bring augmentation from none to full.")
+    ] = None,
+    architecture: Annotated[
+        str | None, typer.Option(help="Of the generator: skip, resnet or orig; default by preset, skip mostly.")
+    ] = None,
+    discriminator_architecture: Annotated[
+        str | None, typer.Option(help="Of the discriminator: resnet, skip or orig; default by preset, resnet mostly.")
     ] = None,
     augment: Annotated[str | None, typer.Option(help="Augmentation set: histology, bgc, ...")] = None,
     turn: Annotated[
@@ -97,7 +106,12 @@ def train(
     evaluate_space: Annotated[
         str, typer.Option("--space", help="Feature space for it: random-conv-v1, or a file of Inception's weights.")
     ] = DEFAULT_SPACE,
-    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Log for TensorBoard, too.")] = False,
+    sheet_kimg: Annotated[
+        float | None,
+        typer.Option(help="Write a contact sheet so often, kimg; default: as often as it is measured, else 200."),
+    ] = None,
+    keep: Annotated[int, typer.Option(help="Last checkpoints that stay, besides the best.", min=1)] = 2,
+    tensorboard: Annotated[bool, typer.Option(help="Log for TensorBoard, too.")] = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Refuse to begin a training where there is none to go on with.")
     ] = False,
@@ -143,6 +157,8 @@ def train(
         learning_rate=learning_rate,
         ema_kimg=ema_kimg,
         ada_kimg=ada_kimg,
+        generator_architecture=architecture,
+        discriminator_architecture=discriminator_architecture,
         augment=augment,
         turn=turn,
         mirror=mirror,
@@ -181,6 +197,8 @@ def train(
         start_from=beginning,
         grow=grow_from is not None,
         evaluation=evaluation,
+        sheet_kimg=sheet_kimg or evaluate_kimg or SHEET_KIMG,
+        keep=keep,
         tensorboard=tensorboard,
         execution=execution,
         checkpoint_seconds=checkpoint_seconds,

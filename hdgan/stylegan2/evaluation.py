@@ -12,6 +12,7 @@ from hdgan.checks import check_number
 from hdgan.conditions import Conditions, class_names
 from hdgan.latents import Latents
 from hdgan.metrics import Chosen, FeatureSpace, Moments, embed_images, frechet_distance, kernel_distance
+from hdgan.provenance import told_tiles
 from hdgan.stylegan2.data import PreparedTiles, Tiles
 from hdgan.stylegan2.generator import Generator
 from hdgan.stylegan2.presets import TrainConfig
@@ -34,24 +35,22 @@ class GeneratorEvaluation:
         How often, in thousands of images; None: at the end.
     indices
         The tiles that it reads: looked at, like those to train on, before the training begins.
-
-    Raises
-    ------
-    InputError
-        For a `kimg` that is not above 0.
+    about
+        What else decides what it gives, such as how many images it draws: scores that differ in this are not compared.
     """
 
     measure: Callable[[Generator], Mapping[str, float]]
     kimg: float | None = None
     indices: Sequence[int] = ()
+    about: str = ""
 
-    def __post_init__(self) -> None:
-        if self.kimg is not None:
-            check_number("how often to evaluate, kimg", self.kimg, 1e-3, 1e12, whole=False)
 
-    def steps(self, batch: int) -> int | None:
-        """After how many steps of a batch to measure; None: at the end only."""
-        return None if self.kimg is None else max(1, round(self.kimg * 1000 / batch))
+def steps_of(kimg: float | None, batch: int) -> int | None:
+    """What is to be done every so many thousands of images as a number of steps of a batch; None if never."""
+    if kimg is None:
+        return None
+    check_number("how often, kimg", kimg, 1e-3, 1e12, whole=False)
+    return max(1, round(kimg * 1000 / batch))
 
 
 def held_out_evaluation(
@@ -84,7 +83,7 @@ def held_out_evaluation(
     prepared = PreparedTiles(tiles, config.resolution, crop=config.crop)
     classes = class_names(tiles, condition, indices) if condition else None
     measure = DistanceToHeldOut(prepared, indices, space=space, images=images, classes=classes)
-    return GeneratorEvaluation(measure, kimg, indices)
+    return GeneratorEvaluation(measure, kimg, indices, about=f"{images} images, tiles {told_tiles(indices)}")
 
 
 class DistanceToHeldOut:

@@ -49,7 +49,7 @@ class Execution:
     def low_precision(self, device: torch.device, conv_clamp: float | None) -> torch.dtype:
         """The type of the highest resolutions on a device, of networks whose activations are clamped so."""
         if self.precision == "auto":
-            return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
+            return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported(False) else torch.float32
         if self.precision == "fp16" and device.type == "cpu":
             raise InputError("precision fp16 needs a GPU; use bf16 or fp32 on a CPU")
         if self.precision == "fp16" and conv_clamp is None:
@@ -80,15 +80,17 @@ class Execution:
                 f"{share} would cut; use a batch and a micro_batch that are multiples of {group}"
             )
         parts = _parts(batch, group, size, host)
-        path = max(batch // 2 // host.count, 1)
-        mine = range(host.index * path, (host.index + 1) * path)
+        path = max(batch // 2, 1)
+        mine = range(host.index * path // host.count, (host.index + 1) * path // host.count)
+        at_pace = mine or range(path - 1, path)
         at_once = group if host.device.type == "cpu" else size
         return Cut(
             group=group,
             parts=parts,
             r1_parts=_parts(batch, group, at_once, host),
-            path_parts=[mine[at : at + max(at_once // 2, 1)] for at in range(0, path, max(at_once // 2, 1))],
-            path_samples=path * host.count,
+            path_parts=[at_pace[at : at + max(at_once // 2, 1)] for at in range(0, len(at_pace), max(at_once // 2, 1))],
+            path_samples=path,
+            path_share=len(mine) / path,
         )
 
 
@@ -108,6 +110,9 @@ class Cut:
         The same samples for the R1 phase.
     path_parts, path_samples
         For the path length phase, which takes half of the batch, and how many these are in all processes.
+    path_share
+        How much of that phase is this process's. Where there are more processes than samples, one that has none
+        computes the last one, too, and it counts nothing.
     """
 
     group: int
@@ -115,6 +120,7 @@ class Cut:
     r1_parts: Sequence[Sequence[int]]
     path_parts: Sequence[Sequence[int]]
     path_samples: int
+    path_share: float
 
 
 def _small(share: int, group: int) -> int:

@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from hdgan.conditions import classes_of
-from hdgan.provenance import digest
+from hdgan.provenance import told_tiles
 from hdgan.stylegan2.checkpoint import load_discriminator_into, load_generator, save_discriminator, save_generator
 from hdgan.stylegan2.data import Classes, Tiles
-from hdgan.stylegan2.evaluation import GeneratorEvaluation
+from hdgan.stylegan2.evaluation import GeneratorEvaluation, steps_of
 from hdgan.stylegan2.execution import Execution
 from hdgan.stylegan2.presets import TrainConfig
 from hdgan.stylegan2.tile_check import PictureFolder, check_tiles
@@ -29,6 +29,7 @@ from tiling.wording import counted, quoted
 from training.checkpoint import Checkpoints, Score, read_about
 from training.host import Host
 from training.loop import CHECKPOINTS, Evaluation, LoopConfig, run_loop
+from training.metrics import require_tensorboard
 
 GENERATOR = "generator.safetensors"
 BEST_GENERATOR = "generator-best.safetensors"
@@ -55,6 +56,8 @@ def train(
     start_from: Path | None = None,
     grow: bool = False,
     evaluation: GeneratorEvaluation | None = None,
+    sheet_kimg: float | None = None,
+    keep: int = 2,
     tensorboard: bool = False,
     inputs: Mapping[str, Path] | None = None,
     execution: Execution | None = None,
@@ -90,6 +93,11 @@ def train(
     evaluation
         Measures the average generator again and again, as :func:`hdgan.stylegan2.held_out_evaluation` does. The best
         generator so far is kept, and in the end written as `generator-best.safetensors`.
+    sheet_kimg
+        Write a contact sheet of the average generator into `sheets/` so often, in thousands of images, and at the end;
+        it takes Pillow. None: never.
+    keep
+        How many of the last checkpoints stay, besides the best.
     tensorboard
         Log for TensorBoard, too.
     inputs
@@ -123,9 +131,13 @@ def train(
     loop = LoopConfig(
         steps=training.config.steps,
         checkpoint_seconds=checkpoint_seconds,
-        evaluate_every=None if evaluation is None else evaluation.steps(config.batch),
+        evaluate_every=None if evaluation is None else steps_of(evaluation.kimg, config.batch),
+        picture_every=steps_of(sheet_kimg, config.batch),
+        keep=keep,
         images=config.batch,
     )
+    if tensorboard:
+        require_tensorboard()
     if not host.is_main:
         _assist(training, out, loop, host)
         host.told()  # the generator is written
@@ -150,7 +162,10 @@ def train(
             write_json(out / CONFIG, settings)
             note(training.in_words(trainer.cut.group))
             measure = None if evaluation is None else _evaluation(trainer, evaluation)
-            run_loop(trainer, out, loop, "train", host=host, evaluation=measure, tensorboard=tensorboard)
+            picture = None if sheet_kimg is None else _picture(trainer, out)
+            run_loop(
+                trainer, out, loop, "train", evaluation=measure, picture=picture, host=host, tensorboard=tensorboard
+            )
             _finish(stage, trainer, settings)
     host.told()
     return out / GENERATOR
@@ -160,9 +175,16 @@ def _evaluation(trainer: StyleGAN2Trainer, of: GeneratorEvaluation) -> Evaluatio
     def evaluation(done: int) -> tuple[Mapping[str, float], Score]:
         metrics = of.measure(trainer.average)
         name, value = next(iter(metrics.items()))
-        return {"kimg": done * trainer.config.batch / 1000, **metrics}, Score(name, value)
+        score = Score(f"{name}, {of.about}" if of.about else name, value)
+        return {"kimg": done * trainer.config.batch / 1000, **metrics}, score
 
     return evaluation
+
+
+def _picture(trainer: StyleGAN2Trainer, out: Path) -> Callable[[int], object]:
+    from hdgan.stylegan2.sheets import SHEETS, write_sheet  # takes Pillow, which a bare GPU host may not have
+
+    return lambda done: write_sheet(out / SHEETS, trainer.average, done * trainer.config.batch / 1000)
 
 
 def _assist(training: _Training, out: Path, loop: LoopConfig, host: Host) -> None:
@@ -238,12 +260,6 @@ class _Training:
             f"{counted(config.steps, 'step')} of {config.batch}, {config.kimg:g} kimg in all"
             + ("; the minibatch deviation tells nothing, as it compares images and there is one" if group < 2 else "")
         )
-
-
-def told_tiles(indices: Sequence[int] | npt.NDArray[np.int64]) -> str:
-    """Which tiles a training is on, as its record and the generator's file tell it: their number and a fingerprint."""
-    chosen = np.asarray(indices, np.int64)
-    return f"{len(chosen)}, {digest({'indices': chosen})[:16]}"
 
 
 def _is_made(out: Path, settings: Mapping[str, Any]) -> bool:

@@ -194,8 +194,13 @@ class StyleGAN2Trainer:
         return PhaseDraws(self.config.seed, phase, index, samples, self.device)
 
     @contextmanager
-    def _phase(self, optimiser: torch.optim.Optimizer, *, regularisation: bool = False) -> Iterator[None]:
-        """Step on the gradients that the parts left, summed over all processes; the mean w follows the batch's mean."""
+    def _phase(
+        self, optimiser: torch.optim.Optimizer, *, regularisation: bool = False, share: float | None = None
+    ) -> Iterator[None]:
+        """Step on the gradients that the parts left, summed over all processes; the mean w follows the batch's mean.
+
+        `share` is how much of the phase is this process's, by default as much as any other's.
+        """
         recompute = self.execution.recomputes(self.config.resolution, regularisation=regularisation)
         self.generator.synthesis.recompute = self.discriminator.recompute = recompute
         self._ws = []
@@ -204,7 +209,8 @@ class StyleGAN2Trainer:
         _apply(optimiser)
         if self._ws:
             average = self.generator.mapping.w_avg
-            average.copy_(self.host.mean(torch.cat(self._ws).mean(dim=0)).lerp(average, _W_AVERAGE_BETA))
+            share = 1 / self.host.count if share is None else share
+            average.copy_(self.host.sum(torch.cat(self._ws).mean(dim=0) * share).lerp(average, _W_AVERAGE_BETA))
 
     def _mean(self, of_parts: Sequence[Tensor]) -> Tensor:
         """The mean over the parts of all processes."""
@@ -226,8 +232,9 @@ class StyleGAN2Trainer:
     def _path_length_step(self, index: int) -> Tensor:
         """Half of the batch, compared with the running mean of the steps before."""
         config, found = self.config, []
-        weight = config.path_length_weight * config.path_length_interval / self.cut.path_samples
-        with self._phase(self.generator_optimiser, regularisation=True):
+        share = self.cut.path_share
+        weight = config.path_length_weight * config.path_length_interval / self.cut.path_samples if share else 0.0
+        with self._phase(self.generator_optimiser, regularisation=True, share=share):
             for samples in self.cut.path_parts:
                 draws = self._draws("path length", index, samples)
                 w = self._mixed_w(self._drawn_c(draws), draws)
@@ -236,7 +243,7 @@ class StyleGAN2Trainer:
                 lengths = losses.path_lengths(images, w, noise)
                 ((lengths - self.path_length_mean).square().sum() * weight).backward()
                 found.append(lengths.detach())
-        length = self.host.mean(torch.cat(found).mean())
+        length = self.host.sum(torch.cat(found).mean() * share)
         self.path_length_mean = self.path_length_mean.lerp(length, _PATH_LENGTH_DECAY)
         return length
 

@@ -147,6 +147,7 @@ def test_checkpoints_are_found_by_number_and_half_written_ones_are_swept(tmp_pat
     again = Checkpoints(tmp_path / "c", keep=2)
     assert again.steps() == [10, 100_000_000]
     assert again.latest() == (100_000_000, {"step": 100_000_000})
+    again.sweep()
     names = {path.name for path in (tmp_path / "c").iterdir()}
     assert names == {"step-00000010.safetensors", "step-100000000.safetensors", "step-notes.safetensors"}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -141,3 +142,18 @@ def test_a_training_is_measured_resumed_and_grown(patches: Path, tmp_path: Path)
     )  # fmt: skip
     run(*grown, "--grow-from", study / "generator")
     assert load_generator(tmp_path / "grown" / "generator" / "generator.safetensors").resolution == 16
+
+
+def test_a_trained_generator_outlives_a_request_for_a_log_that_cannot_be_written(
+    patches: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = tmp_path / "study"
+    first = ("train", "--study", study, "--images", patches, "--crop", 16, "--resolution", 8, "--preset", "tiny")
+    run(*first, "--kimg", 0.004, "--device", "cpu")
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    for more in (("--kimg", 0.008), ("--redo",)):
+        assert "TensorBoard is not installed" in refused(*first, *more, "--tensorboard", "--device", "cpu")
+    run("sample", "--study", study, "-n", 2, "--device", "cpu")
+    monkeypatch.undo()
+    run(*first, "--kimg", 0.008, "--tensorboard", "--device", "cpu")
+    assert "tensorboard" not in run("info", study)

@@ -15,12 +15,11 @@ from hdgan.metrics import Moments, frechet_distance
 from hdgan.stylegan2 import (
     DistanceToHeldOut,
     Generator,
-    GeneratorEvaluation,
     Rendered,
     held_out_evaluation,
     train_config,
 )
-from hdgan.stylegan2.evaluation import draw_latents
+from hdgan.stylegan2.evaluation import draw_latents, steps_of
 from tiling.errors import InputError
 from training.metrics import Level
 
@@ -127,9 +126,9 @@ def test_a_conditional_training_is_measured_class_by_class() -> None:
 
 
 def test_how_often_to_evaluate_is_checked() -> None:
-    assert GeneratorEvaluation(lambda _: {}, 0.1).steps(8) == 12
-    with pytest.raises(InputError, match="how often to evaluate, kimg"):
-        GeneratorEvaluation(lambda _: {}, 0.0)
+    assert (steps_of(0.1, 8), steps_of(0.001, 8), steps_of(None, 8)) == (12, 1, None)
+    with pytest.raises(InputError, match=r"how often, kimg must be a number from 0\.001 to .*, not 0\.0"):
+        steps_of(0.0, 8)
 
 
 def test_what_cannot_be_compared_is_refused() -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hdgan.stylegan2.activation import bias_act
-from hdgan.stylegan2.ops import resampling_filter, modulated_conv2d
+from hdgan.stylegan2.ops import modulated_conv2d, resampling_filter
 
 
 @pytest.mark.parametrize("images", [1, 3])

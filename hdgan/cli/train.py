@@ -134,7 +134,7 @@ def train(
     from hdgan.stylegan2 import train as train_generator
     from hdgan.stylegan2.data import fitting_workers
     from hdgan.stylegan2.execution import Execution
-    from hdgan.stylegan2.run import shape_of
+    from hdgan.stylegan2.run import begun_with, shape_of
     from training.checkpoint import Checkpoints
     from training.devices import choose_device
     from training.host import Host, processes
@@ -146,16 +146,15 @@ def train(
         raise InputError(f"{place.generator} has no training to go on with; leave --resume out to begin one")
     tiles = open_source(place, images=images, labels=labels, root=root)
     edge = edge_of(tiles) if crop is None else crop
+    by_rule = {} if redo else begun_with(place.generator)
+    given = {"batch": batch, "mbstd_group": mbstd_group, "gamma": gamma, "ema_kimg": ema_kimg}
+    by_rule |= {name: value for name, value in given.items() if value is not None}
     config = train_config(
         preset,
         resolution=trainable_edge(edge, resolution, place, tiled=images is None),
         crop=crop,
         kimg=kimg,
-        batch=batch,
-        mbstd_group=mbstd_group,
-        gamma=gamma,
         learning_rate=learning_rate,
-        ema_kimg=ema_kimg,
         ada_kimg=ada_kimg,
         generator_architecture=architecture,
         discriminator_architecture=discriminator_architecture,
@@ -164,6 +163,7 @@ def train(
         mirror=mirror,
         seed=seed,
         processes=processes(),
+        **by_rule,
     )
     if start_from is not None and grow_from is not None:
         raise InputError("a training begins with the networks of one run: give --from or --grow-from, not both")

@@ -157,3 +157,28 @@ def test_a_trained_generator_outlives_a_request_for_a_log_that_cannot_be_written
     monkeypatch.undo()
     run(*first, "--kimg", 0.008, "--tensorboard", "--device", "cpu")
     assert "tensorboard" not in run("info", study)
+
+
+def test_a_training_goes_on_with_another_number_of_processes(patches: Path, tmp_path: Path) -> None:
+    study = tmp_path / "study"
+    first = ("train", "--study", study, "--images", patches, "--crop", 16, "--resolution", 8, "--preset", "tiny")
+    # as four processes would have begun, each with two images
+    run(*first, "--kimg", 0.008, "--batch", 8, "--mbstd-group", 2, "--device", "cpu")
+    (study / "options.json").unlink()
+    said = run(*first, "--kimg", 0.016, "--device", "cpu")
+    assert "going on from step 1 of 2" in said
+    config = config_of(study)
+    assert (config["batch"], config["mbstd_group"], config["gamma"]) == (8, 2, 0.0002 * 8**2 / 8)
+
+
+def test_a_training_that_was_stopped_can_end_where_it_is(patches: Path, tmp_path: Path) -> None:
+    study = tmp_path / "study"
+    first = ("train", "--study", study, "--images", patches, "--crop", 16, "--resolution", 8, *QUICK)
+    run(*first)
+    (study / "generator" / "generator.safetensors").unlink()
+    record = json.loads((study / "generator" / "stage.json").read_text())
+    longer = record["config"] | {"kimg": 9.0}
+    (study / "generator" / "stage.json").write_text(json.dumps(record | {"status": "running", "config": longer}))
+    assert "again to finish it, with --kimg 0.008 as far as it has come" in refused("sample", "--study", study)
+    run("train", "--study", study, "--kimg", 0.008, "--device", "cpu")
+    run("sample", "--study", study, "-n", 2, "--device", "cpu")

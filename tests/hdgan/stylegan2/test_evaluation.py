@@ -99,7 +99,11 @@ def test_each_class_has_its_own_distance() -> None:
     classes = ["HE"] * 6 + [None, "rare"] + ["PAS"] * 7
     found = DistanceToHeldOut(tiles, range(15), space=random_space(), images=40, classes=classes)(generator)
     both = [f"{measure} random-conv-v1" for measure in ("fd", "kid")]
-    assert [name for name in found if name[:3] in ("fd ", "kid")] == [*both, *(f"{name} HE" for name in both), *(f"{name} PAS" for name in both)]
+    assert [name for name in found if name[:3] in ("fd ", "kid")] == [
+        *both,
+        *(f"{name} HE" for name in both),
+        *(f"{name} PAS" for name in both),
+    ]
     drawn = draw_latents(generator, range(40))
     of_class = np.flatnonzero([name == "PAS" for name in Conditions.of(generator).names_of(drawn.c)])
     space = random_space()

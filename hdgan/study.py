@@ -75,6 +75,11 @@ class Study:
         return self.root / "classifiers"
 
     @property
+    def protocol(self) -> Path:
+        """Fits on several splits of the annotated samples, made by `hdgan protocol`."""
+        return self.root / "protocol"
+
+    @property
     def pairs(self) -> Path:
         """Image-mask pairs, made by `hdgan synthesize`."""
         return self.root / "pairs"

@@ -17,6 +17,7 @@ from hdgan.cli.evaluate import evaluate
 from hdgan.cli.inspect import info
 from hdgan.cli.memory import RememberingCommand
 from hdgan.cli.pixels import features, fit, synthesize
+from hdgan.cli.protocol import protocol
 from hdgan.cli.sample import sample
 from hdgan.cli.tile import tile
 from hdgan.cli.train import import_, train
@@ -33,6 +34,7 @@ _VERBS: Mapping[str, Callable[..., None] | typer.Typer] = MappingProxyType(
         "features": features,
         "fit": fit,
         "evaluate": evaluate,
+        "protocol": protocol,
         "synthesize": synthesize,
         "info": info,
     }

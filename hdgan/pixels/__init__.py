@@ -11,9 +11,20 @@ if TYPE_CHECKING:
     from hdgan.pixels.fitting import fit
     from hdgan.pixels.predict import predict_stored
     from hdgan.pixels.presets import PRESETS, Preset
+    from hdgan.pixels.protocol import efficiency_rows, protocol_rows, run_protocol
     from hdgan.pixels.split import split_images
 
-__all__ = ["PRESETS", "PixelEnsemble", "Preset", "fit", "predict_stored", "split_images"]
+__all__ = [
+    "PRESETS",
+    "PixelEnsemble",
+    "Preset",
+    "efficiency_rows",
+    "fit",
+    "predict_stored",
+    "protocol_rows",
+    "run_protocol",
+    "split_images",
+]
 
 __getattr__, __dir__ = lazy_names(
     __name__,
@@ -21,8 +32,11 @@ __getattr__, __dir__ = lazy_names(
         "PRESETS": "hdgan.pixels.presets",
         "PixelEnsemble": "hdgan.pixels.ensemble",
         "Preset": "hdgan.pixels.presets",
+        "efficiency_rows": "hdgan.pixels.protocol",
         "fit": "hdgan.pixels.fitting",
         "predict_stored": "hdgan.pixels.predict",
+        "protocol_rows": "hdgan.pixels.protocol",
+        "run_protocol": "hdgan.pixels.protocol",
         "split_images": "hdgan.pixels.split",
     },
 )

@@ -60,6 +60,19 @@ def test_a_report_holds_what_the_measures_of_the_features_are() -> None:
     assert json.loads(json.dumps(report.to_dict()))["overlap"]["k"] == 5
 
 
+@pytest.mark.parametrize("given", [list, np.asarray, iter, lambda images: (image for image in images)])
+def test_images_may_be_in_a_list_in_an_array_or_come_from_an_iterator(given) -> None:
+    sources = Pictures(1, 40), Pictures(2, 30), Pictures(3, 50)
+    real, fake, training = (given(source.images) for source in sources)
+    report = compare_distributions(real, fake, space=MeanColour(), training=training, subsets=2)
+    by_number = compare_distributions(sources[0], sources[1], space=MeanColour(), training=sources[2], subsets=2)
+    assert report == by_number
+    with pytest.raises(InputError, match="images differ in size"):
+        compare_distributions(given(sources[0].images), Pictures(2, 30, size=5), space=MeanColour())
+    with pytest.raises(InputError, match="not 0 real and 30 generated ones"):
+        compare_distributions(given(sources[0].images[:0]), given(sources[1].images), space=MeanColour())
+
+
 def test_large_images_are_embedded_a_few_at_a_time() -> None:
     space = MeanColour()
     embed_images(Pictures(1, 5, size=1448), space, what="tiles")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -12,6 +12,7 @@ from hdgan.metrics import (
     Chosen,
     Moments,
     compare_distributions,
+    comparison_notes,
     comparison_rows,
     embed_images,
     frechet_distance,
@@ -126,6 +127,18 @@ def test_labels_give_a_report_for_each_that_has_enough_images() -> None:
         "medulla": "17 and 10",
         "ideal": "",
     }
+
+
+def test_fewer_images_than_dimensions_are_told_with_the_number_to_look_at() -> None:
+    real, fake = Pictures(1, 40), Pictures(2, 30)
+    labels = (["a"] * 20 + ["b"] * 20, ["a"] * 20 + ["b"] * 10)
+    report = compare_distributions(real, fake, space=MeanColour(), labels=labels, subsets=2)
+    assert comparison_notes(report) == []
+    few = [replace(report, dimensions=31), replace(report, per_class={"b": replace(report, fake=10, dimensions=11)})]
+    for of, line in zip(few, ("distance: 30 images or tiles", "distance of b: 10 images or tiles"), strict=True):
+        (note,) = comparison_notes(of)
+        assert line in note
+        assert note.endswith("look at the kernel distance.")
 
 
 def test_the_table_tells_of_memorisation_where_it_was_asked() -> None:

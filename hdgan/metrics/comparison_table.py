@@ -54,6 +54,6 @@ def comparison_notes(report: DistributionReport) -> list[str]:
     of = "" if "all images" in few else f" of {', '.join(few)}"
     least = few.get("all images", min(few.values()))
     return [
-        f"Frechet distance{of}: {least} images or tiles are fewer than the {report.dimensions} dimensions of the feature "
-        "space, so it says little; look at the kernel distance."
+        f"Frechet distance{of}: {least} images or tiles are fewer than the {report.dimensions} dimensions of the "
+        "feature space, so it says little; look at the kernel distance."
     ]

@@ -70,7 +70,7 @@ def test_a_fold_of_a_folder_is_held_out_and_labels_come_from_a_table(patches: Pa
         "train", "--study", study, "--hold-out", 5
     )
     table.write_text("\n".join(["image,lesion,fold", *rows]).replace(",a,", ",,"))
-    assert "labels to condition on that are not known of every tile: lesion (4 tiles of 8)" in refused(
+    assert "not known of every tile: lesion (4 tiles of 8), HE/3.png the first; complete the labels" in refused(
         "train", "--study", study, "--redo"
     )
     assert config_of(study)["classes"]["a+PAS"] == 2

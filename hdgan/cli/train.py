@@ -209,25 +209,29 @@ def train(
 
 
 def import_(
-    file: Annotated[Path, typer.Argument(metavar="FILE.pkl", help="A network file of StyleGAN2-ADA for PyTorch.")],
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="A generator's .safetensors, or a .pkl file of StyleGAN2-ADA for PyTorch."),
+    ],
     study: StudyOption = DEFAULT_STUDY,
     redo: RedoOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Take over a generator that was trained with the StyleGAN2-ADA reference, instead of training one.
+    """Take over a generator that was trained elsewhere, with hdgan or the StyleGAN2-ADA reference, instead of training.
 
-    Nothing in the file is executed. Its licence, non-commercial, passes to all that is made with the generator.
+    Nothing in the file is executed. Its licence passes to all that is made with the generator; that of the reference is
+    non-commercial.
+
+    Example: hdgan import kidney/generator/generator-best.safetensors --study best
 
     Example: hdgan import network-snapshot-025000.pkl --study kidney
     """
-    from hdgan.stylegan2 import convert_reference
+    from hdgan.stylegan2 import convert_reference, import_generator
     from tiling.stage import read_record
 
     place = Study(study)
-    made = convert_reference(file, place.generator, before_replacing=place.refuse_to_replace_generator, redo=redo)
+    take_over = import_generator if file.suffix.lower() == ".safetensors" else convert_reference
+    made = take_over(file, place.generator, before_replacing=place.refuse_to_replace_generator, redo=redo)
     record = read_record(place.generator)
-    say(
-        f"{made}: {record['summary']['resolution']} px. {'; '.join(record['licence'])}. "
-        f"Next: hdgan sample --study {quoted(study)}",
-        quiet,
-    )
+    said = [f"{made}: {record['summary']['resolution']} px", *record["licence"]]
+    say(f"{'. '.join(said)}. Next: hdgan sample --study {quoted(study)}", quiet)

@@ -308,7 +308,7 @@ def _finish(stage: Stage, trainer: StyleGAN2Trainer, settings: Mapping[str, Any]
 
 def _refuse_imported(out: Path) -> None:
     """Refuse to train where an imported generator is, which has no training to go on with."""
-    if (out / RECORD).exists() and read_record(out)["config"] == IMPORTED:
+    if (out / RECORD).exists() and "source" in read_record(out)["config"]:
         raise InputError(
             f"{out} holds a generator that was imported: train in another study with `--from {quoted(out)}`, "
             "or add --redo to replace it"

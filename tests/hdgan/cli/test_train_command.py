@@ -70,7 +70,7 @@ def test_a_fold_of_a_folder_is_held_out_and_labels_come_from_a_table(patches: Pa
         "train", "--study", study, "--hold-out", 5
     )
     table.write_text("\n".join(["image,lesion,fold", *rows]).replace(",a,", ",,"))
-    assert "labels to condition on that are not known of every tile: lesion (4 tiles of 8)" in refused(
+    assert "not known of every tile: lesion (4 tiles of 8), HE/3.png the first; complete the labels" in refused(
         "train", "--study", study, "--redo"
     )
     assert config_of(study)["classes"]["a+PAS"] == 2
@@ -98,8 +98,8 @@ def test_a_study_is_trained_on_crops_of_its_tiles(tmp_path: Path) -> None:
         (("--images", "absent"), "no folder of images at"),
         (("--images", "patches"), "tiles of 24 px cannot be trained on as they are, only those of a power of two: "
                                   "average them down with --resolution 16"),
-        (("--images", "patches", "--resolution", "16"), "cannot train on 12 of 12 images: HE/0.png (32 x 24 px, RGB): "
-                                                        "is 32 x 24 px, not square: cut squares out of it with --crop"),
+        (("--images", "patches", "--resolution", "16"), "cannot train on 12 of 12 images: not square (HE/0.png, "
+            "HE/1.png, HE/2.png, and 9 more; 32 x 24 px): cut squares out with --crop 24"),
         (("--images", "patches", "--crop", "16", "--condition", "stain"), "no label 'stain'; there are: folder"),
         (("--labels", "labels.csv"), "--labels are those of --images"),
     ],

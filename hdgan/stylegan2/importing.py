@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any
 
 from hdgan.stylegan2.checkpoint import load_generator
 from hdgan.stylegan2.run import CONFIG, GENERATOR
@@ -15,7 +13,7 @@ from tiling.files import replacing, write_json
 from tiling.stage import RECORD, Stage, read_record
 from training.checkpoint import read_about
 
-_IMPORTED: Mapping[str, Any] = MappingProxyType({"source": "hdgan"})
+_SETTINGS = {"source": "hdgan"}
 _TOLD = ("kimg", "score")  # what `hdgan info` shows of the training that a file tells of
 
 
@@ -55,7 +53,7 @@ def import_generator(
     generator, about = load_generator(file), read_about(file)
     if redo and (out / RECORD).exists():
         before_replacing()
-    with Stage.begin(out, name="train", config=dict(_IMPORTED), inputs={"file": file}, redo=redo) as stage:
+    with Stage.begin(out, name="train", config=_SETTINGS, inputs={"file": file}, redo=redo) as stage:
         if not stage.complete:
             with replacing(out / GENERATOR) as partial:
                 shutil.copyfile(file, partial)

@@ -13,13 +13,14 @@ from hdgan.stylegan2.generator import Generator
 from hdgan.stylegan2.importing import refuse_trained
 from hdgan.stylegan2.reference_modules import read_modules
 from hdgan.stylegan2.reference_networks import discriminator_of, generator_of
-from hdgan.stylegan2.run import CONFIG, DISCRIMINATOR, GENERATOR, IMPORTED
+from hdgan.stylegan2.run import CONFIG, DISCRIMINATOR, GENERATOR
 from tiling.errors import InputError
 from tiling.files import write_json
 from tiling.stage import RECORD, Stage
 
 REFERENCE_LICENCE = "NVIDIA Source Code License for StyleGAN2-ADA: non-commercial use only"
 GENERATOR_NON_EMA = "generator-non-ema.safetensors"
+_SETTINGS = {"source": "StyleGAN2-ADA reference"}
 _LARGEST_FILE = 4 << 30  # bytes; networks of 4096 px take half a GB
 
 Network = TypeVar("Network", Generator, Discriminator)
@@ -70,7 +71,7 @@ def convert_reference(
     reference = read_reference(pkl)
     if redo and (out / RECORD).exists():
         before_replacing()
-    with Stage.begin(out, name="train", config=dict(IMPORTED), inputs={"reference": pkl}, redo=redo) as stage:
+    with Stage.begin(out, name="train", config=_SETTINGS, inputs={"reference": pkl}, redo=redo) as stage:
         if not stage.complete:
             _write(reference, out, pkl.name)
             summary = {"imported": pkl.name, "resolution": reference.generator.resolution}

@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -35,8 +34,6 @@ GENERATOR = "generator.safetensors"
 BEST_GENERATOR = "generator-best.safetensors"
 DISCRIMINATOR = "discriminator.safetensors"
 CONFIG = "config.json"
-IMPORTED: Mapping[str, Any] = MappingProxyType({"source": "StyleGAN2-ADA reference"})
-"""The settings in the record of a generator that was imported."""
 _WIDEST_FOR_CPUS = 4096  # channel_base
 _BY_RULE = ("batch", "mbstd_group", "gamma", "ema_kimg")
 _OF_SHAPE = ("z_dim", "w_dim", "channel_base", "channel_max", "mapping_layers", "conv_clamp")

@@ -27,6 +27,7 @@ LEAST_RESOLUTION = 8
 _MANY_PIXELS, _MANY_CORES, _MOST_WORKERS = 1 << 22, 4, 8
 
 
+@runtime_checkable
 class Tiles(Protocol):
     """RGB tiles by number: a :class:`tiling.TileSet`, an image folder, or anything like them."""
 

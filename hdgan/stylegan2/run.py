@@ -46,7 +46,7 @@ _ORIGINS = {
 
 def train(
     tiles: Tiles,
-    out: Path,
+    out: Path | str,
     config: TrainConfig,
     *,
     indices: Sequence[int] | None = None,
@@ -121,6 +121,9 @@ def train(
     InputError
         For tiles or networks that do not fit, and for less kimg than are trained already; `out` is as it was.
     """
+    if not isinstance(tiles, Tiles):
+        raise InputError(f"tiles must have a length and read(i), as a tile set or image folder has, not {tiles!r:.80}")
+    out = Path(out)
     chosen = np.arange(len(tiles)) if indices is None else np.asarray(indices, np.int64)
     training = _Training.of(
         tiles, chosen, config, condition, workers=workers, start_from=start_from, grow=grow,

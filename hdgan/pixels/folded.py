@@ -137,16 +137,16 @@ def first_layer_groups(patches: Sequence[Patch], folded: Folded) -> list[Group]:
 def label_cells(folded: Folded, groups: Sequence[Group], extent: Extent, *, by_vote: bool) -> tuple[LabelMap, Floats]:
     """Labels and uncertainty of a window, made in cells so that memory stays bounded."""
     top, left, height, width = extent
-    labels = np.empty((height, width), np.uint8)
-    uncertainty = np.empty((height, width), np.float32)
+    labels = torch.empty((height, width), dtype=torch.uint8, device=folded.device)
+    uncertainty = torch.empty((height, width), device=folded.device)
     cell = _CELL.get(folded.device.type, _CELL["cuda"])
     for y in range(0, height, cell):
         for x in range(0, width, cell):
             h, w = min(cell, height - y), min(cell, width - x)
             labelled, divergence = verdict(_logits(folded, groups, top + y, left + x, h, w), by_vote=by_vote)
-            labels[y : y + h, x : x + w] = labelled.view(h, w).cpu().numpy()
-            uncertainty[y : y + h, x : x + w] = divergence.view(h, w).cpu().numpy()
-    return labels, uncertainty
+            labels[y : y + h, x : x + w] = labelled.view(h, w)
+            uncertainty[y : y + h, x : x + w] = divergence.view(h, w)
+    return labels.cpu().numpy(), uncertainty.cpu().numpy()
 
 
 def verdict(logits: Tensor, *, by_vote: bool = True) -> tuple[Tensor, Tensor]:

@@ -39,7 +39,8 @@ class FusedNetwork:
         """Labels (h, w) uint8 and uncertainty (h, w) float32 of a window (y, x, h, w) that the patches cover.
 
         Its blocks are divided among as many threads as PyTorch uses. Each needs some 5 MB for hidden layers of 128 and
-        32 units, however large the window is.
+        32 units, however large the window is. A pixel's sums have one order, so that no border of a block or of a
+        window shows in the results, not even in their rounding.
         """
         top, left, height, width = extent
         levels, weights = _levels(patches), self._pack(patches)

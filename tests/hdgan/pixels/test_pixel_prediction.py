@@ -16,6 +16,7 @@ from hdgan.features.patch import Floats, Patch, coverage, cut, upsample
 from hdgan.labels import LabelMap
 from hdgan.pixels import PixelEnsemble
 from hdgan.pixels.folded import Predictor, verdict
+from hdgan.pixels.fused_kernel import _compiled
 from tiling.errors import InputError
 
 SIZE = 160  # px of an image: more than a block in both directions
@@ -233,6 +234,16 @@ def test_a_predictor_serves_threads_and_uses_as_many_as_pytorch() -> None:
     assert len(found) == 3
 
 
+def test_a_pixels_verdict_is_the_same_to_the_bit_in_whatever_window_it_is() -> None:
+    image = make(blocks=5)
+    predictor = image.predictor(compiled=True)
+    whole = predictor.predict(image.patches(0, 0, SIZE, SIZE))
+    for y, x, h, w in WINDOWS[1:]:
+        part = predictor.predict(image.patches(y, x, h, w))
+        for got, wanted in zip(part, whole, strict=True):
+            np.testing.assert_array_equal(got, wanted[y : y + h, x : x + w])
+
+
 def test_a_predictor_takes_other_scales_of_the_same_layers() -> None:
     image = make(blocks=2)
     predictor = image.predictor(compiled=True)
@@ -250,6 +261,11 @@ def test_without_numba_or_in_another_precision_prediction_goes_by_cells(monkeypa
     np.testing.assert_allclose(uncertainty, wanted[1], atol=0.1)
     monkeypatch.setattr(hdgan.pixels.folded, "find_spec", lambda name: None)
     assert_equal(image.ensemble.predict(patches), wanted)
+
+
+def test_where_nothing_can_be_kept_the_kernel_is_compiled_all_the_same() -> None:
+    of_no_file = eval("lambda x: x + 1")  # numba finds no place for what it makes of this
+    assert _compiled(of_no_file)(1) == 2
 
 
 def test_what_does_not_fit_is_refused() -> None:

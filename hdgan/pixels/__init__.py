@@ -9,6 +9,7 @@ from tiling.lazy import lazy_names
 if TYPE_CHECKING:
     from hdgan.pixels.ensemble import PixelEnsemble
     from hdgan.pixels.fitting import fit
+    from hdgan.pixels.folded import LabelRule, Predictor
     from hdgan.pixels.predict import predict_stored
     from hdgan.pixels.presets import PRESETS, Preset
     from hdgan.pixels.protocol import efficiency_rows, protocol_rows, run_protocol
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PRESETS",
+    "LabelRule",
     "PixelEnsemble",
+    "Predictor",
     "Preset",
     "efficiency_rows",
     "fit",
@@ -29,8 +32,10 @@ __all__ = [
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
+        "LabelRule": "hdgan.pixels.folded",
         "PRESETS": "hdgan.pixels.presets",
         "PixelEnsemble": "hdgan.pixels.ensemble",
+        "Predictor": "hdgan.pixels.folded",
         "Preset": "hdgan.pixels.presets",
         "efficiency_rows": "hdgan.pixels.protocol",
         "fit": "hdgan.pixels.fitting",

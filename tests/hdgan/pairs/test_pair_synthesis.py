@@ -17,7 +17,7 @@ from small_study import make_ensemble, make_latents, make_small_generator
 from hdgan.labels import KIDNEY, ClassList, LabelClass
 from hdgan.latents import SeededLatents
 from hdgan.pairs import PairSet, synthesize
-from hdgan.pairs.synthesis import image_score
+from hdgan.pairs.strips import image_score
 from hdgan.pixels import PixelEnsemble
 from hdgan.stylegan2 import to_uint8
 from tiling.errors import InputError

@@ -97,7 +97,7 @@ def _write(path: Path, levels: Sequence[_Level], dtype: np.dtype[Any], descripti
                 shape=level.shape,
                 dtype=dtype,
                 photometric="rgb" if colour else "minisblack",
-                compression="deflate",
+                compression="adobe_deflate",
                 metadata=None if number else metadata,
                 **({"tile": (TILE, TILE)} if edge >= TILE else {"rowsperstrip": edge}),
                 **({"subfiletype": 1} if number else {"subifds": len(levels) - 1}),
@@ -106,12 +106,10 @@ def _write(path: Path, levels: Sequence[_Level], dtype: np.dtype[Any], descripti
 
 def averaged(rows: Rows) -> Rows:
     """(2 h, 2 w, ...) to (h, w, ...): the mean of four pixels, rounded in whole numbers."""
-    parts = _quarters(rows)
-    if rows.dtype == np.uint8:
-        total = np.sum(parts, axis=0, dtype=np.uint16)
-        return ((total + 2) >> 2).astype(np.uint8)
-    mean: Rows = np.mean(parts, axis=0, dtype=np.float32)
-    return mean
+    whole = rows.dtype == np.uint8
+    a, b, c, d = _quarters(rows.astype(np.uint16) if whole else rows)
+    total: Rows = a + b + c + d
+    return ((total + 2) >> 2).astype(np.uint8) if whole else total / 4
 
 
 def majority(rows: LabelMap) -> LabelMap:

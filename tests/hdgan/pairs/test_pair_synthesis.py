@@ -84,12 +84,6 @@ def test_terms_of_stages_generator_and_ensemble_reach_every_pair(small_store, la
     assert alone.table()["licence"].to_pylist() == ["; ".join(terms)]
 
 
-def test_the_score_of_an_image_is_the_mean_of_its_most_uncertain_tenth():
-    values = np.random.default_rng(0).permutation(100).astype(np.float32).reshape(10, 10)
-    assert image_score(values) == np.mean(range(90, 100))
-    assert image_score(np.full((2, 2), 3, np.float32)) == 3
-
-
 def test_selecting_drops_the_most_uncertain_and_keeps_the_order(made):
     scores = [pair.score for pair in made]
     selected = made.select(drop_uncertain=0.4)
@@ -173,6 +167,8 @@ def test_a_finished_set_is_recognised_and_other_requests_are_refused(made, small
     refused("format must be one of zarr, ome-tiff, png, not 'jpeg'", format="jpeg")
     refused("tells 3 classes apart, and 5 are named", classes=KIDNEY)
     refused("window must be at least 1", window=0)
+    refused("workers must be a whole number", workers=-1)
+    refused("is about workers of this machine", workers=2, scheduler="tcp://127.0.0.1:8786")
     refused("was made from another ensemble; add --redo", ensemble=make_ensemble_like(random_ensemble))
 
 

@@ -217,13 +217,14 @@ sys.exit('torch' in sys.modules)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("format", ["zarr", "png", "ome-tiff"])
-def test_a_synthesis_killed_after_any_pair_ends_with_the_same_set(small_store, small_generator, tmp_path, format):
+def test_a_synthesis_killed_within_any_pair_ends_with_the_same_set(small_store, small_generator, tmp_path, format):
     latents, ensemble = make_latents(small_generator, 5), make_ensemble(small_store)
-    synthesize(small_generator, ensemble, latents, tmp_path / "undisturbed", format=format)
+    synthesize(small_generator, ensemble, latents, tmp_path / "undisturbed", format=format, window=16)
     ensemble.save(tmp_path / "ensemble.safetensors")
     script = tmp_path / "run.py"
     script.write_text(f"""
 import sys
+import time
 import torch
 sys.path.insert(0, {str(Path(__file__).parents[1])!r})
 torch.set_num_threads(1)
@@ -232,13 +233,16 @@ from hdgan.pairs import synthesize
 from hdgan.pixels import PixelEnsemble
 generator = make_small_generator()
 ensemble = PixelEnsemble.load({str(tmp_path / "ensemble.safetensors")!r})
-synthesize(generator, ensemble, make_latents(generator, 5), {str(tmp_path / "killed")!r}, format={format!r})
+predict = ensemble.predict
+ensemble.predict = lambda patches: (time.sleep(0.02), predict(patches))[1]  # so that it is killed within a pair
+synthesize(generator, ensemble, make_latents(generator, 5), {str(tmp_path / "killed")!r}, format={format!r}, window=16)
 """)
     ledger = tmp_path / "killed" / "ledger.jsonl"
     for made in range(1, 5):
         process = subprocess.Popen([sys.executable, str(script)])
         while process.poll() is None and not (ledger.exists() and ledger.read_text().count("\n") >= made):
             time.sleep(0.001)
+        time.sleep(0.03)  # into the next pair
         process.kill()
         process.wait()
     subprocess.run([sys.executable, str(script)], check=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,19 +61,24 @@ class Crew:
         """Whether nobody else works."""
         return self.scheduler is None and not self.workers
 
-    def do(self, tasks: Iterable[PairTask], settle: Settle, *, most: int) -> None:
-        """Do tasks, `most` of them at once at most, and hand on each as it ends."""
+    def of_at_most(self, count: int) -> Crew:
+        """The same with no more workers of this machine than there is work for."""
+        return replace(self, workers=min(self.workers, count))
+
+    def do(self, tasks: Iterator[PairTask], settle: Settle) -> None:
+        """Do tasks, and hand on each as it ends."""
         if self.is_this_process:
             for task in tasks:
                 settle(Done(task, result=task()))
-            return
-        count = None if self.scheduler is not None else min(self.workers, most)
-        memory = self.memory if self.scheduler is not None else self.memory or _MEMORY
-        with start_workers(scheduler=self.scheduler, count=count, memory=memory) as workers:
-            _hand_out(workers, iter(tasks), settle, self.retries)
+        elif self.scheduler is not None:
+            with start_workers(scheduler=self.scheduler, count=None) as workers:
+                _share_out(workers, tasks, settle, self.retries)
+        else:
+            with start_workers(scheduler=None, count=self.workers, memory=self.memory or _MEMORY) as workers:
+                _share_out(workers, tasks, settle, self.retries)
 
 
-def _hand_out(workers: Workers, tasks: Iterator[PairTask], settle: Settle, retries: int) -> None:
+def _share_out(workers: Workers, tasks: Iterator[PairTask], settle: Settle, retries: int) -> None:
     """Do tasks that are made, each with its latent, when somebody is about to be free for them."""
     waiting: deque[PairTask] = deque(itertools.islice(tasks, max(workers.count(), 1)))
     for done in workers.run(waiting, retries=retries):
@@ -99,8 +104,6 @@ class Production:
         Edge of the windows that are made at a time, px.
     tiles
         What each image is compared with.
-    failed
-        What could not be made.
     """
 
     networks: Networks
@@ -109,47 +112,44 @@ class Production:
     target: PairFormat
     window: int
     tiles: TrainingTiles | None
-    failed: list[PairFailure] = field(default_factory=list)
 
-    def make(self, indices: list[int], crew: Crew) -> None:
-        """Make the pairs of these numbers, and note each in the ledger when it is written."""
+    def make(self, indices: Sequence[int], crew: Crew) -> list[PairFailure]:
+        """Make the pairs of these numbers, and note each in the ledger when it is written; give those that failed."""
         self.target.sweep()
         self.target.prepare(len(self.latents), self.networks.generator.resolution)
+        failed: list[PairFailure] = []
+        made = itertools.count(1)
         with bar("pairs", total=len(indices)) as show:
 
             def settle(done: Done[PairTask]) -> None:
-                self._settle(done)
-                settled = next(counter)
-                show(completed=settled, detail=f"{len(self.failed)} failed" if self.failed else "")
+                if done.error is None:
+                    append_to_ledger(self.folder, self._record(done.task, done.result))
+                    show(completed=next(made))
+                else:
+                    failed.append(_failure(done.task, done.error, done.trace))
+                    note(f"pair {failed[-1].index} (seed {failed[-1].seed}) could not be made: {failed[-1].error}")
 
-            counter = itertools.count(1)
-            if crew.is_this_process:
-                crew.do(self._tasks(indices, self.networks), settle, most=len(indices))
-                return
-            shared = self.folder / f".partial-networks-{uuid.uuid4().hex}"  # swept up if this process is killed
-            try:
-                files = NetworkFiles.save(self.networks, shared)
-                crew.do(self._tasks(indices, files), settle, most=len(indices))
-            finally:
-                remove(shared)
+            self._hand_out(indices, crew, settle)
         self.target.sweep()  # what workers left that were killed
+        return failed
 
-    def _tasks(self, indices: Iterable[int], networks: Networks | NetworkFiles) -> Iterator[PairTask]:
+    def _hand_out(self, indices: Sequence[int], crew: Crew, settle: Settle) -> None:
+        if not indices:
+            return
+        if crew.is_this_process:
+            crew.do(self._tasks(indices, self.networks), settle)
+            return
+        shared = self.folder / f".partial-networks-{uuid.uuid4().hex}"  # swept up if this process is killed
+        try:
+            files = NetworkFiles.save(self.networks, shared)
+            crew.of_at_most(len(indices)).do(self._tasks(indices, files), settle)
+        finally:
+            remove(shared)
+
+    def _tasks(self, indices: Sequence[int], networks: Networks | NetworkFiles) -> Iterator[PairTask]:
         thumbnail = None if self.tiles is None else self.tiles.edge
         for i in indices:
             yield PairTask(i, self.latents.subset([i]), networks, self.target, self.window, thumbnail)
-
-    def _settle(self, done: Done[PairTask]) -> None:
-        if done.error is None:
-            append_to_ledger(self.folder, self._record(done.task, done.result))
-            return
-        index, seed = done.task.index, int(done.task.latent.seed[0])
-        kind = type(done.error).__name__
-        why = f"{kind}: {one_line(done.error)}"
-        if kind == _KILLED:
-            why = "its worker died again and again, perhaps for want of memory; give workers more memory"
-        note(f"pair {index} (seed {seed}) could not be made: {why}")
-        self.failed.append(PairFailure(index, seed, why, done.trace))
 
     def _record(self, task: PairTask, made: Made) -> PairRecord:
         tile, distance = None, None
@@ -166,3 +166,11 @@ class Production:
             nearest_tile=tile,
             nearest_distance=distance,
         )
+
+
+def _failure(task: PairTask, error: BaseException, trace: str) -> PairFailure:
+    kind = type(error).__name__
+    why = f"{kind}: {one_line(error)}"
+    if kind == _KILLED:
+        why = "its worker died again and again, perhaps for want of memory; give workers more memory"
+    return PairFailure(task.index, int(task.latent.seed[0]), why, trace)

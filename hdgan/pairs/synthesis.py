@@ -166,9 +166,9 @@ def _make_missing(production: Production, crew: Crew) -> Sequence[PairFailure]:
     mend_ledger(folder)
     missing = np.ones(len(production.latents), bool)
     missing[read_ledger(folder)["index"].to_numpy()] = False
-    production.make(np.flatnonzero(missing).tolist(), crew)
-    write_failures(folder, production.failed)
-    return production.failed
+    failed = production.make(np.flatnonzero(missing).tolist(), crew)
+    write_failures(folder, failed)
+    return failed
 
 
 def _format_of(folder: Path) -> str | None:

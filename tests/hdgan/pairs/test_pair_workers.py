@@ -26,16 +26,14 @@ def test_an_order_of_making_changes_nothing(small_generator, random_ensemble, tm
     latents = make_latents(small_generator, 6)
     made = synthesize(small_generator, random_ensemble, latents, tmp_path / "in_order")
     do = production.Crew.do
-    monkeypatch.setattr(
-        production.Crew, "do", lambda crew, tasks, *rest, **more: do(crew, list(tasks)[::-1], *rest, **more)
-    )
+    monkeypatch.setattr(production.Crew, "do", lambda crew, tasks, settle: do(crew, reversed(list(tasks)), settle))
     backwards = synthesize(small_generator, random_ensemble, latents, tmp_path / "backwards")
     assert content(tmp_path / "backwards") == content(tmp_path / "in_order")
     seeds = [[pair.seed for pair in pairs.select(drop_uncertain=0.5)] for pairs in (made, backwards)]
     assert seeds[0] == seeds[1]
 
 
-def failing(crew, tasks, settle, *, most) -> None:
+def failing(crew, tasks, settle) -> None:
     """Workers that cannot make pair 1."""
     for task in tasks:
         if task.index == 1:
@@ -68,7 +66,7 @@ def test_that_no_pair_could_be_made_is_told(small_generator, random_ensemble, tm
     latents = make_latents(small_generator, 2)
     synthesize(small_generator, random_ensemble, latents.subset([0]), tmp_path / "pairs")
     monkeypatch.setattr(
-        production.Crew, "do", lambda crew, tasks, settle, most: [settle(Done(t, error=OSError("gone"))) for t in tasks]
+        production.Crew, "do", lambda crew, tasks, settle: [settle(Done(t, error=OSError("gone"))) for t in tasks]
     )
     with pytest.raises(InputError, match="none of 2 pairs could be made: OSError: gone"):
         synthesize(small_generator, random_ensemble, latents, tmp_path / "none")

@@ -83,7 +83,8 @@ def synthesize(
         recorded, the latter beside those that generator and ensemble carry themselves.
     scheduler, workers, memory
         Who makes the pairs, see :func:`tiling.workers.start_workers`: the workers of a dask scheduler, or so many
-        processes of this machine of at most 4 GiB each; by default this process. The result is the same.
+        processes of this machine of at most 4 GiB each; by default this process. The result is the same but for
+        rounding, which depends on the number of threads: a worker of this machine has one.
     retries
         How often a worker tries a pair again that ended with an error.
     redo

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,6 @@ from hdgan.pairs.formats import pair_format
 from hdgan.pairs.making import Networks, blocks_of
 from hdgan.pairs.manifest import (
     MANIFEST,
-    PairFailure,
     mend_ledger,
     read_ledger,
     settle_ledger,
@@ -148,28 +147,26 @@ def synthesize(
     ) as stage:
         if not stage.complete:
             named.save(folder / CLASSES)
-            failed = _make_missing(
-                Production(Networks(generator, ensemble), latents, folder, pairs, window, tiles), crew
-            )
-            records = settle_ledger(folder)
-            if not len(records):
-                raise InputError(f"none of {counted(len(failed), 'pair')} could be made: {failed[0].error}")
-            licence = sorted({*stage.record["licence"], *generator.licence, *ensemble.licence})
-            write_manifest(folder, records, named.names, "; ".join(licence))
-            summary = {"pairs": len(records), **({"failed": len(failed)} if failed else {})}
-            stage.finish(principal=[folder / MANIFEST], summary=summary, licence=licence)
+            production = Production(Networks(generator, ensemble), latents, folder, pairs, window, tiles)
+            _complete(stage, production, crew, named)
     return PairSet.open(folder)
 
 
-def _make_missing(production: Production, crew: Crew) -> Sequence[PairFailure]:
-    """Make what the ledger lacks, and list what could not be made."""
-    folder = production.folder
+def _complete(stage: Stage, production: Production, crew: Crew, classes: ClassList) -> None:
+    """Make what the ledger lacks, list what could not be made, and put the manifest together."""
+    folder, networks = production.folder, production.networks
     mend_ledger(folder)
     missing = np.ones(len(production.latents), bool)
     missing[read_ledger(folder)["index"].to_numpy()] = False
     failed = production.make(np.flatnonzero(missing).tolist(), crew)
     write_failures(folder, failed)
-    return failed
+    records = settle_ledger(folder)
+    if not len(records):
+        raise InputError(f"none of {counted(len(failed), 'pair')} could be made: {failed[0].error}")
+    licence = sorted({*stage.record["licence"], *networks.generator.licence, *networks.ensemble.licence})
+    write_manifest(folder, records, classes.names, "; ".join(licence))
+    summary = {"pairs": len(records), **({"failed": len(failed)} if failed else {})}
+    stage.finish(principal=[folder / MANIFEST], summary=summary, licence=licence)
 
 
 def _format_of(folder: Path) -> str | None:

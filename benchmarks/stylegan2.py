@@ -9,6 +9,8 @@ iteration   one training step, averaged over the lazy intervals: main phases of 
             length phase, a sixteenth of an R1 phase; channel_base 16384, `bgc` at p = 0.6
 pipe        the augmentation pipe forward and backward, `bgc` at p = 1: 16 images of 256 px, one of 4096 px
 demo        training at 64 px on tiles of the demo's slide: images a second, and the operations that take most
+ways        (if asked for) other ways to do what layers do, against ours: weights for each sample in a grouped
+            convolution, against scaled activations; the filter's 4 x 4 taps at once, against ours. Forward and backward
 compile     (if asked for) a generator's main phase at 64 px, batch 8, by torch.compile, against plain PyTorch
 gpu         on a GPU: images a second at 256 and 1024 px, memory at 1024 to 4096 px (`histology` at p = 0.6, bfloat16)
 """
@@ -167,6 +169,60 @@ def measure_demo(size: int) -> Figures:
     return figures
 
 
+def seconds_of(function: Callable[[], Any]) -> float:
+    """Wall seconds, the least of five."""
+    import torch
+
+    best = float("inf")
+    for _ in range(6):
+        watch = Stopwatch()
+        function()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        best = min(best, watch.read()["wall_s"])
+    return best
+
+
+def measure_ways(size: int, channels: int, batch: int) -> Figures:
+    import torch
+    import torch.nn.functional as F
+
+    from hdgan.stylegan2.activation import bias_act
+    from hdgan.stylegan2.ops import channels_last, modulated_conv2d, resampling_filter, upfirdn2d
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    x = channels_last(torch.randn(batch, channels, size, size, device=device)).requires_grad_()
+    weight = torch.randn(channels, channels, 3, 3, device=device).requires_grad_()
+    styles = torch.rand(batch, channels, device=device).requires_grad_()
+    bias, taps = torch.zeros(channels, device=device).requires_grad_(), resampling_filter().to(device)
+
+    def scaled() -> None:
+        y, coefficients = modulated_conv2d(x, weight, styles)
+        bias_act(y, bias, activation="lrelu", scale=coefficients).sum().backward()
+
+    def grouped() -> None:
+        each = weight * styles[:, None, :, None, None]
+        each = (each * (each.square().sum(dim=(2, 3, 4), keepdim=True) + 1e-8).rsqrt()).flatten(0, 1)
+        y = F.conv2d(x.reshape(1, -1, size, size), each, padding=1, groups=batch).view(x.shape)
+        bias_act(y, bias, activation="lrelu").sum().backward()
+
+    def separable() -> None:
+        upfirdn2d(x, taps, padding=2).sum().backward()
+
+    def at_once() -> None:
+        kernel = taps.outer(taps).flip(0, 1) if taps.ndim == 1 else taps.flip(0, 1)
+        kernel = (kernel / kernel.sum()).expand(channels, 1, -1, -1)
+        F.conv2d(x, kernel, padding=2, groups=channels).sum().backward()
+
+    convolution, filtering = seconds_of(scaled), seconds_of(separable)
+    return {
+        "scaled_s": convolution,
+        "grouped_share": seconds_of(grouped) / convolution,
+        "filter_s": filtering,
+        "at_once_share": seconds_of(at_once) / filtering,
+    }
+
+
 def measure_compile(size: int, batch: int) -> Figures:
     import torch
 
@@ -223,6 +279,9 @@ MEASURES: dict[str, Callable[[], Figures]] = {
     "pipe 256": lambda: measure_pipe(256, 16),
     "pipe 4096": lambda: measure_pipe(4096, 1),
     "demo 64": lambda: measure_demo(64),
+    "ways 64 px, 4": lambda: measure_ways(64, 256, 4),
+    "ways 64 px, 16": lambda: measure_ways(64, 256, 16),
+    "ways 256 px, 4": lambda: measure_ways(256, 64, 4),
     "compile 64": lambda: measure_compile(64, 8),
     "gpu rate 256": lambda: measure_gpu_rate(256, 32),
     "gpu rate 1024": lambda: measure_gpu_rate(1024, 8),

@@ -28,6 +28,15 @@ class Labelled(Protocol):
         """A label of every tile; None where nobody knows."""
 
 
+@runtime_checkable
+class Named(Protocol):
+    """Tiles that have names: an :class:`hdgan.image_folder.ImageFolder`."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Of every tile, in order."""
+
+
 @dataclass(frozen=True)
 class Conditions:
     """The classes of a conditional generator, in the order of its c.
@@ -55,9 +64,9 @@ class Conditions:
             return names.index(text)
         if text.isdecimal() and int(text) < len(names):
             return int(text)
-        raise InputError(
-            f"no class {text!r}; there are: {', '.join(names) or 'none, as the generator has no condition'}"
-        )
+        if not names:
+            raise InputError(f"the generator has no condition, so no class {text!r}: leave the class out (--class)")
+        raise InputError(f"no class {text!r}; there are: {', '.join(names)}")
 
     def one_hot(self, classes: npt.NDArray[np.int64]) -> Floats:
         """(N,) places of classes as (N, number of classes) float32."""
@@ -141,9 +150,10 @@ def classes_of(
     }
     if lacking:
         told = [f"{column} ({counted(count, 'tile')} of {len(indices)})" for column, count in lacking.items()]
-        first = next(index for index in indices if not all(known[index] for known in values))
+        index = next(index for index in indices if not all(known[index] for known in values))
+        first = tiles.names[index] if isinstance(tiles, Named) else f"tile {index}"
         raise InputError(
-            f"labels to condition on that are not known of every tile: {', '.join(told)}, tile {first} the first; "
+            f"labels to condition on that are not known of every tile: {', '.join(told)}, {first} the first; "
             "complete the labels, or leave these tiles out"
         )
     of = [tuple(str(known[index]) for known in values) for index in indices]

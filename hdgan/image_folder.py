@@ -17,6 +17,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
+from hdgan.cut_off import is_cut_off
 from hdgan.labels import Image
 from tiling.errors import InputError
 from tiling.slide_table import read_slide_table
@@ -39,6 +40,8 @@ _OPENERS: dict[bytes, Callable[[Path], ImageFile]] = {
 _MODES = ("RGB", "RGBA", "L", "LA", "P")
 _PNG_BIT_DEPTH_AT, _TIFF_BITS = 24, 258
 _UNREADABLE = (OSError, SyntaxError, KeyError, ValueError, TypeError, IndexError, EOFError)  # what Pillow raises
+_REPLACE = "put whole copies in their place"
+_REMOVE = "remove what is no image to train on"
 
 
 @dataclass(frozen=True)
@@ -53,12 +56,15 @@ class Header:
         Pillow's name of its kind of pixels: "RGB", "L" for grey, ...
     problem
         Why it cannot be trained on, whatever its size, in words; empty if it can.
+    repair
+        What to do with images that have the problem, in words.
     """
 
     width: int
     height: int
     mode: str
     problem: str = ""
+    repair: str = ""
 
 
 class ImageFolder:
@@ -141,15 +147,22 @@ class ImageFolder:
         """What an image's file says of it; only an alpha channel is decoded for it."""
         try:
             with self._opened(index) as picture:
-                problem = _problem_of(picture, self.path / self.names[index])
-                return Header(*picture.size, picture.mode, problem)
+                problem, repair = _problem_of(picture, self.path / self.names[index])
+                return Header(*picture.size, picture.mode, problem, repair)
         except InputError as error:
-            return Header(0, 0, "", str(error).partition(": ")[2])
+            problem = str(error).removeprefix(f"{self.path / self.names[index]}: ")
+            return Header(0, 0, "", problem, f"{_REPLACE}, or {_REMOVE}")
 
     def read(self, index: int) -> Image:
         """Read an image, (height, width, 3) uint8; an :class:`InputError` if it cannot be decoded."""
-        with self._opened(index) as picture:
-            return np.array(picture.convert("RGB"))
+        try:
+            with self._opened(index) as picture:
+                return np.array(picture.convert("RGB"))
+        except InputError as error:
+            raise InputError(
+                f"{error}; put a whole copy in its place, or remove it, and run the same command again (a training "
+                "takes --redo if the sizes or names of its files are others now)"
+            ) from error
 
     def _found(self) -> Iterator[str]:
         for path in self.path.rglob("*"):
@@ -187,19 +200,21 @@ def _folder_of(name: str) -> str | None:
     return parts[0] if len(parts) > 1 else None
 
 
-def _problem_of(picture: ImageFile, path: Path) -> str:
-    """Why the pixels of an image are none to train on, in words; empty if they are."""
+def _problem_of(picture: ImageFile, path: Path) -> tuple[str, str]:
+    """Why the pixels of an image are none to train on, and what to do, in words; empty if they are."""
+    if is_cut_off(picture, path):
+        return "cut off, as the end of the file is missing", _REPLACE
     if _bits(picture, path) > 8:
-        return "more than 8 bits a channel; convert it to 8"
+        return "more than 8 bits a channel", "convert to 8"
     if picture.mode == "1":
-        return "black and white only, as masks are"
+        return "black and white only, as masks are", _REMOVE
     if picture.mode not in _MODES:
-        return "neither RGB nor grey of 8 bits; convert it to RGB"
+        return "neither RGB nor grey of 8 bits", "convert to RGB"
     if getattr(picture, "n_frames", 1) > 1:
-        return f"{getattr(picture, 'n_frames', 1)} pictures in one file; tile slides with `hdgan tile`"
+        return f"{getattr(picture, 'n_frames', 1)} pictures in one file", "tile slides with `hdgan tile`"
     if picture.has_transparency_data and _least_alpha(picture) < 255:
-        return "transparent in places; put it on a background"
-    return ""
+        return "transparent in places", "put on a background"
+    return "", ""
 
 
 def _bits(picture: ImageFile, path: Path) -> int:

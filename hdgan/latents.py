@@ -16,6 +16,7 @@ from hdgan.conditions import Conditions
 from hdgan.provenance import digest
 from tiling.errors import InputError
 from tiling.files import replacing
+from tiling.wording import first_few
 
 if TYPE_CHECKING:
     import torch
@@ -73,6 +74,16 @@ class Latents:
 
     def __len__(self) -> int:
         return len(self.seed)
+
+    def __repr__(self) -> str:
+        if not len(self):
+            return "Latents(none)"
+        first, last = self.seed[0], self.seed[-1]
+        counted_up = len(self) > 1 and np.array_equal(self.seed, np.arange(first, first + len(self)))
+        seeds = f"{first} to {last}" if counted_up else first_few([str(seed) for seed in self.seed])
+        least, most = self.psi.min(), self.psi.max()
+        psi = f"{least:g}" if least == most else f"{least:g} to {most:g}"
+        return f"Latents({len(self)}: seeds {seeds}; psi {psi})"
 
     def subset(self, indices: Sequence[int]) -> Latents:
         """Those of the given places, in the given order."""

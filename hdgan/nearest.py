@@ -15,11 +15,8 @@ from hdgan.metrics import Chosen, FeatureSpace, Turned, embed_images, nearest
 from hdgan.metrics.distribution import Doubles
 from hdgan.pictures import ImageFiles, contact_sheet, read_image, write_png
 from hdgan.quality import RealTiles, TileSplit, keeping_features
-from hdgan.samples import load_samples
+from hdgan.samples import NEAREST_SHEET, NEAREST_TABLE, load_samples
 from tiling.files import write_bytes
-
-NEAREST_TABLE = "nearest.csv"
-NEAREST_SHEET = "nearest.png"
 
 _PAIRS = 24  # on the sheet
 _PAIRS_IN_ROW = 4

@@ -9,6 +9,8 @@ from tiling.stage import completed
 from tiling.wording import quoted
 
 LATENTS = "latents.npz"
+NEAREST_TABLE = "nearest.csv"
+NEAREST_SHEET = "nearest.png"
 
 
 def image_path(folder: Path, index: int) -> Path:

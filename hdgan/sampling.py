@@ -10,12 +10,12 @@ import torch
 from hdgan.conditions import Conditions
 from hdgan.latents import Latents
 from hdgan.pictures import ImageFiles, contact_sheet, write_png
-from hdgan.samples import LATENTS, image_path
+from hdgan.samples import LATENTS, NEAREST_SHEET, NEAREST_TABLE, image_path
 from hdgan.stylegan2 import Generator, load_generator, render
 from hdgan.stylegan2.run import GENERATOR
 from tiling.errors import InputError
-from tiling.files import sweep_partials
-from tiling.progress import track
+from tiling.files import remove, sweep_partials
+from tiling.progress import note, track
 from tiling.stage import RECORD, Stage
 
 _SHEET_IMAGES = 96
@@ -36,6 +36,7 @@ def sample(
 
     A call with more seeds that count on from the last adds their samples, and leaves those that are there as they are:
     what was made of them (masks, features) stays valid, as the folder's fingerprint does not depend on their number.
+    Only the table of their nearest training tiles is removed, as it no longer has all of them.
 
     Parameters
     ----------
@@ -70,6 +71,7 @@ def sample(
     with Stage.begin(out, name="sample", config=config, inputs=inputs, grows=("n",), redo=redo) as stage:
         if not stage.complete:
             latents = _with_those_there(out, latents)
+            _drop_nearest(out)
             latents.save(out / LATENTS)  # before any image: it tells what the images are of
             _draw_missing(generator.to(device), latents, out)
             _write_sheet(out, conditions.names_of(latents.c[:_SHEET_IMAGES]))
@@ -83,6 +85,17 @@ def _write_sheet(out: Path, classes: Sequence[str | None]) -> None:
     captions = [f"{index} {classes[index] or ''}".rstrip() for index in order]
     images = ImageFiles([image_path(out, index) for index in order])
     write_png(out / "contact-sheet.png", contact_sheet(images, columns=12, captions=captions))
+
+
+def _drop_nearest(out: Path) -> None:
+    """Remove what tells of the nearest training tiles of fewer samples than there will be."""
+    if (out / NEAREST_TABLE).exists():
+        note(
+            f"{out / NEAREST_TABLE} and {NEAREST_SHEET} are removed, as they tell of fewer images than there are now; "
+            "`hdgan sample --nearest` makes them again"
+        )
+    for name in (NEAREST_TABLE, NEAREST_SHEET):
+        remove(out / name)
 
 
 def _refuse_fewer(out: Path, n: int) -> None:

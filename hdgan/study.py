@@ -11,6 +11,7 @@ from typing import Any
 
 from hdgan.labels import KIDNEY, ClassList
 from tiling.errors import InputError
+from tiling.files import read_json
 from tiling.stage import RECORD, completed, fingerprint_of, read_record
 from tiling.wording import counted, quoted
 
@@ -74,6 +75,11 @@ class Study:
         return self.root / "classifiers"
 
     @property
+    def protocol(self) -> Path:
+        """Fits on several splits of the annotated samples, made by `hdgan protocol`."""
+        return self.root / "protocol"
+
+    @property
     def pairs(self) -> Path:
         """Image-mask pairs, made by `hdgan synthesize`."""
         return self.root / "pairs"
@@ -102,7 +108,12 @@ class Study:
         if not (folder / RECORD).exists() and (before := self._missing_before(command)):
             commands = ", ".join(f"`hdgan {_COMMANDS[earlier]}`" for earlier in before)
             raise InputError(f"{folder} does not exist yet: it takes {commands}, and then `{made_by}`")
-        completed(folder, made_by=made_by)
+        try:
+            completed(folder, made_by=made_by)
+        except InputError as error:
+            if command == "train" and (kimg := _reached(folder)):
+                raise InputError(f"{error}, with --kimg {kimg:g} as far as it has come") from error
+            raise
         return folder
 
     def _missing_before(self, command: str) -> list[str]:
@@ -179,3 +190,9 @@ class Study:
             if path.exists():
                 return ClassList.load(path)
         return KIDNEY
+
+
+def _reached(generator: Path) -> float | None:
+    """How many kimg a training that is not complete has checkpoints of."""
+    steps = [int(path.stem.removeprefix("step-")) for path in (generator / "checkpoints").glob("step-*.safetensors")]
+    return max(steps) * int(read_json(generator / "config.json")["batch"]) / 1000 if steps else None

@@ -50,10 +50,12 @@ def bar(description: str, *, total: int | None, completed: int = 0) -> Iterator[
         TimeElapsedColumn,
         TimeRemainingColumn,
     )
+    from rich.table import Column
 
-    columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()]
-    columns += [TimeRemainingColumn(), TextColumn("{task.fields[detail]}")]
-    with Progress(*columns, console=terminal) as progress:
+    columns = [TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), TimeElapsedColumn()]
+    rest = Column(ratio=1, no_wrap=True, overflow="ellipsis")  # what the line has no room for is cut from the detail
+    columns += [TimeRemainingColumn(), TextColumn("{task.fields[detail]}", table_column=rest)]
+    with Progress(*columns, console=terminal, expand=True) as progress:
         task = progress.add_task(description, total=total, completed=completed, detail="")
         yield functools.partial(progress.update, task)
 

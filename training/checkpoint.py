@@ -180,9 +180,18 @@ class Checkpoints:
                 remove(self._path(old))
 
     def latest(self) -> tuple[int, dict[str, Any]] | None:
-        """The newest step and its state, or None."""
+        """The newest step and its state, or None.
+
+        An :class:`InputError` if its file is damaged, which says what can be gone on from instead.
+        """
         steps = self.steps()
-        return (steps[-1], self.load(steps[-1])) if steps else None
+        if not steps:
+            return None
+        try:
+            return steps[-1], self.load(steps[-1])
+        except InputError as error:
+            instead = f"to go on from step {steps[-2]}" if len(steps) > 1 else "and begin again with --redo"
+            raise InputError(f"{error}; remove it {instead}") from error
 
     def best(self) -> tuple[int, Score] | None:
         """The step with the lowest score, and that, as the newest state tells; None if none was ever given.

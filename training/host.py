@@ -10,15 +10,17 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from tiling.errors import InputError
 from training.devices import choose_device
+
+T = TypeVar("T")
 
 _MMAP_THRESHOLD = -3  # M_MMAP_THRESHOLD of malloc.h
 _LARGE = 2**21  # bytes
@@ -124,3 +126,20 @@ class Host:
         values = [value]
         broadcast_object_list(values)
         return values[0]
+
+    def led(self, begin: Callable[[], T]) -> T | None:
+        """What the main process gets by doing something, and None in the others, which wait for it.
+
+        Where that raises an :class:`InputError`, the others end without a word.
+        """
+        if not self.is_main:
+            if not self.told():
+                raise SystemExit(2)
+            return None
+        try:
+            begun = begin()
+        except InputError:
+            self.told(False)
+            raise
+        self.told(True)
+        return begun

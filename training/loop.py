@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -150,10 +150,12 @@ class _Run:
         """All steps that are left."""
         config = self.config
         ended = self.done >= config.steps or self.finished()
+        if self.done and not ended and self.writes:
+            note(f"{self.description}: going on from step {self.done} of {config.steps}")
         saved_at = time.monotonic()
         forecast = _Forecast(self.description, self.done, config.steps)
         drawn = bar(self.description, total=config.steps, completed=self.done)
-        with _interruptible() as interrupted, drawn as show, self.log:
+        with _interruptible(speaks=self.writes) as interrupted, drawn as show, self.log:
             while not ended:
                 self.means.add(self.trainer.step(self.done), self.done + 1)
                 self.done += 1
@@ -161,7 +163,7 @@ class _Run:
                 if ended or self.done % config.log_every == 0:
                     metrics = self.means.take() | self.pace.measured(self.done)
                     self.log.write(self.done, metrics)
-                    show(detail=" ".join(f"{name} {value:.3g}" for name, value in metrics.items()))
+                    show(detail=_in_words(metrics))
                 show(completed=self.done)
                 forecast.look(self.done)
                 with self.pace.paused():
@@ -188,7 +190,12 @@ class _Run:
         self.means.settled()  # nothing is measured of a training that diverged
         metrics, score = self.evaluation(self.done)
         self.log.write(self.done, metrics)
+        note(f"{self.description}, step {self.done}: {_in_words(metrics)}")
         return score
+
+
+def _in_words(metrics: Mapping[str, float]) -> str:
+    return " ".join(f"{name} {value:.3g}" for name, value in metrics.items())
 
 
 class _Forecast:
@@ -212,8 +219,8 @@ class _Forecast:
 
 
 @contextmanager
-def _interruptible() -> Iterator[threading.Event]:
-    """While inside, the first Ctrl-C or SIGTERM sets the event; a second one acts at once."""
+def _interruptible(*, speaks: bool) -> Iterator[threading.Event]:
+    """While inside, the first Ctrl-C or SIGTERM sets the event, and says so; a second one acts at once."""
     interrupted = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield interrupted
@@ -223,6 +230,9 @@ def _interruptible() -> Iterator[threading.Event]:
     def stop_after_step(_signal: int, _frame: FrameType | None) -> None:
         interrupted.set()
         restore()
+        if speaks:
+            with suppress(RuntimeError):  # it came while something else was being written
+                note("stopping after this step; once more stops at once, and loses what came after the last checkpoint")
 
     def restore() -> None:
         for number, handler in previous.items():

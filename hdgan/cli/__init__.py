@@ -18,6 +18,7 @@ from hdgan.cli.inspect import info
 from hdgan.cli.memory import RememberingCommand
 from hdgan.cli.pairs import export, synthesize
 from hdgan.cli.pixels import features, fit
+from hdgan.cli.protocol import protocol
 from hdgan.cli.sample import sample
 from hdgan.cli.tile import tile
 from hdgan.cli.train import import_, train
@@ -34,6 +35,7 @@ _VERBS: Mapping[str, Callable[..., None] | typer.Typer] = MappingProxyType(
         "features": features,
         "fit": fit,
         "evaluate": evaluate,
+        "protocol": protocol,
         "synthesize": synthesize,
         "export": export,
         "info": info,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Annotated
 
 import typer
@@ -48,11 +49,13 @@ def compare(
 ) -> None:
     """Tell how far the generator's images are from real tiles, and whether it learnt training tiles by heart.
 
+    Settings other than the defaults are in the name of the file that keeps the numbers: each has a file of its own.
+
     Example: hdgan compare --study kidney -n 5000
     """
     from hdgan.cli.tables import print_table
     from hdgan.embedding import open_space
-    from hdgan.metrics import comparison_rows
+    from hdgan.metrics import comparison_notes, comparison_rows
     from hdgan.quality import compare_generator
     from hdgan.stylegan2.run import GENERATOR
     from training.devices import choose_device
@@ -62,7 +65,9 @@ def compare(
     generator = place.require("train") / GENERATOR
     tiles = open_trained_on(place, images=images_now, labels=labels_now, root=root)
     features = open_space(space, where)
-    out = place.evaluation / f"generator-{features.name}.json"
+    out = place.evaluation / _file_name(
+        features.name, n=n, psi=psi, noise=noise, first_seed=first_seed, hold_out=hold_out, most=most, seed=seed
+    )
     report = compare_generator(
         generator,
         tiles,
@@ -83,4 +88,17 @@ def compare(
     elif not quiet:
         title = f"{features.name} ({features.note})"
         print_table(title, comparison_rows(report), words=("measure",))
+        for line in comparison_notes(report):
+            say(line, quiet)
         say(f"{out}: images against {'all' if report.memorisation is None else 'held-out'} tiles", quiet)
+
+
+def _file_name(space: str, **settings: float | str | None) -> str:
+    """What the numbers of a comparison are kept under: the feature space, and the settings that are not the default."""
+    defaults = {name: parameter.default for name, parameter in inspect.signature(compare).parameters.items()}
+    told = [
+        f"-{name.replace('_', '-')}-{f'{value:g}' if isinstance(value, float) else value}"
+        for name, value in settings.items()
+        if value != defaults[name]
+    ]
+    return f"generator-{space}{''.join(told)}.json"

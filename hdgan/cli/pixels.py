@@ -73,7 +73,7 @@ def fit(
 
     place = Study(study)
     samples = annotated_samples(place)
-    shares = split_images(sorted(samples.masks), counts=_parse_split(split), seed=seed)
+    shares = split_images(sorted(samples.masks), counts=parse_split(split), seed=seed)
     _warn_of_empty(shares, len(samples.masks))
     ensemble = fit_ensemble(
         samples.store,
@@ -115,7 +115,7 @@ def _warn_of_empty(shares: Mapping[str, Sequence[int]], annotated: int) -> None:
     )
 
 
-def _parse_split(text: str | None) -> tuple[int, int, int] | None:
+def parse_split(text: str | None) -> tuple[int, int, int] | None:
     """Three counts: "16/4/16"."""
     if text is None:
         return None

@@ -70,7 +70,7 @@ def edge_of(source: TileSet | ImageFolder) -> int:
         return source.size(0)
     header = source.header(0)
     if header.problem:
-        raise InputError(f"cannot train on {source.path / source.names[0]}: {header.problem}")
+        raise InputError(f"cannot train on {source.path / source.names[0]}: {header.problem}; {header.repair}")
     return min(header.width, header.height)
 
 

@@ -21,6 +21,7 @@ from tiling.files import fingerprint
 from training.checkpoint import build_network
 
 _DIMENSIONS = 2048
+_PUBLISHED = "pt_inception-2015-12-05-6726825d.pth"
 _EDGE = 299  # px, to which images are resized
 _UNUSED = ("fc.", "AuxLogits.")  # what such files hold of the classifier
 _COUNTER = ".num_batches_tracked"
@@ -56,7 +57,7 @@ def inception_space(weights: Path | str, device: torch.device | str = "cpu") -> 
         network.requires_grad_(False),
         name=f"inception-v3-{fingerprint(path)[:8]}",
         dimensions=_DIMENSIONS,
-        note="FID if the weights are pt_inception-2015-12-05-6726825d.pth",
+        note=f"FID if the weights are {_PUBLISHED}",
         device=device,
     )
 
@@ -69,10 +70,9 @@ def _read(path: Path) -> dict[str, Tensor]:
             return safetensors.torch.load_file(path)
         tensors = torch.load(path, map_location="cpu", weights_only=True)
     except (safetensors.SafetensorError, pickle.UnpicklingError, RuntimeError, ValueError, EOFError, KeyError) as error:
-        reason = str(error).partition("\n")[0]
         raise InputError(
-            f"{path} is no file of weights ({reason}); give a .safetensors, or a state file of PyTorch with nothing "
-            "but tensors"
+            f"{path} is no file of weights; the feature space takes Inception's as {_PUBLISHED}, a file of PyTorch "
+            "with nothing but tensors, or as a .safetensors file with the same names (nothing in it was executed)"
         ) from error
     if not isinstance(tensors, dict) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
         raise InputError(f"{path} holds no tensors by name; give the network's state_dict, saved with torch.save")

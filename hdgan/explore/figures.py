@@ -86,8 +86,32 @@ def training_figure(metrics: Sequence[Mapping[str, float]]) -> Figure:
         losses.plot([row["kimg"] for row in rows], [row[key] for row in rows], label=name)
     losses.set(xlabel="thousands of images", ylabel="loss")
     losses.legend()
-    augmentation.plot([row["kimg"] for row in metrics], [row["p"] for row in metrics], color="gray")
+    rows = [row for row in metrics if "p" in row]  # where the generator is measured, rows tell other things
+    augmentation.plot([row["kimg"] for row in rows], [row["p"] for row in rows], color="gray")
     augmentation.set(xlabel="thousands of images", ylabel="augmentation probability p", ylim=(-0.03, 1.03))
+    return figure
+
+
+def efficiency_figure(report: Mapping[str, Any]) -> Figure:
+    """What an ensemble gains by every annotated image: macro Dice and recall over the number of training images.
+
+    Parameters
+    ----------
+    report
+        What :func:`hdgan.pixels.run_protocol` gives. Bars are deviations over its splits.
+    """
+    sizes = sorted(map(int, report["training"]))
+    figure = _figure(5, 3.2)
+    axes = figure.subplots()
+    for measure, name in (("dice", "macro Dice"), ("recall", "macro recall")):
+        found = [report["training"][str(size)] for size in sizes]
+        means = [of["mean"]["macro"][measure] for of in found]
+        deviations = [of["deviation"]["macro"][measure] or 0.0 for of in found]
+        axes.errorbar(sizes, means, yerr=deviations, marker="o", capsize=3, label=name)
+    axes.set(xlabel="annotated images to train on", ylabel=f"over {report['splits']} splits", ylim=(0, 1))
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(sizes, labels=[str(size) for size in sizes])
+    axes.legend()
     return figure
 
 

@@ -10,7 +10,7 @@ from hdgan.metrics.comparison import (
     compare_distributions,
     embed_images,
 )
-from hdgan.metrics.comparison_table import comparison_rows
+from hdgan.metrics.comparison_table import comparison_notes, comparison_rows
 from hdgan.metrics.distribution import KernelDistance, Moments, frechet_distance, kernel_distance
 from hdgan.metrics.folders import compare_folders
 from hdgan.metrics.kept import KeptFeatures
@@ -40,6 +40,7 @@ __all__ = [
     "beats",
     "compare_distributions",
     "compare_folders",
+    "comparison_notes",
     "comparison_rows",
     "embed_images",
     "footnotes",

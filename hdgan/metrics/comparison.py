@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
@@ -204,11 +205,11 @@ class DistributionReport:
 
 
 def compare_distributions(
-    real: Images,
+    real: Images | Iterable[Image],
     fake: Images | Iterable[Image],
     *,
     space: FeatureSpace,
-    training: Images | None = None,
+    training: Images | Iterable[Image] | None = None,
     labels: Labels | None = None,
     k: int = 5,
     subsets: int = 100,
@@ -217,6 +218,9 @@ def compare_distributions(
     embed: Embed = embed_images,
 ) -> DistributionReport:
     """Compare generated images with real ones. Features are held in memory, images a batch at a time.
+
+    Images are (H, W, 3) uint8, all of one size: by number (anything with `len()` and `read(i)`, as a
+    :class:`tiling.TileSet`), in a sequence or an array (N, H, W, 3), or from an iterator, which is gone through once.
 
     Parameters
     ----------
@@ -244,9 +248,9 @@ def compare_distributions(
         For images of several sizes, labels that are not as many as the images, and fewer than `k + 1` images.
     """
     measure = functools.partial(_measure, space=space, k=k, subsets=subsets, subset_size=subset_size, seed=seed)
-    if isinstance(fake, Sized):
+    if isinstance(real, Sized) and isinstance(fake, Sized):
         _check_numbers(len(real), len(fake), labels, k)  # before anything takes long
-    like = real.read(0) if len(real) else None
+    like, real = _first_of(real)
     turned = Turned(space)
     embedding = space if training is None else turned
     all_real = embed(real, embedding, what="real tiles", like=like)
@@ -265,6 +269,17 @@ def compare_distributions(
         per_class = {name: measure(*both) if min(map(len, both)) > k else None for name, both in parts.items()}
         report = replace(report, per_class=per_class)
     return report
+
+
+def _first_of(images: Images | Iterable[Image]) -> tuple[Image | None, Images | Iterable[Image]]:
+    """The first of the images, None if there is none, and all of them."""
+    if isinstance(images, Images):
+        return (images.read(0) if len(images) else None), images
+    iterator = iter(images)
+    first = next(iterator, None)
+    if iterator is not images or first is None:
+        return first, images
+    return first, itertools.chain([first], iterator)
 
 
 def _check_numbers(real: int, fake: int, labels: Labels | None, k: int) -> None:

@@ -39,3 +39,21 @@ def comparison_rows(report: DistributionReport) -> list[dict[str, str]]:
         dashes = ["–"] * len(report.per_class)
         rows += [row(measure, ideal, [text(found), *dashes]) for measure, ideal, text in _OF_MEMORY]
     return rows
+
+
+def comparison_notes(report: DistributionReport) -> list[str]:
+    """What to know of the numbers in a report's table: nothing, or that there were few images for one of them."""
+    parts = {"all images": report, **report.per_class}
+    few = {
+        name: least
+        for name, part in parts.items()
+        if part is not None and (least := min(part.real, part.fake)) < part.dimensions
+    }
+    if not few:
+        return []
+    of = "" if "all images" in few else f" of {', '.join(few)}"
+    least = few.get("all images", min(few.values()))
+    return [
+        f"Frechet distance{of}: {least} images or tiles are fewer than the {report.dimensions} dimensions of the "
+        "feature space, so it says little; look at the kernel distance."
+    ]

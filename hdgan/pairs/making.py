@@ -132,7 +132,7 @@ def pair_strips(
     more there at once.
     """
     size, device = generator.resolution, _device(generator)
-    latents = latent.synthesis(0, device=device)
+    latents, predictor = latent.synthesis(0, device=device), ensemble.predictor()
     windows = synthesize_windows(generator, **latents, window=window, blocks=blocks_of(generator, ensemble))
     for _, row in itertools.groupby(windows, key=lambda part: part.y):
         strip: Strip | None = None
@@ -142,7 +142,7 @@ def pair_strips(
                 strip = Strip.empty(height, size)
             here = np.s_[:, part.x : part.x + width]
             strip.image[here] = part.image
-            strip.mask[here], strip.uncertainty[here] = ensemble.predict(part.features)
+            strip.mask[here], strip.uncertainty[here] = predictor.predict(part.features)
         assert strip is not None
         yield strip
 

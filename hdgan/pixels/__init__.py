@@ -9,20 +9,39 @@ from tiling.lazy import lazy_names
 if TYPE_CHECKING:
     from hdgan.pixels.ensemble import PixelEnsemble
     from hdgan.pixels.fitting import fit
+    from hdgan.pixels.folded import LabelRule, Predictor
     from hdgan.pixels.predict import predict_stored
     from hdgan.pixels.presets import PRESETS, Preset
+    from hdgan.pixels.protocol import efficiency_rows, protocol_rows, run_protocol
     from hdgan.pixels.split import split_images
 
-__all__ = ["PRESETS", "PixelEnsemble", "Preset", "fit", "predict_stored", "split_images"]
+__all__ = [
+    "PRESETS",
+    "LabelRule",
+    "PixelEnsemble",
+    "Predictor",
+    "Preset",
+    "efficiency_rows",
+    "fit",
+    "predict_stored",
+    "protocol_rows",
+    "run_protocol",
+    "split_images",
+]
 
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
+        "LabelRule": "hdgan.pixels.folded",
         "PRESETS": "hdgan.pixels.presets",
         "PixelEnsemble": "hdgan.pixels.ensemble",
+        "Predictor": "hdgan.pixels.folded",
         "Preset": "hdgan.pixels.presets",
+        "efficiency_rows": "hdgan.pixels.protocol",
         "fit": "hdgan.pixels.fitting",
         "predict_stored": "hdgan.pixels.predict",
+        "protocol_rows": "hdgan.pixels.protocol",
+        "run_protocol": "hdgan.pixels.protocol",
         "split_images": "hdgan.pixels.split",
     },
 )

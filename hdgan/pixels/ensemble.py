@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from hdgan.checks import check_number, check_texts
 from hdgan.features.patch import Patch
 from hdgan.labels import ClassList, LabelClass, LabelMap
-from hdgan.pixels.folded import Folded, first_layer_groups, label_cells, window_group
+from hdgan.pixels.folded import Folded, Predictor
 from tiling.errors import InputError
 from training.checkpoint import build_network, load_weights, save_weights
 
@@ -135,27 +135,41 @@ class PixelEnsemble(nn.Module):
         self.train(was_training)
         return logits.transpose(1, 2)
 
-    @torch.no_grad()
     def predict(
-        self, window: npt.NDArray[Any] | Tensor | Mapping[str, Patch]
+        self, window: npt.NDArray[Any] | Tensor | Mapping[str, Patch], *, label: str = "vote"
     ) -> tuple[LabelMap, npt.NDArray[np.float32]]:
-        """Labels (h, w) uint8 and uncertainty (h, w) float32 in nats of a window.
+        """Labels (h, w) uint8 and uncertainty (h, w) float32 in nats of a window; for many, see :meth:`predictor`.
 
-        The label is the members' majority vote, among equals the one of higher mean probability; the uncertainty is
-        the Jensen-Shannon divergence of their predictions (Zhang et al. 2021, section 3.2).
+        The uncertainty is the Jensen-Shannon divergence of the members' predictions (Zhang et al. 2021, section 3.2).
 
         Parameters
         ----------
         window
             Upsampled features (C, h, w), or the patches {layer: Patch} of a window, which is faster: each first layer
             runs at native resolution and its outputs are upsampled, `W @ up(x) = up(W @ x)`.
+        label
+            "vote": the class of most members, among equals the one of higher mean probability; "mean": that of the
+            highest mean probability.
+
+        Raises
+        ------
+        InputError
+            For other channels than the ensemble's, patches that share no pixel, and an unknown `label`.
+        """
+        return self.predictor().predict(window, label=label)
+
+    def predictor(self, *, dtype: torch.dtype | None = None) -> Predictor:
+        """The ensemble as it is now, prepared to predict many windows.
+
+        Parameters
+        ----------
+        dtype
+            In which it computes; None: bfloat16 on a GPU, else float32. On a CPU float32 is compiled, where numba is
+            installed.
         """
         folded = self.folded()
-        if isinstance(window, Mapping):
-            if list(window) != list(self.layers):
-                raise InputError(f"patches must be of the layers {list(self.layers)}, not {list(window)}")
-            return label_cells(folded, *first_layer_groups(window, folded))
-        return label_cells(folded, *window_group(window, folded))
+        usual = torch.bfloat16 if folded.device.type == "cuda" else torch.float32
+        return Predictor(folded.to(dtype or usual), self.layers)
 
     @torch.no_grad()
     def folded(self) -> Folded:

@@ -15,11 +15,12 @@ def predict_stored(
 ) -> tuple[LabelMap, npt.NDArray[np.float32]]:
     """Labels (H, W) uint8 and uncertainty (H, W) float32 of a stored latent, as :meth:`PixelEnsemble.predict` gives."""
     height, width = store.shape
+    predictor = ensemble.predictor()
     labels = np.empty(store.shape, np.uint8)
     uncertainty = np.empty(store.shape, np.float32)
     for y in range(0, height, window):
         for x in range(0, width, window):
             h, w = min(window, height - y), min(window, width - x)
             here = np.s_[y : y + h, x : x + w]
-            labels[here], uncertainty[here] = ensemble.predict(store.patch(i, y=y, x=x, h=h, w=w))
+            labels[here], uncertainty[here] = predictor.predict(store.patch(i, y=y, x=x, h=h, w=w))
     return labels, uncertainty

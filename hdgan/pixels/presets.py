@@ -34,6 +34,9 @@ class Preset:
         Draw every class equally often, or else as often as it is labelled.
     standardise
         Feed channels with mean 0 and deviation 1 (over all pixels of the training images).
+    bootstrap
+        Each member draws the pixels of a batch for itself, with replacement, as often as Poisson(1) tells (Oza and
+        Russell 2001, section 3); or else all members train on the same.
     noise_probability, noise_deviation
         Normal noise added to the features of a pixel with this probability, in standardised units.
     """
@@ -52,6 +55,7 @@ class Preset:
     patience: int | None = None
     balanced: bool = True
     standardise: bool = True
+    bootstrap: bool = False
     noise_probability: float = 0.0
     noise_deviation: float = 0.0
 

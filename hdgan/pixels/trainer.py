@@ -45,9 +45,18 @@ class Validation:
         return total / (ensemble.members * len(self.labels))
 
 
-def members_loss(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
-    """Sum over members of their mean cross-entropy: each trains as if alone. (M, K, n), (n,) -> scalar."""
-    return cross_entropy(logits, labels.expand(len(logits), -1), label_smoothing=label_smoothing) * len(logits)
+def members_loss(
+    logits: Tensor, labels: Tensor, *, label_smoothing: float = 0.0, times: Tensor | None = None
+) -> Tensor:
+    """Sum over members of their mean cross-entropy: each trains as if alone. (M, K, n), (n,) -> scalar.
+
+    `times` (M, n) is how often each member drew each pixel; without it, once.
+    """
+    labels = labels.expand(len(logits), -1)
+    if times is None:
+        return cross_entropy(logits, labels, label_smoothing=label_smoothing) * len(logits)
+    each = cross_entropy(logits, labels, label_smoothing=label_smoothing, reduction="none")
+    return (each * times).sum() / labels.shape[1]
 
 
 class EnsembleTrainer:
@@ -114,13 +123,17 @@ class EnsembleTrainer:
         preset, device = self.preset, self.ensemble.mean.device
         steps = max((preset.epoch_pixels or self._sampler.labelled) // preset.batch, 1)
         dropout = torch_draws(self._seed, "dropout", epoch, device=device)
+        bootstrap = torch_draws(self._seed, "bootstrap", epoch, device=device) if preset.bootstrap else None
         noise = Noise(preset.noise_probability, preset.noise_deviation) if preset.noise_probability else None
         numbers = range(epoch * steps, (epoch + 1) * steps)
         self.ensemble.train()
         total = torch.zeros((), device=device)
         for features, labels in self._sampler.batches(numbers, size=preset.batch, seed=self._seed, noise=noise):
             logits = self.ensemble(torch.from_numpy(features).to(device).T, generator=dropout)
-            loss = members_loss(logits, torch.from_numpy(labels).to(device), preset.label_smoothing)
+            once = torch.ones((), device=device).expand(len(logits), len(labels))
+            times = None if bootstrap is None else torch.poisson(once, generator=bootstrap)
+            target = torch.from_numpy(labels).to(device)
+            loss = members_loss(logits, target, label_smoothing=preset.label_smoothing, times=times)
             self._optimiser.zero_grad()
             loss.backward()
             self._optimiser.step()

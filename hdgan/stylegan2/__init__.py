@@ -6,6 +6,7 @@ from hdgan.stylegan2.data import to_uint8
 from hdgan.stylegan2.discriminator import Discriminator
 from hdgan.stylegan2.evaluation import DistanceToHeldOut, GeneratorEvaluation, held_out_evaluation
 from hdgan.stylegan2.generator import Generator
+from hdgan.stylegan2.importing import import_generator
 from hdgan.stylegan2.presets import PRESETS, TrainConfig, train_config
 from hdgan.stylegan2.reference import convert_reference
 from hdgan.stylegan2.rendering import Rendered, render
@@ -23,6 +24,7 @@ __all__ = [
     "TrainConfig",
     "convert_reference",
     "held_out_evaluation",
+    "import_generator",
     "load_generator",
     "render",
     "save_generator",

@@ -2,7 +2,8 @@
 
 Karras et al. 2020a, section 2: scale by the demodulation coefficients, add noise and bias, leaky ReLU, clamp. Done one
 by one, these keep four maps of a layer for the backward pass and cross the memory five times. The output alone tells
-all: its sign is the input's, what lies at the clamp was clamped, and from it the input can be had back.
+all: its sign is the input's, what lies at the clamp was clamped, and from it the input can be had back; in half
+precision to its rounding, which the gradient of the coefficients sees where a bias is far larger than its channel.
 """
 
 from __future__ import annotations

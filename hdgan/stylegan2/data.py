@@ -22,9 +22,12 @@ from training.stream import prefetch
 Pixels = npt.NDArray[np.uint8]
 Classes = npt.NDArray[np.int64]
 
+LEAST_RESOLUTION = 8
+"""Edge of the smallest images that a generator makes, px."""
 _MANY_PIXELS, _MANY_CORES, _MOST_WORKERS = 1 << 22, 4, 8
 
 
+@runtime_checkable
 class Tiles(Protocol):
     """RGB tiles by number: a :class:`tiling.TileSet`, an image folder, or anything like them."""
 
@@ -101,8 +104,9 @@ class PreparedTiles:
             image = tiles.read_window(index, x=x, y=y, size=crop)
         else:
             image = tiles.read(index)
-            if why := misfit(image.shape[1], image.shape[0], crop=crop, resolution=self.resolution):
-                raise InputError(f"tile {index} {why}")
+            height, width = image.shape[:2]
+            if fault := misfit(width, height, crop=crop, resolution=self.resolution):
+                raise InputError(f"tile {index} is {size_in_words(width, height)}, {fault.why}: {fault.repair}")
             if crop is not None:
                 y, x = (int(share * (edge - crop + 1)) for share, edge in zip(place[::-1], image.shape, strict=False))
                 image = image[y : y + crop, x : x + crop]
@@ -223,16 +227,47 @@ class TileBatches:
         return np.array([_order(self._seed, int(place // count), count)[place % count] for place in places], np.int64)
 
 
-def misfit(width: int, height: int, *, crop: int | None, resolution: int) -> str:
-    """Why no image of the resolution can be made of a tile of so many px, in words; empty if it can."""
-    size = f"is {width} x {height} px" if width != height else f"is {width} px"
+@dataclass(frozen=True)
+class Misfit:
+    """Why no image of a training can be made of a tile.
+
+    Attributes
+    ----------
+    why
+        In words: "not square".
+    remedy, edge
+        What to do, in words, and the largest number that does it for this tile, None where it takes none: "cut squares
+        out with --crop", 256.
+    """
+
+    why: str
+    remedy: str
+    edge: int | None = None
+
+    @property
+    def repair(self) -> str:
+        """What to do, with the number."""
+        if self.edge is None:
+            return self.remedy
+        return f"{self.remedy} {self.edge}" if self.edge >= LEAST_RESOLUTION else "leave such tiles out"
+
+
+def misfit(width: int, height: int, *, crop: int | None, resolution: int) -> Misfit | None:
+    """Why no image of the resolution can be made of a tile of so many px; None if it can."""
+    edge = min(width, height)
+    if edge < resolution:
+        why = f"smaller than the {resolution} px that the generator makes"
+        return Misfit(why, "take --resolution", 1 << max(edge.bit_length() - 1, 0))
+    if crop is not None and edge < crop:
+        return Misfit(f"smaller than the crop of {crop} px", "take --crop", edge)
     if crop is None and width != height:
-        return f"{size}, not square: cut squares out of it with --crop"
-    if crop is not None and min(width, height) < crop:
-        return f"{size}, smaller than the crop of {crop} px: take a smaller --crop"
-    if min(width, height) < resolution:
-        return f"{size}, smaller than the {resolution} px that the generator makes: take a smaller --resolution"
-    return ""
+        return Misfit("not square", "cut squares out with --crop", edge)
+    return None
+
+
+def size_in_words(width: int, height: int) -> str:
+    """The size of a tile: "32 px" where it is square, else "32 x 24 px"."""
+    return f"{width} px" if width == height else f"{width} x {height} px"
 
 
 def fitting_workers(config: TrainConfig, edge: int, device: torch.device, *, processes: int = 1) -> int:

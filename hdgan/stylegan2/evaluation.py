@@ -11,7 +11,15 @@ import numpy.typing as npt
 from hdgan.checks import check_number
 from hdgan.conditions import Conditions, class_names
 from hdgan.latents import Latents
-from hdgan.metrics import Chosen, FeatureSpace, Moments, embed_images, frechet_distance, kernel_distance
+from hdgan.metrics import (
+    Chosen,
+    FeatureSpace,
+    Moments,
+    embed_images,
+    frechet_distance,
+    kernel_distance,
+    precision_recall_density_coverage,
+)
 from hdgan.provenance import told_tiles
 from hdgan.stylegan2.data import PreparedTiles, Tiles
 from hdgan.stylegan2.generator import Generator
@@ -20,7 +28,7 @@ from hdgan.stylegan2.rendering import Rendered
 from tiling.errors import InputError
 from training.metrics import Level
 
-_FEW = 6  # images of a class below which no distance is told for it: as many as `compare` needs
+_FEW = 6  # images, of a class below which no distance is told for it: as many as `compare` needs
 
 
 @dataclass(frozen=True)
@@ -145,7 +153,8 @@ class DistanceToHeldOut:
     def __call__(self, generator: Generator) -> dict[str, float]:
         """{"fd SPACE": ..., "kid SPACE": ...} of a generator in evaluation mode, on its device; levels, not means.
 
-        Those of a class are called "fd SPACE CLASS" and "kid SPACE CLASS".
+        Where there are six tiles and images, precision, recall, density and coverage are told, too, in the same way.
+        The distances of a class are called "fd SPACE CLASS" and "kid SPACE CLASS".
 
         An :class:`InputError` if its images are not of the tiles' size, or if it is conditional, no `c` was given, and
         it does not know how frequent its classes are.
@@ -156,6 +165,12 @@ class DistanceToHeldOut:
         like = self._tiles.read(0)
         fake = embed_images(Rendered(generator, drawn), self._space, what="generated images", like=like)
         found = self._distances(self._real, fake)
+        if min(len(self._real), len(fake)) >= _FEW:
+            overlap = precision_recall_density_coverage(self._real, fake)
+            found |= {
+                f"{name} {self._space.name}": Level(getattr(overlap, name))
+                for name in ("precision", "recall", "density", "coverage")
+            }
         if not len(self._classes):
             return found
         of_fake = np.array(Conditions.of(generator).names_of(drawn.c), object)

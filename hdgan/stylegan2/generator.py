@@ -106,7 +106,30 @@ class Generator(nn.Module):
         noise: NoiseMode = "random",
         generator: Draws = None,
     ) -> Tensor:
-        """(N, z_dim), (N, c_dim) -> (N, 3, R, R) in about [-1, 1]."""
+        """Images of latents: mapping and synthesis in one.
+
+        Parameters
+        ----------
+        z
+            (N, z_dim), standard normal.
+        c
+            (N, c_dim), one-hot; None where there is no condition.
+        psi
+            Truncation (Karras et al. 2019, appendix B): w moves towards its mean, which 0 leads to; 1, the default,
+            leaves it where it is. The smaller psi, the more typical and the less varied are images.
+        cutoff
+            How many of the w that an image takes are truncated, the coarsest first; None: all.
+        noise
+            "random": drawn anew for every image, as in training; "const": the maps that the generator stores, the same
+            for every image; "none": none.
+        generator
+            What draws random noise, one for all images or one for each; by default PyTorch's own.
+
+        Returns
+        -------
+        Tensor
+            (N, 3, R, R) in about [-1, 1].
+        """
         w = self.mapping(z, c, psi=psi, cutoff=cutoff)
         image: Tensor = self.synthesis(w, noise=noise, generator=generator)
         return image

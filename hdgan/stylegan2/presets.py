@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import Any
 
+from hdgan.stylegan2.augment_draws import PRESETS as AUGMENTATIONS
 from hdgan.stylegan2.layout import Architecture
 from tiling.errors import InputError
 
@@ -67,6 +68,11 @@ class TrainConfig:
         for name in ("style_mixing", "ada_target"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} must be between 0 and 1, not {getattr(self, name)}")
+        size = self.resolution
+        if size < 8 or size & (size - 1):
+            raise InputError(f"resolution must be a power of two of at least 8, not {size}")
+        if self.augment not in AUGMENTATIONS:
+            raise InputError(f"unknown augmentation {self.augment!r}; there are: {', '.join(AUGMENTATIONS)}")
         if self.crop is not None and self.crop < self.resolution:
             raise InputError(f"crop must be at least the resolution, {self.resolution} px, not {self.crop}")
         group = min(self.mbstd_group, self.batch)

@@ -10,15 +10,17 @@ from typing import Any, TypeVar
 from hdgan.stylegan2.checkpoint import save_discriminator, save_generator
 from hdgan.stylegan2.discriminator import Discriminator
 from hdgan.stylegan2.generator import Generator
+from hdgan.stylegan2.importing import refuse_trained
 from hdgan.stylegan2.reference_modules import read_modules
 from hdgan.stylegan2.reference_networks import discriminator_of, generator_of
-from hdgan.stylegan2.run import CONFIG, DISCRIMINATOR, GENERATOR, IMPORTED
+from hdgan.stylegan2.run import CONFIG, DISCRIMINATOR, GENERATOR
 from tiling.errors import InputError
 from tiling.files import write_json
-from tiling.stage import RECORD, Stage, read_record
+from tiling.stage import RECORD, Stage
 
 REFERENCE_LICENCE = "NVIDIA Source Code License for StyleGAN2-ADA: non-commercial use only"
 GENERATOR_NON_EMA = "generator-non-ema.safetensors"
+_SETTINGS = {"source": "StyleGAN2-ADA reference"}
 _LARGEST_FILE = 4 << 30  # bytes; networks of 4096 px take half a GB
 
 Network = TypeVar("Network", Generator, Discriminator)
@@ -65,13 +67,11 @@ def convert_reference(
         exactly; and for a folder with another generator. `out` is as it was.
     """
     pkl, out = Path(pkl), Path(out)
-    record = read_record(out) if (out / RECORD).exists() else None
-    if record is not None and record["config"] != IMPORTED and not redo:
-        raise InputError(f"{out} holds what was not imported; add --redo to replace it, or use another study")
+    refuse_trained(out, redo=redo)
     reference = read_reference(pkl)
-    if record is not None and redo:
+    if redo and (out / RECORD).exists():
         before_replacing()
-    with Stage.begin(out, name="train", config=dict(IMPORTED), inputs={"reference": pkl}, redo=redo) as stage:
+    with Stage.begin(out, name="train", config=_SETTINGS, inputs={"reference": pkl}, redo=redo) as stage:
         if not stage.complete:
             _write(reference, out, pkl.name)
             summary = {"imported": pkl.name, "resolution": reference.generator.resolution}

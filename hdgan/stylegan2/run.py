@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -35,8 +34,8 @@ GENERATOR = "generator.safetensors"
 BEST_GENERATOR = "generator-best.safetensors"
 DISCRIMINATOR = "discriminator.safetensors"
 CONFIG = "config.json"
-IMPORTED: Mapping[str, Any] = MappingProxyType({"source": "StyleGAN2-ADA reference"})
-"""The settings in the record of a generator that was imported."""
+_WIDEST_FOR_CPUS = 4096  # channel_base
+_BY_RULE = ("batch", "mbstd_group", "gamma", "ema_kimg")
 _OF_SHAPE = ("z_dim", "w_dim", "channel_base", "channel_max", "mapping_layers", "conv_clamp")
 _ORIGINS = {
     "tiles": "other tiles (their number has changed since, or another fold was held out)",
@@ -47,7 +46,7 @@ _ORIGINS = {
 
 def train(
     tiles: Tiles,
-    out: Path,
+    out: Path | str,
     config: TrainConfig,
     *,
     indices: Sequence[int] | None = None,
@@ -122,8 +121,14 @@ def train(
     InputError
         For tiles or networks that do not fit, and for less kimg than are trained already; `out` is as it was.
     """
+    if not isinstance(tiles, Tiles):
+        raise InputError(f"tiles must have a length and read(i), as a tile set or image folder has, not {tiles!r:.80}")
+    out = Path(out)
     chosen = np.arange(len(tiles)) if indices is None else np.asarray(indices, np.int64)
-    training = _Training.of(tiles, chosen, config, condition, workers, start_from, grow, execution or Execution())
+    training = _Training.of(
+        tiles, chosen, config, condition, workers=workers, start_from=start_from, grow=grow,
+        execution=execution or Execution(),
+    )  # fmt: skip
     settings, sources = training.settings, dict(inputs or {})
     if start_from is not None:
         sources["start_from"] = start_from
@@ -138,29 +143,36 @@ def train(
     )
     if tensorboard:
         require_tensorboard()
-    if not host.is_main:
-        _assist(training, out, loop, host)
+    read = [*chosen.tolist(), *(evaluation.indices if evaluation is not None else ())]
+
+    def begin() -> tuple[Stage, StyleGAN2Trainer | None]:
+        """The stage, and what there is to train; what cannot be trained is refused before the folder is touched."""
+        trainer = None
+        if not redo:
+            _refuse_imported(out)
+            _refuse_less(out, config)
+        if redo or not _is_made(out, settings):
+            check_tiles(tiles, read, crop=config.crop, resolution=config.resolution)
+            trainer = training.trainer(host)
+            if _replaces(out, settings, redo=redo):
+                before_replacing()
+        stage = Stage.begin(
+            out, name="train", config=settings, inputs=sources, origins=_ORIGINS, grows={"kimg"}, redo=redo
+        )
+        return stage, None if stage.complete else trainer
+
+    begun = host.led(begin)
+    if begun is None:  # one of several processes: the first one has the stage, and says whether there is anything to do
+        if host.told():
+            run_loop(training.trainer(host), out, loop, "train", host=host)
         host.told()  # the generator is written
         return out / GENERATOR
-    if not redo:
-        _refuse_imported(out)
-        _refuse_less(out, config)
-    trainer: StyleGAN2Trainer | None = None
-    if redo or not _is_made(out, settings):  # what cannot be trained is refused before the folder is touched
-        read = [*chosen.tolist(), *(evaluation.indices if evaluation is not None else ())]
-        check_tiles(tiles, read, crop=config.crop, resolution=config.resolution)
-        trainer = training.trainer(host)
-        if _replaces(out, settings, redo=redo):
-            before_replacing()
-    host.told(trainer is not None)
-    with Stage.begin(
-        out, name="train", config=settings, inputs=sources, origins=_ORIGINS, grows={"kimg"}, redo=redo
-    ) as stage:
-        trains = trainer is not None and not stage.complete
-        host.told(trains)
-        if trainer is not None and trains:
+    stage, trainer = begun
+    with stage:
+        host.told(trainer is not None)
+        if trainer is not None:
             write_json(out / CONFIG, settings)
-            note(training.in_words(trainer.cut.group))
+            note(training.in_words(trainer))
             measure = None if evaluation is None else _evaluation(trainer, evaluation)
             picture = None if sheet_kimg is None else _picture(trainer, out)
             run_loop(
@@ -187,14 +199,6 @@ def _picture(trainer: StyleGAN2Trainer, out: Path) -> Callable[[int], object]:
     return lambda done: write_sheet(out / SHEETS, trainer.average, done * trainer.config.batch / 1000)
 
 
-def _assist(training: _Training, out: Path, loop: LoopConfig, host: Host) -> None:
-    """What a process does that is not the main one, which says whether there is anything to train, and when."""
-    trainer = training.trainer(host) if host.told() else None
-    # the folder holds nothing now but what this training goes on from
-    if host.told() and trainer is not None:
-        run_loop(trainer, out, loop, "train", host=host)
-
-
 @dataclass(frozen=True)
 class _Training:
     """What is to be trained, on what, and how."""
@@ -216,6 +220,7 @@ class _Training:
         chosen: npt.NDArray[np.int64],
         config: TrainConfig,
         condition: Sequence[str],
+        *,
         workers: int,
         start_from: Path | None,
         grow: bool,
@@ -249,17 +254,24 @@ class _Training:
             _start_from(trainer, self.start_from, self.labelled.get("classes", {}), grow=self.grow)
         return trainer
 
-    def in_words(self, group: int) -> str:
-        """What is trained on what, and for how long."""
+    def in_words(self, trainer: StyleGAN2Trainer) -> str:
+        """What is trained on what, from what, for how long, and what to know of it."""
         config = self.config
         classes = [f"{name} ({count})" for name, count in self.labelled.get("classes", {}).items()]
         of = f" of the classes {', '.join(classes)}" if classes else ""
         crop = "" if config.crop is None else f", crops of {config.crop} px"
-        return (
+        said = (
             f"training on {counted(len(self.chosen), 'tile')}{of}{crop}, {config.resolution} px: "
             f"{counted(config.steps, 'step')} of {config.batch}, {config.kimg:g} kimg in all"
-            + ("; the minibatch deviation tells nothing, as it compares images and there is one" if group < 2 else "")
         )
+        if self.start_from is not None:
+            networks = "both networks" if (self.start_from / DISCRIMINATOR).exists() else "the generator alone"
+            said += f"; it begins with {networks} of {self.start_from}"
+        if trainer.cut.group < 2:
+            said += "; the minibatch deviation tells nothing, as it compares images and there is one"
+        if trainer.device.type == "cpu" and config.channel_base > _WIDEST_FOR_CPUS:
+            said += "; on a CPU networks as wide as these take a minute or more for a step: --preset small is for CPUs"
+        return said
 
 
 def _is_made(out: Path, settings: Mapping[str, Any]) -> bool:
@@ -296,7 +308,7 @@ def _finish(stage: Stage, trainer: StyleGAN2Trainer, settings: Mapping[str, Any]
 
 def _refuse_imported(out: Path) -> None:
     """Refuse to train where an imported generator is, which has no training to go on with."""
-    if (out / RECORD).exists() and read_record(out)["config"] == IMPORTED:
+    if (out / RECORD).exists() and "source" in read_record(out)["config"]:
         raise InputError(
             f"{out} holds a generator that was imported: train in another study with `--from {quoted(out)}`, "
             "or add --redo to replace it"
@@ -314,6 +326,15 @@ def _refuse_less(out: Path, config: TrainConfig) -> None:
             f"{out} is already trained for {images / 1000:g} kimg, more than the {config.kimg:g} asked for; "
             f"ask for {images / 1000:g} to end it there, or for more, add --redo to begin again, or use another study"
         )
+
+
+def begun_with(out: Path) -> dict[str, Any]:
+    """What the automatic rule made of the number of processes that the training in a run folder began with.
+
+    With these a training goes on as it began, by however many.
+    """
+    config = read_json(out / CONFIG) if (out / CONFIG).exists() else {}
+    return {name: config[name] for name in _BY_RULE if name in config}
 
 
 def shape_of(folder: Path) -> dict[str, Any]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from hdgan.stylegan2.data import Tiles, misfit
+from hdgan.stylegan2.data import Misfit, Tiles, misfit, size_in_words
 from tiling.errors import InputError
 from tiling.progress import note, track
 from tiling.wording import counted, first_few
@@ -63,16 +64,21 @@ def check_tiles(tiles: Tiles, indices: Sequence[int], *, crop: int | None, resol
     Raises
     ------
     InputError
-        With the first ten problems and their number.
+        With every reason why images cannot be trained on, how many have it, the first few of these, and what to do; or
+        with the first ten slides that are gone, and their number.
     """
     if isinstance(tiles, PictureFolder):
         _check_images(tiles, indices, crop=crop, resolution=resolution)
     elif isinstance(tiles, TilesOfSlides) and len(indices):
         size = tiles.size(indices[0])
-        if why := misfit(size, size, crop=crop, resolution=resolution):
-            raise InputError(f"each of {counted(len(tiles), 'tile')} {why}")
+        if fault := misfit(size, size, crop=crop, resolution=resolution):
+            raise InputError(
+                f"each of {counted(len(tiles), 'tile')} is {size_in_words(size, size)}, {fault.why}: {fault.repair}"
+            )
         if problems := tiles.problems(indices):
-            raise InputError(_told(problems, counted(len(problems), "slide"), "bring them back or tile again"))
+            slides = counted(len(problems), "slide")
+            told = first_few(problems, "; ", named=_NAMED)
+            raise InputError(f"cannot train on {slides}: {told}; bring them back or tile again")
     if 0 < len(indices) < FEW:
         note(
             f"{counted(len(indices), 'tile')} to train on: from fewer than {FEW} a generator learns little but these, "
@@ -84,22 +90,33 @@ def _check_images(images: PictureFolder, indices: Sequence[int], *, crop: int | 
     with ThreadPoolExecutor(_THREADS) as pool:
         looked_at = track(pool.map(images.header, indices), "looking at images", total=len(indices))
         headers = dict(zip(indices, looked_at, strict=True))
-    problems = [
-        f"{images.names[index]}{_shape(header)} {why}"
-        for index, header in headers.items()
-        if (why := header.problem or misfit(header.width, header.height, crop=crop, resolution=resolution))
-    ]
-    if problems:
-        count = f"{len(problems)} of {counted(len(indices), 'image')}"
-        raise InputError(_told(problems, count, "convert or remove them"))
+    alike = defaultdict[str, list[tuple[int, Misfit]]](list)  # images with the same fault
+    for index, header in headers.items():
+        if fault := _fault_of(header, crop=crop, resolution=resolution):
+            alike[fault.why].append((index, fault))
+    if faulty := sum(map(len, alike.values())):
+        groups = [_told(images, headers, dict(faults)) for faults in alike.values()]
+        if len(groups) > 1:
+            counts = [counted(len(faults), "image") for faults in alike.values()]
+            groups = [f"{count}, {group}" for count, group in zip(counts, groups, strict=True)]
+        raise InputError(f"cannot train on {faulty} of {counted(len(indices), 'image')}: {'; '.join(groups)}")
     grey = sum(header.mode in _GREY for header in headers.values())
     if 0 < grey < len(headers):
         note(f"{grey} of {len(headers)} images are grey, and trained on as such; remove them if they are masks")
 
 
-def _shape(header: Header) -> str:
-    return f" ({header.width} x {header.height} px, {header.mode}):" if header.width else ":"
+def _fault_of(header: Header, *, crop: int | None, resolution: int) -> Misfit | None:
+    """Why an image cannot be trained on; None if it can."""
+    if header.problem:
+        return Misfit(header.problem, header.repair)
+    return misfit(header.width, header.height, crop=crop, resolution=resolution)
 
 
-def _told(problems: Sequence[str], count: str, repair: str) -> str:
-    return f"cannot train on {count}: {first_few(problems, '; ', named=_NAMED)}; {repair}"
+def _told(images: PictureFolder, headers: Mapping[int, Header], faults: Mapping[int, Misfit]) -> str:
+    """What is wrong with images that have the same fault, which these are, and what to do."""
+    least = min(faults.values(), key=lambda fault: fault.edge or 0)
+    shapes = dict.fromkeys(size_in_words(headers[index].width, headers[index].height) for index in faults)
+    which = first_few([images.names[index] for index in faults])
+    which += f"; {first_few(list(shapes))}" if least.edge is not None else ""
+    others = ", or remove these" if least.edge is not None and len(faults) < len(headers) else ""
+    return f"{least.why} ({which}): {least.repair}{others}"

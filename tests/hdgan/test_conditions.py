@@ -59,7 +59,9 @@ def test_a_class_is_asked_for_by_name_or_number():
         with pytest.raises(InputError, match=f"no class '{text}'; there are: HE, 1, PAS"):
             conditions.index(text)
     np.testing.assert_array_equal(conditions.of_seeds([5, -1, 9], "PAS"), [[0, 0, 1], [0, 0, 0], [0, 0, 1]])
-    with pytest.raises(InputError, match="there are: none, as the generator has no condition"):
+    with pytest.raises(
+        InputError, match=r"the generator has no condition, so no class 'HE': leave the class out \(--class\)"
+    ):
         Conditions({}).of_seeds([0], "HE")
 
 

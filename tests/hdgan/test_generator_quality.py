@@ -121,10 +121,17 @@ def test_the_command_tells_and_keeps_the_comparison(study: Study, tmp_path: Path
     assert code == 0, err
     assert "random-conv-v1 (not Inception: compare only with itself)" in out
     assert "nearer to a training tile than 95% of held-out ones" in out
-    kept = study.evaluation / "generator-random-conv-v1.json"
-    assert "images against held-out tiles" in out
+    kept = study.evaluation / "generator-random-conv-v1-n-20.json"
+    assert f"{kept}: images against held-out tiles" in out
+    assert "Frechet distance: 20 images or tiles are fewer than the 256 dimensions of the feature space" in out
     _, printed, _ = hdgan_here("compare", "--study", study.root, "-n", 20, "--device", "cpu", "--json")
     assert json.loads(printed) == json.loads(kept.read_text())
+    others = ("--psi", 0.7, "--noise", "const", "--first-seed", 5, "--hold-out", HELD_OUT, "--most", 9, "--seed", 3)
+    hdgan_here("compare", "--study", study.root, "-n", 20, *others, "--device", "cpu")
+    assert {path.name for path in study.evaluation.glob("*.json")} == {
+        kept.name,
+        "generator-random-conv-v1-n-20-psi-0.7-noise-const-first-seed-5-hold-out-1-most-9-seed-3.json",
+    }
     code, _, err = hdgan_here("compare", "--study", study.root, "--space", tmp_path / "absent.pth")
     assert (code, "is neither" in err) == (2, True)
     code, _, err = hdgan_here("compare", "--study", tmp_path / "none")

@@ -81,11 +81,44 @@ def test_what_is_no_image_to_train_on_is_told_with_the_reason(tmp_path, pixels):
     assert problems == {}
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("a.png", {}),
+        ("a.jpg", {"quality": 95}),
+        ("a.jpg", {"progressive": True}),
+        ("a.tif", {}),
+    ],
+)
+def test_an_image_whose_end_is_missing_is_told_before_it_is_read(tmp_path, pixels, name, options):
+    path = save(tmp_path / name, pixels, **options)
+    whole = path.read_bytes()
+    images = ImageFolder(tmp_path)
+    for bytes_missing in (1, 12, 300):
+        path.write_bytes(whole[:-bytes_missing])
+        assert images.header(0).problem == "cut off, as the end of the file is missing"
+    path.write_bytes(whole + b"\0 what a camera adds" * 9)
+    assert images.header(0).problem == ""
+    assert images.read(0).shape == (24, 32, 3)
+
+
+def test_the_end_of_a_thumbnail_is_not_that_of_the_photograph(tmp_path, pixels):
+    thumbnail = save(tmp_path / "thumbnail.jpg", pixels[:8, :8]).read_bytes()
+    exif = b"Exif\0\0" + thumbnail
+    path = save(tmp_path / "images" / "a.jpg", pixels)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + whole[2:-2])
+    assert ImageFolder(tmp_path / "images").header(0).problem.startswith("cut off")
+
+
 def test_an_image_that_is_damaged_further_on_is_named_when_it_is_read(tmp_path, pixels):
     path = save(tmp_path / "a.png", pixels)
-    path.write_bytes(path.read_bytes()[:-400])
-    with pytest.raises(InputError, match=r"a\.png: cannot be read \("):
-        ImageFolder(tmp_path).read(0)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-400] + b"\0" * 380 + whole[-20:])
+    images = ImageFolder(tmp_path)
+    assert images.header(0).problem == ""
+    with pytest.raises(InputError, match=r"a\.png: cannot be read \(.*\); put a whole copy in its place, or remove it"):
+        images.read(0)
 
 
 def test_labels_come_from_a_table_and_folds_from_it_or_from_the_names(tmp_path, pixels):

@@ -19,6 +19,14 @@ def latents(small_generator):
     return Latents.sample(small_generator, [3, MEAN_SEED, 2**32 - 1], psi=0.5)
 
 
+def test_latents_are_told_in_a_line(small_generator, latents):
+    assert repr(latents) == "Latents(3: seeds 3, -1, 4294967295; psi 0.5)"
+    many = Latents.sample(small_generator, range(5, 45), psi=0.7)
+    assert repr(many) == "Latents(40: seeds 5 to 44; psi 0.7)"
+    assert repr(many.followed_by(latents)) == "Latents(43: seeds 5, 6, 7, and 40 more; psi 0.5 to 0.7)"
+    assert repr(many.subset([])) == "Latents(none)"
+
+
 def test_z_is_what_the_seed_draws_and_w_its_mapping_truncated_towards_the_mean(small_generator, latents):
     z = np.random.RandomState(3).randn(1, 32).astype(np.float32)
     np.testing.assert_array_equal(latents.z[:1], z)

@@ -108,6 +108,20 @@ def test_samples_that_are_there_keep_their_latents_to_the_last_bit_wherever_they
     assert grown.seed.tolist() == [0, 1, 2, 3, 4]
 
 
+def test_what_tells_of_fewer_samples_goes_when_they_grow(generator_file, tmp_path, capsys):
+    out = tmp_path / "latents"
+    sample(generator_file, out, seeds=range(2))
+    for name in ("nearest.csv", "nearest.png", "walk.webp"):
+        (out / name).touch()
+    sample(generator_file, out, seeds=range(2))
+    assert "nearest.csv" not in capsys.readouterr().err
+    assert (out / "nearest.csv").exists()
+    sample(generator_file, out, seeds=range(3))
+    assert "nearest.csv and nearest.png are removed" in capsys.readouterr().err
+    assert not [*out.glob("nearest.*")]
+    assert (out / "walk.webp").exists()  # which goes through the first samples, as before
+
+
 def test_fewer_samples_than_there_are_are_refused(generator_file, tmp_path):
     out = tmp_path / "latents"
     sample(generator_file, out, seeds=range(4))

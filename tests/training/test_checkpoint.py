@@ -158,3 +158,15 @@ def test_the_document_of_a_file_is_read_without_its_tensors(tmp_path):
     (tmp_path / "b").write_bytes(b"nothing of the kind")
     with pytest.raises(InputError, match="is not a safetensors file"):
         read_about(tmp_path / "b")
+
+
+def test_a_damaged_newest_checkpoint_says_what_can_be_gone_on_from(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    for step in (5, 6):
+        checkpoints.save(step, {"step": step})
+    newest = tmp_path / "step-00000006.safetensors"
+    newest.write_bytes(newest.read_bytes()[:-20])
+    with pytest.raises(InputError, match=r"step-00000006\.safetensors is not .*; remove it to go on from step 5$"):
+        checkpoints.latest()
+    newest.unlink()
+    assert checkpoints.latest() == (5, {"step": 5})

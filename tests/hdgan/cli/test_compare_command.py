@@ -43,7 +43,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def kept_of(study: Path) -> dict[str, Any]:
-    return dict(json.loads((study / "evaluation" / "generator-random-conv-v1.json").read_text()))
+    return dict(json.loads((study / "evaluation" / "generator-random-conv-v1-n-30.json").read_text()))
 
 
 def test_crops_of_images_are_compared_by_class_where_the_training_found_them(study: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import hdgan
+from command_line import hdgan, refused, run
 from PIL import Image
 
 from hdgan.labels import ClassList, LabelClass
@@ -73,3 +73,17 @@ def test_a_fit_with_all_parts_says_nothing_of_them(demo_study: Path, tmp_path: P
     study = tmp_path / "study"
     shutil.copytree(demo_study, study)
     assert "annotated image" not in hdgan("fit", "--study", study).stderr
+
+
+def test_the_protocol_of_a_study_is_a_table_of_its_splits(demo_study: Path, tmp_path: Path) -> None:
+    study = tmp_path / "study"
+    shutil.copytree(demo_study, study)
+    options = ("protocol", "--study", study, "--members", 1, "--device", "cpu")
+    assert "cannot be split 16/4/16" in refused(*options)
+    assert "--training takes numbers" in refused(*options, "--split", "4/2/2", "--training", "many")
+    said = run(*options, "--split", "4/2/2", "--training", "2", "--splits", 2, "--figure")
+    for shown in ("4 training images, 2 splits", "glomerulus", "macro", "±", "label efficiency", "100%"):
+        assert shown in said
+    report = json.loads(run(*options, "--split", "4/2/2", "--training", "2", "--splits", 2, "--json", "--quiet"))
+    assert list(report["training"]) == ["4", "2"]
+    assert (study / "protocol" / "label-efficiency.png").exists()

@@ -1,4 +1,4 @@
-"""`hdgan import` puts a reference's generator where a study has its own, and nothing else of a study is lost by it."""
+"""`hdgan import` puts another's generator where a study has its own, and nothing else of a study is lost by it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from PIL import Image
 from reference_files import reference_generator, write_reference
 
 from hdgan.pairs import PairSet
-from hdgan.stylegan2 import Generator, load_generator
+from hdgan.quality import training_of
+from hdgan.stylegan2 import Generator, load_generator, save_generator
 from hdgan.stylegan2.reference import REFERENCE_LICENCE
+from hdgan.stylegan2.run import shape_of
 from tiling.stage import read_record
 
 
@@ -83,6 +85,54 @@ def test_a_file_that_is_none_leaves_no_study(pkl: Path, study: Path) -> None:
         (study.parent / "bad.pkl").write_bytes(content)
         assert "nothing in it was executed" in refused("import", study.parent / "bad.pkl", "--study", study)
     assert "no such file" in refused("import", "absent.pkl", "--study", study)
+    assert not study.exists()
+
+
+@pytest.fixture
+def best(tmp_path: Path) -> Path:
+    """A conditional generator as the training of another study leaves it."""
+    torch.manual_seed(2)
+    generator = Generator(
+        resolution=16, z_dim=8, w_dim=8, c_dim=2, channel_base=128, channel_max=16, mapping_layers=2
+    ).eval()
+    generator.licence, generator.classes = ("CC BY-NC 4.0",), {"HE": 9, "PAS": 3}
+    about = {"kimg": 40, "score": {"fd": 1.5}, "training": {"crop": 20, "condition": "stain"}}
+    save_generator(generator, tmp_path / "other" / "generator-best.safetensors", about=about)
+    return tmp_path / "other" / "generator-best.safetensors"
+
+
+def test_a_generator_of_our_own_is_taken_over_with_all_that_its_file_says(best: Path, study: Path) -> None:
+    said = run("import", best, "--study", study)
+    assert f"generator.safetensors: 16 px. CC BY-NC 4.0. Next: hdgan sample --study {study}" in said
+    assert (study / "generator" / "generator.safetensors").read_bytes() == best.read_bytes()
+    assert "is complete: nothing to do" in run("import", best, "--study", study)
+    run("sample", "--study", study, "-n", 2, "--class", "PAS")
+    assert read_record(study / "latents")["licence"] == ["CC BY-NC 4.0"]
+    assert training_of(study / "generator" / "generator.safetensors") == {"crop": 20, "condition": "stain"}
+    told = json.loads(run("info", study, "--json"))["train"]
+    kept = {"imported": "generator-best.safetensors", "resolution": 16, "kimg": 40, "score": {"fd": 1.5}}
+    assert told == {"status": "complete", **kept, "licence": "CC BY-NC 4.0"}
+    assert shape_of(study / "generator")["z_dim"] == 8  # a training begins with it
+
+
+def test_an_import_takes_the_place_of_no_other_generator_unasked(best: Path, pkl: Path, study: Path) -> None:
+    run("import", pkl, "--study", study)
+    before = (study / "generator" / "generator.safetensors").read_bytes()
+    assert "add --redo to replace it" in refused("import", best, "--study", study)
+    own = (study / "generator" / "generator.safetensors").rename(study / "generator" / "own.safetensors")
+    assert "import it into another study" in refused("import", own, "--study", study, "--redo")
+    own.rename(study / "generator" / "generator.safetensors")
+    assert (study / "generator" / "generator.safetensors").read_bytes() == before
+    run("import", best, "--study", study, "--redo")
+    assert (study / "generator" / "generator.safetensors").read_bytes() == best.read_bytes()
+    assert "add --redo to replace it" in refused("import", pkl, "--study", study)
+
+
+def test_weights_that_are_no_generator_leave_no_study(best: Path, study: Path) -> None:
+    for content in (b"", b"text", best.read_bytes()[:-100]):
+        (study.parent / "bad.safetensors").write_bytes(content)
+        assert "is not a safetensors file" in refused("import", study.parent / "bad.safetensors", "--study", study)
+    assert "no such file" in refused("import", "absent.safetensors", "--study", study)
     assert not study.exists()
 
 

@@ -70,7 +70,7 @@ def test_a_fold_of_a_folder_is_held_out_and_labels_come_from_a_table(patches: Pa
         "train", "--study", study, "--hold-out", 5
     )
     table.write_text("\n".join(["image,lesion,fold", *rows]).replace(",a,", ",,"))
-    assert "labels to condition on that are not known of every tile: lesion (4 tiles of 8)" in refused(
+    assert "not known of every tile: lesion (4 tiles of 8), HE/3.png the first; complete the labels" in refused(
         "train", "--study", study, "--redo"
     )
     assert config_of(study)["classes"]["a+PAS"] == 2
@@ -98,8 +98,8 @@ def test_a_study_is_trained_on_crops_of_its_tiles(tmp_path: Path) -> None:
         (("--images", "absent"), "no folder of images at"),
         (("--images", "patches"), "tiles of 24 px cannot be trained on as they are, only those of a power of two: "
                                   "average them down with --resolution 16"),
-        (("--images", "patches", "--resolution", "16"), "cannot train on 12 of 12 images: HE/0.png (32 x 24 px, RGB): "
-                                                        "is 32 x 24 px, not square: cut squares out of it with --crop"),
+        (("--images", "patches", "--resolution", "16"), "cannot train on 12 of 12 images: not square (HE/0.png, "
+            "HE/1.png, HE/2.png, and 9 more; 32 x 24 px): cut squares out with --crop 24"),
         (("--images", "patches", "--crop", "16", "--condition", "stain"), "no label 'stain'; there are: folder"),
         (("--labels", "labels.csv"), "--labels are those of --images"),
     ],
@@ -157,3 +157,28 @@ def test_a_trained_generator_outlives_a_request_for_a_log_that_cannot_be_written
     monkeypatch.undo()
     run(*first, "--kimg", 0.008, "--tensorboard", "--device", "cpu")
     assert "tensorboard" not in run("info", study)
+
+
+def test_a_training_goes_on_with_another_number_of_processes(patches: Path, tmp_path: Path) -> None:
+    study = tmp_path / "study"
+    first = ("train", "--study", study, "--images", patches, "--crop", 16, "--resolution", 8, "--preset", "tiny")
+    # as four processes would have begun, each with two images
+    run(*first, "--kimg", 0.008, "--batch", 8, "--mbstd-group", 2, "--device", "cpu")
+    (study / "options.json").unlink()
+    said = run(*first, "--kimg", 0.016, "--device", "cpu")
+    assert "going on from step 1 of 2" in said
+    config = config_of(study)
+    assert (config["batch"], config["mbstd_group"], config["gamma"]) == (8, 2, 0.0002 * 8**2 / 8)
+
+
+def test_a_training_that_was_stopped_can_end_where_it_is(patches: Path, tmp_path: Path) -> None:
+    study = tmp_path / "study"
+    first = ("train", "--study", study, "--images", patches, "--crop", 16, "--resolution", 8, *QUICK)
+    run(*first)
+    (study / "generator" / "generator.safetensors").unlink()
+    record = json.loads((study / "generator" / "stage.json").read_text())
+    longer = record["config"] | {"kimg": 9.0}
+    (study / "generator" / "stage.json").write_text(json.dumps(record | {"status": "running", "config": longer}))
+    assert "again to finish it, with --kimg 0.008 as far as it has come" in refused("sample", "--study", study)
+    run("train", "--study", study, "--kimg", 0.008, "--device", "cpu")
+    run("sample", "--study", study, "-n", 2, "--device", "cpu")

@@ -44,6 +44,7 @@ def test_panels_of_numbers_share_one_scale() -> None:
 
 def test_the_training_figure_draws_what_was_logged() -> None:
     rows = [{"kimg": k / 10, "loss_g": 1.0 + k, "loss_d": 2.0, "p": 0.1 * k} for k in range(4)]
+    rows.insert(2, {"kimg": 0.2, "fd random-conv-v1": 3.0})
     losses, augmentation = training_figure(rows).axes
     assert losses.lines[0].get_ydata().tolist() == [1.0, 2.0, 3.0, 4.0]
     assert augmentation.lines[0].get_xdata() == pytest.approx([0, 0.1, 0.2, 0.3])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -12,6 +12,7 @@ from hdgan.metrics import (
     Chosen,
     Moments,
     compare_distributions,
+    comparison_notes,
     comparison_rows,
     embed_images,
     frechet_distance,
@@ -58,6 +59,19 @@ def test_a_report_holds_what_the_measures_of_the_features_are() -> None:
     assert report.memorisation is not None
     assert report.memorisation.training == 90
     assert json.loads(json.dumps(report.to_dict()))["overlap"]["k"] == 5
+
+
+@pytest.mark.parametrize("given", [list, np.asarray, iter, lambda images: (image for image in images)])
+def test_images_may_be_in_a_list_in_an_array_or_come_from_an_iterator(given) -> None:
+    sources = Pictures(1, 40), Pictures(2, 30), Pictures(3, 50)
+    real, fake, training = (given(source.images) for source in sources)
+    report = compare_distributions(real, fake, space=MeanColour(), training=training, subsets=2)
+    by_number = compare_distributions(sources[0], sources[1], space=MeanColour(), training=sources[2], subsets=2)
+    assert report == by_number
+    with pytest.raises(InputError, match="images differ in size"):
+        compare_distributions(given(sources[0].images), Pictures(2, 30, size=5), space=MeanColour())
+    with pytest.raises(InputError, match="not 0 real and 30 generated ones"):
+        compare_distributions(given(sources[0].images[:0]), given(sources[1].images), space=MeanColour())
 
 
 def test_large_images_are_embedded_a_few_at_a_time() -> None:
@@ -113,6 +127,18 @@ def test_labels_give_a_report_for_each_that_has_enough_images() -> None:
         "medulla": "17 and 10",
         "ideal": "",
     }
+
+
+def test_fewer_images_than_dimensions_are_told_with_the_number_to_look_at() -> None:
+    real, fake = Pictures(1, 40), Pictures(2, 30)
+    labels = (["a"] * 20 + ["b"] * 20, ["a"] * 20 + ["b"] * 10)
+    report = compare_distributions(real, fake, space=MeanColour(), labels=labels, subsets=2)
+    assert comparison_notes(report) == []
+    few = [replace(report, dimensions=31), replace(report, per_class={"b": replace(report, fake=10, dimensions=11)})]
+    for of, line in zip(few, ("distance: 30 images or tiles", "distance of b: 10 images or tiles"), strict=True):
+        (note,) = comparison_notes(of)
+        assert line in note
+        assert note.endswith("look at the kernel distance.")
 
 
 def test_the_table_tells_of_memorisation_where_it_was_asked() -> None:

@@ -233,8 +233,9 @@ from hdgan.pairs import synthesize
 from hdgan.pixels import PixelEnsemble
 generator = make_small_generator()
 ensemble = PixelEnsemble.load({str(tmp_path / "ensemble.safetensors")!r})
-predict = ensemble.predict
-ensemble.predict = lambda patches: (time.sleep(0.02), predict(patches))[1]  # so that it is killed within a pair
+predictor = type(ensemble.predictor())
+predict = predictor.predict
+predictor.predict = lambda self, patches: (time.sleep(0.02), predict(self, patches))[1]  # so that it is killed within
 synthesize(generator, ensemble, make_latents(generator, 5), {str(tmp_path / "killed")!r}, format={format!r}, window=16)
 """)
     ledger = tmp_path / "killed" / "ledger.jsonl"

@@ -5,7 +5,6 @@ import torch
 from hdgan.features.patch import Patch
 from hdgan.labels import KIDNEY
 from hdgan.pixels import PixelEnsemble, predict_stored
-from hdgan.pixels.folded import vote
 from tiling.errors import InputError
 from training.checkpoint import load_weights, save_weights
 
@@ -50,19 +49,6 @@ def test_images_wider_than_a_cell_are_labelled_without_seams(small_store, random
     got = random_ensemble.predict(window)
     np.testing.assert_array_equal(got[0], labels)
     np.testing.assert_allclose(got[1], uncertainty, atol=2e-5)
-
-
-def test_equal_votes_go_to_the_higher_mean_probability():
-    logits = torch.tensor([[[0.0, 5.0, 0.0]], [[1.0, 0.0, 0.0]], [[0.0, 4.0, 0.0]], [[1.0, 0.0, 0.0]]])
-    assert vote(logits)[0].tolist() == [1]
-    assert vote(logits[[1, 3, 0]])[0].tolist() == [0]
-
-
-def test_members_that_agree_have_no_uncertainty_and_members_that_contradict_have_log_two():
-    agreeing = torch.tensor([[[0.3, 2.0]], [[0.3, 2.0]]])
-    contradicting = torch.tensor([[[-50.0, 50.0]], [[50.0, -50.0]]])
-    assert vote(agreeing)[1].item() == pytest.approx(0, abs=1e-6)
-    assert vote(contradicting)[1].item() == pytest.approx(np.log(2))
 
 
 def test_members_differ_and_are_those_their_generator_draws():

@@ -135,7 +135,7 @@ def test_images_of_a_folder_are_cropped_whatever_their_sizes(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"crop": 48}, "tile 0 is 40 px, smaller than the crop of 48 px: take a smaller --crop"),
+        ({"crop": 48}, "tile 0 is 40 px, smaller than the crop of 48 px: take --crop 40"),
         ({"crop": None, "resolution": 64}, "tile 0 is 40 px, smaller than the 64 px that the generator makes"),
     ],
 )
@@ -147,7 +147,7 @@ def test_tiles_that_do_not_fit_are_refused(settings, message):
 def test_an_image_that_is_not_square_is_refused_unless_it_is_cropped(tmp_path):
     write_png(tmp_path / "a.png", np.zeros((40, 48, 3), np.uint8))
     assert batches(ImageFolder(tmp_path)).read(0)[0].shape == (6, 16, 16, 3)
-    with pytest.raises(InputError, match="tile 0 is 48 x 40 px, not square: cut squares out of it with --crop"):
+    with pytest.raises(InputError, match="tile 0 is 48 x 40 px, not square: cut squares out with --crop 40"):
         batches(ImageFolder(tmp_path), crop=None)
 
 

@@ -342,3 +342,10 @@ def test_the_architectures_of_networks_to_begin_with_are_those_of_their_files(ti
     assert (shape["generator_architecture"], shape["discriminator_architecture"]) == ("resnet", "skip")
     train(tiles, tmp_path / "second", replace(TINY, kimg=0.004, **shape), start_from=first,
           execution=Execution(device="cpu"))  # fmt: skip
+
+
+def test_what_is_no_set_of_tiles_is_refused(tmp_path):
+    for other in ([np.zeros((16, 16, 3), np.uint8)], "patches/"):
+        with pytest.raises(InputError, match="tiles must have a length and read"):
+            train(other, str(tmp_path / "run"), TINY, execution=Execution("cpu"))
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,190 @@
+"""The published protocol: fits on several splits of the labelled images, each tested on images that it never saw.
+
+Rizvi et al. 2022, section 3, train on 16 of 36 images, stop by 4 and test on 16. One split of so few images tells
+little; here there are several, drawn by seeds, and smaller parts of each one's training images tell how many it takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from hdgan.features import FeatureStore
+from hdgan.labels import LabelClass, LabelMap
+from hdgan.lazy import LazyMapping
+from hdgan.metrics.segmentation import MEASURES
+from hdgan.pixels.fitting import REPORT as FIT_REPORT
+from hdgan.pixels.fitting import fit
+from hdgan.pixels.presets import Preset, preset_of
+from hdgan.pixels.split import PAPER_COUNTS, split_images
+from hdgan.provenance import digest
+from tiling.errors import InputError
+from tiling.files import read_json, write_json
+from tiling.progress import note
+from tiling.stage import Stage
+
+REPORT = "report.json"
+_ORIGINS = {"labels": "other masks (some came, went or have changed since)"}
+_AVERAGES = ("macro", "micro")
+_HEADINGS = dict(zip(MEASURES, ("recall", "precision", "Dice", "IoU"), strict=True))
+
+
+def run_protocol(
+    store: FeatureStore,
+    labels: Mapping[int, LabelMap],
+    out: str | Path,
+    *,
+    counts: tuple[int, int, int] = PAPER_COUNTS,
+    training: Sequence[int] = (),
+    splits: int = 5,
+    members: int = 10,
+    preset: str | Preset = "default",
+    seed: int = 0,
+    classes: Iterable[str | LabelClass] | None = None,
+    device: str | torch.device = "cpu",
+    inputs: Mapping[str, Path] | None = None,
+    redo: bool = False,
+) -> dict[str, Any]:
+    """Fit and test an ensemble on several splits of the labelled images.
+
+    What was fitted before the process was killed is not fitted again.
+
+    Parameters
+    ----------
+    store, labels, members, preset, classes, device, inputs, redo
+        As for :func:`hdgan.pixels.fit`.
+    out
+        Folder for `report.json`, and for each fit a folder like `split-0/train-16/`.
+    counts
+        Images for training, validation and test, as for :func:`hdgan.pixels.split_images`.
+    training
+        Smaller numbers of training images to be fitted, too, in each split: the first so many of those of the split,
+        with the same validation and test images.
+    splits
+        How many splits; number k is drawn by `seed + k`, which its ensemble starts from, too.
+
+    Returns
+    -------
+    dict
+        The report: `counts`, `splits`, `seed`, `members`, `preset`, `classes`, and under `training`, for each number of
+        training images (as text, the largest first), the `confusion` summed over the splits, what each split gave
+        (`of_splits`), and `mean` and `deviation` over the splits of every measure of `per_class`, `macro` and `micro`:
+        recall, precision, Dice and IoU. Deviations are of the sample; None for a single split, and for a measure that
+        no split has.
+
+    Raises
+    ------
+    InputError
+        For counts that the images do not have, no test images, and numbers of training images that are not smaller than
+        the split's.
+    """
+    if splits < 1:
+        raise InputError(f"splits must be at least 1, not {splits}")
+    if counts[2] < 1:
+        raise InputError(f"the protocol tests on images that no fit saw: keep some, not {'/'.join(map(str, counts))}")
+    if wrong := [n for n in training if not 1 <= n <= counts[0]]:
+        raise InputError(f"numbers of training images must be 1 to {counts[0]}, as the split has, not {wrong[0]}")
+    sizes = sorted({counts[0], *training}, reverse=True)
+    shares = [split_images(sorted(labels), counts=counts, seed=seed + k) for k in range(splits)]
+    whose: dict[str, Any] = {"members": members, "preset": asdict(preset_of(preset)), "seed": seed}
+    config = {
+        **whose,
+        "counts": list(counts),
+        "training": sizes,
+        "splits": splits,
+        "classes": None if classes is None else [c if isinstance(c, str) else c.name for c in classes],
+        "labels": digest(LazyMapping(sorted(labels), labels.__getitem__)),
+    }
+    sources = {"features": store.path, **(inputs or {})}
+    with Stage.begin(Path(out), name="protocol", config=config, inputs=sources, origins=_ORIGINS, redo=redo) as stage:
+        if not stage.complete:
+            found: dict[int, list[dict[str, Any]]] = {size: [] for size in sizes}
+            for k, share in enumerate(shares):
+                for size in sizes:
+                    folder = stage.folder / f"split-{k}" / f"train-{size}"
+                    note(f"split {k + 1} of {splits}, {size} training images")
+                    fit(
+                        store, labels, folder, split={**share, "train": share["train"][:size]}, members=members,
+                        preset=preset, seed=seed + k, classes=classes, device=device,
+                    )  # fmt: skip
+                    found[size].append(read_json(folder / FIT_REPORT)["ensemble"])
+            report = whose | {
+                "counts": list(counts),
+                "splits": splits,
+                "classes": found[sizes[0]][0]["classes"],
+                "training": {str(size): over_splits(reports) for size, reports in found.items()},
+            }
+            write_json(stage.folder / REPORT, report)
+            macro = report["training"][str(sizes[0])]["mean"]["macro"]
+            stage.finish(principal=[stage.folder / REPORT], summary={"splits": splits, "macro": macro})
+    return dict(read_json(Path(out) / REPORT))
+
+
+def over_splits(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What several reports, each a `SegmentationReport.to_dict()`, have in common: sums, means and deviations."""
+    groups = {name: [report[name] for report in reports] for name in _AVERAGES}
+    classes = {name: [report["per_class"][name] for report in reports] for name in reports[0]["classes"]}
+    return {
+        "confusion": np.sum([report["confusion"] for report in reports], axis=0).tolist(),
+        "of_splits": [dict(report) for report in reports],
+        **{
+            name: {
+                "per_class": {label: _over(measures, statistic) for label, measures in classes.items()},
+                **{group: _over(measures, statistic) for group, measures in groups.items()},
+            }
+            for name, statistic in (("mean", _mean), ("deviation", _deviation))
+        },
+    }
+
+
+def _over(measures: Sequence[Mapping[str, float | None]], statistic: Any) -> dict[str, float | None]:
+    return {m: statistic([of[m] for of in measures if of[m] is not None]) for m in MEASURES}
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if values else None
+
+
+def _deviation(values: Sequence[float]) -> float | None:
+    return float(np.std(values, ddof=1)) if len(values) > 1 else None
+
+
+def protocol_rows(report: Mapping[str, Any], training: int) -> list[dict[str, str]]:
+    """The rows {heading: text} of a table like the paper's Table 1: classes, then macro and micro averages.
+
+    Each cell is a mean over the splits, "±" the deviation.
+    """
+    found = report["training"][str(training)]
+    names = [*report["classes"], *_AVERAGES]
+    rows = []
+    for name in names:
+        mean, deviation = (
+            found[of][name] if name in _AVERAGES else found[of]["per_class"][name] for of in ("mean", "deviation")
+        )
+        rows.append({"class": name, **{heading: _cell(mean[m], deviation[m]) for m, heading in _HEADINGS.items()}})
+    return rows
+
+
+def efficiency_rows(report: Mapping[str, Any]) -> list[dict[str, str]]:
+    """How many training images are needed: macro Dice and recall for each number, and their share of the most's."""
+    rows = []
+    sizes = list(report["training"])
+    most = report["training"][sizes[0]]["mean"]["macro"]
+    for size in sizes:
+        found = report["training"][size]
+        mean, deviation = found["mean"]["macro"], found["deviation"]["macro"]
+        share = f"{100 * mean['dice'] / most['dice']:.0f}%" if most["dice"] else "–"
+        cells = {f"macro {name}": _cell(mean[m], deviation[m]) for m, name in (("dice", "Dice"), ("recall", "recall"))}
+        rows.append({"training images": size, **cells, "share of Dice": share})
+    return rows
+
+
+def _cell(mean: float | None, deviation: float | None) -> str:
+    if mean is None:
+        return "–"
+    return f"{mean:.3f}" if deviation is None else f"{mean:.3f} ± {deviation:.3f}"

@@ -1,0 +1,110 @@
+"""Fits on several splits, and what they tell together."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from hdgan.explore import efficiency_figure
+from hdgan.metrics import segmentation_report
+from hdgan.pixels import Preset, efficiency_rows, protocol_rows, run_protocol
+from hdgan.pixels.protocol import over_splits
+from tiling.errors import InputError
+
+QUICK = Preset(batch=128, epoch_pixels=512, epochs=2)
+SETTINGS = {
+    "counts": (3, 1, 2),
+    "training": (1,),
+    "splits": 2,
+    "members": 2,
+    "preset": QUICK,
+    "classes": ["a", "b", "c"],
+}
+
+
+@pytest.fixture(scope="module")
+def made(small_store, label_maps, tmp_path_factory):
+    out = tmp_path_factory.mktemp("protocol") / "p"
+    return out, run_protocol(small_store, label_maps, out, **SETTINGS)
+
+
+def test_every_split_is_fitted_and_tested_on_images_of_its_own(made, label_maps):
+    out, report = made
+    assert list(report["training"]) == ["3", "1"]
+    tests = []
+    for k in range(2):
+        configs = [json.loads((out / f"split-{k}" / f"train-{n}" / "config.json").read_text()) for n in (3, 1)]
+        whole, smaller = (config["split"] for config in configs)
+        assert (len(whole["train"]), len(smaller["train"])) == (3, 1)
+        assert set(smaller["train"]) < set(whole["train"])
+        assert (smaller["validation"], smaller["test"]) == (whole["validation"], whole["test"])
+        assert not set(whole["test"]) & {*whole["train"], *whole["validation"]}
+        assert [config["seed"] for config in configs] == [k, k]
+        tests.append(whole["test"])
+    assert tests[0] != tests[1]
+    tested = sum(int((label_maps[i] != 255).sum()) for test in tests for i in test)
+    assert sum(map(sum, report["training"]["3"]["confusion"])) == tested
+
+
+def test_means_and_deviations_are_over_the_splits(made):
+    of_splits = made[1]["training"]["3"]["of_splits"]
+    dice = [report["macro"]["dice"] for report in of_splits]
+    assert made[1]["training"]["3"]["mean"]["macro"]["dice"] == pytest.approx(np.mean(dice))
+    assert made[1]["training"]["3"]["deviation"]["macro"]["dice"] == pytest.approx(abs(dice[0] - dice[1]) / 2**0.5)
+    recall = [report["per_class"]["b"]["recall"] for report in of_splits]
+    assert made[1]["training"]["3"]["mean"]["per_class"]["b"]["recall"] == pytest.approx(np.mean(recall))
+
+
+def test_a_class_that_no_test_image_has_has_no_mean():
+    truth, predicted = np.array([[0, 1]], np.uint8), np.array([[0, 0]], np.uint8)
+    found = over_splits([segmentation_report(truth, predicted, ["a", "b", "c"]).to_dict()])
+    assert found["mean"]["per_class"]["c"]["recall"] is None
+    assert found["mean"]["per_class"]["b"]["recall"] == 0
+    assert found["deviation"]["per_class"]["a"]["recall"] is None  # of a single split
+
+
+def test_a_protocol_that_is_complete_is_not_made_again_and_one_that_was_stopped_keeps_its_fits(
+    made, small_store, label_maps, tmp_path
+):
+    out, report = made
+    written = (out / "report.json").stat().st_mtime_ns
+    assert run_protocol(small_store, label_maps, out, **SETTINGS) == report
+    assert (out / "report.json").stat().st_mtime_ns == written
+    stopped = tmp_path / "p"
+    shutil.copytree(out, stopped)
+    shutil.rmtree(stopped / "split-1")
+    (stopped / "report.json").unlink()
+    record = json.loads((stopped / "stage.json").read_text())
+    (stopped / "stage.json").write_text(json.dumps(record | {"status": "running"}))
+    fitted = (stopped / "split-0" / "train-3" / "ensemble.safetensors").stat().st_mtime_ns
+    assert run_protocol(small_store, label_maps, stopped, **SETTINGS) == report
+    assert (stopped / "split-0" / "train-3" / "ensemble.safetensors").stat().st_mtime_ns == fitted
+    with pytest.raises(InputError, match="members = 2, and now 3 is asked for"):
+        run_protocol(small_store, label_maps, out, **SETTINGS | {"members": 3})
+
+
+def test_tables_and_the_figure_show_every_number(made):
+    rows = protocol_rows(made[1], 3)
+    assert [row["class"] for row in rows] == ["a", "b", "c", "macro", "micro"]
+    mean = made[1]["training"]["3"]["mean"]["macro"]["dice"]
+    assert rows[3]["Dice"].startswith(f"{mean:.3f} ± ")
+    most = efficiency_rows(made[1])[0]
+    assert (most["training images"], most["share of Dice"]) == ("3", "100%")
+    (axes,) = efficiency_figure(made[1]).axes
+    assert axes.get_legend_handles_labels()[1] == ["macro Dice", "macro recall"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"splits": 0}, "splits must be at least 1, not 0"),
+        ({"counts": (3, 1, 0)}, "tests on images that no fit saw: keep some, not 3/1/0"),
+        ({"counts": (9, 1, 2)}, "cannot be split 9/1/2"),
+        ({"training": (4,)}, "must be 1 to 3, as the split has, not 4"),
+    ],
+)
+def test_what_no_protocol_can_be_made_of_is_refused(small_store, label_maps, tmp_path, settings, message):
+    with pytest.raises(InputError, match=message):
+        run_protocol(small_store, label_maps, tmp_path / "p", **SETTINGS | settings)
+    assert not (tmp_path / "p").exists()

@@ -16,7 +16,8 @@ from hdgan.cli.demo import app as demo
 from hdgan.cli.evaluate import evaluate
 from hdgan.cli.inspect import info
 from hdgan.cli.memory import RememberingCommand
-from hdgan.cli.pixels import features, fit, synthesize
+from hdgan.cli.pairs import export, synthesize
+from hdgan.cli.pixels import features, fit
 from hdgan.cli.protocol import protocol
 from hdgan.cli.sample import sample
 from hdgan.cli.tile import tile
@@ -36,6 +37,7 @@ _VERBS: Mapping[str, Callable[..., None] | typer.Typer] = MappingProxyType(
         "evaluate": evaluate,
         "protocol": protocol,
         "synthesize": synthesize,
+        "export": export,
         "info": info,
     }
 )

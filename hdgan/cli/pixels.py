@@ -1,9 +1,8 @@
-"""`hdgan features`, `hdgan fit` and `hdgan synthesize`."""
+"""`hdgan features` and `hdgan fit`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,7 +10,6 @@ import typer
 from hdgan.cli.options import (
     DEFAULT_STUDY,
     DeviceOption,
-    NoiseOption,
     QuietOption,
     RedoOption,
     SeedOption,
@@ -96,49 +94,6 @@ def fit(
         f"See: hdgan evaluate --study {quoted(study)}. Next: {again(place, 'synthesize')}",
         quiet,
     )
-
-
-def synthesize(
-    study: StudyOption = DEFAULT_STUDY,
-    n: Annotated[int, typer.Option("-n", help="How many pairs; asked for more later, it adds them.", min=1)] = 100,
-    format_: Annotated[str, typer.Option("--format", help="zarr, ome-tiff or png.")] = "zarr",
-    psi: Annotated[float, typer.Option(help="Truncation.")] = 0.7,
-    noise: NoiseOption = "random",
-    of_class: Annotated[
-        str | None, typer.Option("--class", help="Class of all images, by name or number; default: a draw for each.")
-    ] = None,
-    first_seed: Annotated[int, typer.Option(help="Seeds count up from here.", min=0)] = 1_000_000,
-    out: Annotated[Path | None, typer.Option(help="Folder to write, for a second set; default: the study's.")] = None,
-    window: Annotated[int, typer.Option(help="Edge of the windows labelled at a time, px.", min=1)] = 512,
-    device: DeviceOption = "auto",
-    redo: RedoOption = False,
-    quiet: QuietOption = False,
-) -> None:
-    """Make image-mask pairs.
-
-    Example: hdgan synthesize --study kidney -n 1000 --format ome-tiff
-    """
-    from hdgan.latents import SeededLatents
-    from hdgan.pairs import synthesize as make_pairs
-    from hdgan.pixels import PixelEnsemble
-    from hdgan.pixels.fitting import ENSEMBLE
-    from hdgan.state import warn_if_outdated
-    from hdgan.stylegan2 import load_generator
-    from hdgan.stylegan2.run import GENERATOR
-    from training.devices import choose_device
-
-    place = Study(study)
-    inputs = {"generator": place.require("train"), "classifiers": place.require("fit")}
-    warn_if_outdated(place, "fit")
-    generator = load_generator(inputs["generator"] / GENERATOR)
-    latents = SeededLatents(generator, range(first_seed, first_seed + n), psi=psi, noise=noise, of_class=of_class)
-    chosen = choose_device(device)
-    ensemble = PixelEnsemble.load(inputs["classifiers"] / ENSEMBLE, device=chosen)
-    folder = out or place.pairs
-    pairs = make_pairs(
-        generator.to(chosen), ensemble, latents, folder, format=format_, window=window, inputs=inputs, redo=redo
-    )
-    say(f"{folder}: {counted(len(pairs), 'image-mask pair')} of {generator.resolution} px", quiet)
 
 
 def _warn_of_empty(shares: Mapping[str, Sequence[int]], annotated: int) -> None:

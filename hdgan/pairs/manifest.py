@@ -12,10 +12,10 @@ import pyarrow.compute as pc
 import pyarrow.json
 import pyarrow.parquet as pq
 
-from tiling.files import replacing, write_bytes
+from tiling.files import remove, replacing, write_bytes
 from tiling.parquet import read_table
 
-MANIFEST, LEDGER = "manifest.parquet", "ledger.jsonl"
+MANIFEST, LEDGER, FAILED = "manifest.parquet", "ledger.jsonl", "failed.jsonl"
 _COLUMNS = {
     "index": pa.int64(),
     "seed": pa.int64(),
@@ -23,6 +23,8 @@ _COLUMNS = {
     "latent": pa.string(),
     "uncertainty": pa.float64(),
     "fractions": pa.list_(pa.float64()),
+    "nearest_tile": pa.int64(),
+    "nearest_distance": pa.float64(),
 }
 
 
@@ -42,6 +44,9 @@ class PairRecord:
         Mean over the tenth of its pixels that are the most uncertain, in nats (Zhang et al. 2021, section 3.2).
     fractions
         Share of the pixels of each class, in class order.
+    nearest_tile, nearest_distance
+        The training tile that the image is most like, and how far it is from that, see
+        :class:`hdgan.pairs.TrainingTiles`; None where it was not compared with any.
     """
 
     index: int
@@ -50,6 +55,18 @@ class PairRecord:
     latent: str
     uncertainty: float
     fractions: tuple[float, ...]
+    nearest_tile: int | None = None
+    nearest_distance: float | None = None
+
+
+@dataclass(frozen=True)
+class PairFailure:
+    """A pair that could not be made: the error that its last attempt ended with, and where that was raised."""
+
+    index: int
+    seed: int
+    error: str
+    traceback: str
 
 
 def append_to_ledger(folder: Path, record: PairRecord) -> None:
@@ -76,13 +93,31 @@ def mend_ledger(folder: Path) -> None:
         write_bytes(folder / LEDGER, _whole_lines(folder / LEDGER))
 
 
+def settle_ledger(folder: Path) -> pa.Table:
+    """Put the lines in the order of the pairs, whoever made them when; give them as :func:`read_ledger`."""
+    lines = _whole_lines(folder / LEDGER).splitlines(keepends=True)
+    lines.sort(key=lambda line: json.loads(line)["index"])
+    write_bytes(folder / LEDGER, b"".join(lines))
+    return read_ledger(folder)
+
+
+def write_failures(folder: Path, failures: Sequence[PairFailure]) -> None:
+    """List what could not be made in `failed.jsonl`; there is none if all could."""
+    if failures:
+        ordered = sorted(failures, key=lambda failure: failure.index)
+        write_bytes(folder / FAILED, "".join(json.dumps(asdict(each)) + "\n" for each in ordered).encode())
+    else:
+        remove(folder / FAILED)
+
+
 def write_manifest(folder: Path, ledger: pa.Table, classes: Sequence[str], licence: str) -> None:
-    """Write `manifest.parquet`: a row per pair, a column `fraction_<class>` per class."""
+    """Write `manifest.parquet`: a row per pair in their order, a column `fraction_<class>` per class."""
     ordered = ledger.sort_by("index").combine_chunks()
     columns = {name: ordered[name] for name in ("index", "seed", "psi", "latent", "uncertainty")}
     columns["psi"] = columns["psi"].cast(pa.float32())
     for k, name in enumerate(classes):
         columns[f"fraction_{name}"] = pc.list_element(ordered["fractions"], k)
+    columns |= {name: ordered[name] for name in ("nearest_tile", "nearest_distance")}
     columns["licence"] = pa.repeat(licence, len(ordered))
     with replacing(folder / MANIFEST) as partial:
         pq.write_table(pa.table(columns), partial)

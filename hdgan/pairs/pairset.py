@@ -18,6 +18,7 @@ from tiling.stage import completed
 from tiling.wording import quoted
 
 CLASSES = "classes.json"
+EXPORT = "export"
 
 
 @dataclass(frozen=True)
@@ -69,10 +70,10 @@ class PairSet:
 
     @classmethod
     def open(cls, path: str | Path) -> PairSet:
-        """Open a finished set; an unfinished one is an :class:`InputError`."""
+        """Open a finished set, or what was exported of one; an unfinished one is an :class:`InputError`."""
         folder = Path(path)
         record = completed(folder, made_by=f"hdgan synthesize --study {quoted(folder.parent)}")
-        if record["stage"] != "synthesize":
+        if record["stage"] not in ("synthesize", EXPORT):
             raise InputError(f"{folder} holds the output of `{record['stage']}`, not image-mask pairs")
         classes = ClassList.load(folder / CLASSES)
         source = pair_format(record["config"]["format"], folder, classes)
@@ -91,7 +92,11 @@ class PairSet:
         return (self[i] for i in range(len(self)))
 
     def table(self) -> pa.Table:
-        """The manifest: index, seed, psi, latent, uncertainty, fraction_<class>, licence."""
+        """The manifest, in the order of the pairs.
+
+        Columns: index, seed, psi, latent, uncertainty, fraction_<class>, nearest_tile, nearest_distance (null where the
+        image was compared with no tiles), licence.
+        """
         return self._table
 
     def subset(self, places: Sequence[int]) -> PairSet:
@@ -101,7 +106,8 @@ class PairSet:
     def select(self, *, drop_uncertain: float = 0.1) -> PairSet:
         """A view without this share of the pairs, the most uncertain ones (Zhang et al. 2021, section 3.2).
 
-        The order stays; among equals the later are dropped.
+        The order stays; among equals the later are dropped. So it is the same selection in whatever order, and by
+        whomever, the pairs were made.
         """
         if not 0 <= drop_uncertain < 1:
             raise InputError(f"drop_uncertain must be at least 0 and less than 1, not {drop_uncertain}")

@@ -1,4 +1,4 @@
-"""From latents to image-mask pairs, one at a time."""
+"""From latents to image-mask pairs: each made window by window, in this process or by workers."""
 
 from __future__ import annotations
 
@@ -7,34 +7,32 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
-import torch
 
-from hdgan.features.patch import cut
-from hdgan.labels import ClassList, Image, LabelMap
+from hdgan.labels import ClassList
 from hdgan.latents import Latents, SeededLatents
-from hdgan.pairs.formats import PairFormat, pair_format
+from hdgan.pairs.formats import pair_format
+from hdgan.pairs.making import Networks, blocks_of
 from hdgan.pairs.manifest import (
     MANIFEST,
-    PairRecord,
-    append_to_ledger,
     mend_ledger,
     read_ledger,
+    settle_ledger,
+    write_failures,
     write_manifest,
 )
 from hdgan.pairs.pairset import CLASSES, PairSet
+from hdgan.pairs.production import Crew, Production
 from hdgan.provenance import digest
-from hdgan.stylegan2 import to_uint8
 from tiling.errors import InputError
 from tiling.progress import track
 from tiling.stage import RECORD, Stage, read_record
 from tiling.wording import counted
 
 if TYPE_CHECKING:
+    from hdgan.pairs.memorisation import TrainingTiles
     from hdgan.pixels import PixelEnsemble
     from hdgan.stylegan2 import Generator
 
-Uncertainty = npt.NDArray[np.float32]
 _COMPARED = 1024  # latents that are held at a time to compare them with those of pairs that are there
 
 
@@ -47,13 +45,19 @@ def synthesize(
     format: str = "zarr",
     window: int = 512,
     classes: ClassList | None = None,
+    tiles: TrainingTiles | None = None,
     inputs: Mapping[str, Path] | None = None,
+    scheduler: str | None = None,
+    workers: int = 0,
+    memory: str | None = None,
+    retries: int = 2,
     redo: bool = False,
 ) -> PairSet:
     """Make the image of every latent and the mask that the ensemble gives it.
 
-    A killed synthesis goes on with the same call at the pair where it was. A call with more latents, the first of
-    which are the same, adds the new ones to a finished set.
+    Images, masks and uncertainties go into their files window by window: none is ever whole in memory. A killed
+    synthesis goes on with the same call at the pair where it was. A call with more latents, the first of which are the
+    same, adds the new ones to a finished set.
 
     Parameters
     ----------
@@ -62,34 +66,57 @@ def synthesize(
     latents
         One pair each. Any number of `SeededLatents` takes no memory.
     out
-        Folder for the pairs, `manifest.parquet` (seed, psi, uncertainty, class fractions, licence) and `classes.json`.
+        Folder for the pairs, `manifest.parquet` (seed, psi, uncertainty, class fractions, nearest training tile,
+        licence) and `classes.json`.
     format
         "zarr", "ome-tiff" or "png".
     window
-        Edge in px of the windows that are labelled at a time.
+        Edge in px of the windows that are made at a time.
     classes
         Names and colours to write; default: the ensemble's.
+    tiles
+        What the generator was trained on, see :func:`hdgan.pairs.training_tiles`: of each image the nearest tile and
+        its distance are then noted.
     inputs
         Folders of the stages that generator, ensemble and latents come from; their fingerprints and licences are
         recorded, the latter beside those that generator and ensemble carry themselves.
+    scheduler, workers, memory
+        Who makes the pairs, see :func:`tiling.workers.start_workers`: the workers of a dask scheduler, or so many
+        processes of this machine of at most 4 GiB each; by default this process. The result is the same but for
+        rounding, which depends on the number of threads: a worker of this machine has one.
+    retries
+        How often a worker tries a pair again that ended with an error.
     redo
         Discard what is there.
+
+    Returns
+    -------
+    PairSet
+        All pairs, but those that workers could not make: `failed.jsonl` lists them with their errors, and the same call
+        tries them again. In this process an error ends the call.
+
+    Raises
+    ------
+    InputError
+        For settings that make no sense, latents other than those of the pairs that are there, an ensemble of another
+        generator, or if workers could make no pair at all.
     """
     if window < 1:
         raise InputError(f"window must be at least 1 px, not {window}")
+    crew = Crew(scheduler, workers, memory, retries)
     if len(latents) == 0:
         raise InputError("there are no latents to make pairs of; draw some with `hdgan sample`")
     folder, named = Path(out), classes or ensemble.class_list
     if len(named) != len(ensemble.class_list):
         raise InputError(f"the ensemble tells {len(ensemble.class_list)} classes apart, and {len(named)} are named")
-    _blocks(generator, ensemble)
+    blocks_of(generator, ensemble)
     whose = digest(generator.state_dict())
     if ensemble.fitted_on not in ("", whose):
         raise InputError(
             "the ensemble was fitted on the features of another generator (this one was trained on, or again); "
             "draw samples, annotate and fit anew, or use the generator that it was fitted on"
         )
-    pairs = pair_format(format, folder, named)
+    pairs = pair_format(format, folder.absolute(), named)  # workers may be in other folders
     if not redo and _format_of(folder) in (None, format):  # another format is refused below, with both named
         _check_made(folder, latents)
     config = {
@@ -100,36 +127,46 @@ def synthesize(
         "generator": whose,
         "ensemble": digest(ensemble.state_dict()),
         "first latent": latents.subset([0]).fingerprint(0),  # the others are compared one by one
+        **({} if tiles is None else {"nearest": tiles.about}),
+    }
+    origins = {
+        "generator": "another generator",
+        "ensemble": "another ensemble",
+        "first latent": "other latents",
+        "nearest": "a comparison with other training tiles, or with none, or in another feature space",
     }
     with Stage.begin(
         folder,
         name="synthesize",
         config=config,
         inputs=inputs or {},
-        origins={"generator": "another generator", "ensemble": "another ensemble", "first latent": "other latents"},
+        origins=origins,
         grows=("n", "window"),
+        unsettled=lambda summary: summary.get("failed", 0) > 0,
         redo=redo,
     ) as stage:
         if not stage.complete:
             named.save(folder / CLASSES)
-            _make_missing(generator, ensemble, latents, folder, pairs, window)
-            licence = sorted({*stage.record["licence"], *generator.licence, *ensemble.licence})
-            records = read_ledger(folder)
-            write_manifest(folder, records, named.names, "; ".join(licence))
-            stage.finish(principal=[folder / MANIFEST], summary={"pairs": len(records)}, licence=licence)
+            production = Production(Networks(generator, ensemble), latents, folder, pairs, window, tiles)
+            _complete(stage, production, crew, named)
     return PairSet.open(folder)
 
 
-def _blocks(generator: Generator, ensemble: PixelEnsemble) -> int:
-    """How many of the generator's last blocks the ensemble knows; refused if they are not of this generator's shape."""
-    blocks = len({layer.split(".")[0] for layer in ensemble.layers})
-    layers = generator.synthesis.layout.feature_channels(blocks)
-    if layers != ensemble.layers:
-        raise InputError(
-            f"the ensemble was fitted on the layers {', '.join(ensemble.layers)}; "
-            f"this generator has others: {', '.join(layers)}, or of other widths"
-        )
-    return blocks
+def _complete(stage: Stage, production: Production, crew: Crew, classes: ClassList) -> None:
+    """Make what the ledger lacks, list what could not be made, and put the manifest together."""
+    folder, networks = production.folder, production.networks
+    mend_ledger(folder)
+    missing = np.ones(len(production.latents), bool)
+    missing[read_ledger(folder)["index"].to_numpy()] = False
+    failed = production.make(np.flatnonzero(missing).tolist(), crew)
+    write_failures(folder, failed)
+    records = settle_ledger(folder)
+    if not len(records):
+        raise InputError(f"none of {counted(len(failed), 'pair')} could be made: {failed[0].error}")
+    licence = sorted({*stage.record["licence"], *networks.generator.licence, *networks.ensemble.licence})
+    write_manifest(folder, records, classes.names, "; ".join(licence))
+    summary = {"pairs": len(records), **({"failed": len(failed)} if failed else {})}
+    stage.finish(principal=[folder / MANIFEST], summary=summary, licence=licence)
 
 
 def _format_of(folder: Path) -> str | None:
@@ -164,60 +201,3 @@ def _difference(pair: Mapping[str, Any], asked: Latents, i: int) -> str:
     if pair["latent"] != asked.fingerprint(i):
         return f"from another latent of seed {pair['seed']}: with other noise, or by another generator"
     return ""
-
-
-def _make_missing(
-    generator: Generator,
-    ensemble: PixelEnsemble,
-    latents: Latents | SeededLatents,
-    folder: Path,
-    pairs: PairFormat,
-    window: int,
-) -> None:
-    mend_ledger(folder)
-    missing = np.ones(len(latents), bool)
-    missing[read_ledger(folder)["index"].to_numpy()] = False
-    pairs.prepare(len(latents), generator.resolution)
-    for i in track(np.flatnonzero(missing).tolist(), "pairs"):
-        latent = latents.subset([i])
-        image, mask, uncertainty = make_pair(generator, ensemble, latent, window=window)
-        pairs.write(i, image, mask, uncertainty.astype(np.float16))
-        fractions = np.bincount(mask.ravel(), minlength=len(ensemble.class_list)) / mask.size
-        record = PairRecord(
-            index=i,
-            seed=int(latent.seed[0]),
-            psi=float(latent.psi[0]),
-            latent=latent.fingerprint(0),
-            uncertainty=image_score(uncertainty),
-            fractions=tuple(fractions.tolist()),
-        )
-        append_to_ledger(folder, record)
-
-
-@torch.inference_mode()
-def make_pair(
-    generator: Generator, ensemble: PixelEnsemble, latent: Latents, *, window: int = 512
-) -> tuple[Image, LabelMap, Uncertainty]:
-    """Image (H, W, 3) uint8, mask (H, W) uint8 and uncertainty (H, W) float32 of one latent."""
-    device = next(generator.parameters()).device
-    blocks = _blocks(generator, ensemble)
-    image, features = generator.image_and_features(**latent.synthesis(0, device=device), blocks=blocks)
-    size = generator.resolution
-    mask = np.empty((size, size), np.uint8)
-    uncertainty = np.empty((size, size), np.float32)
-    for y in range(0, size, window):
-        for x in range(0, size, window):
-            h, w_ = min(window, size - y), min(window, size - x)
-            patches = {
-                name: cut(values[0], scale=size // values.shape[2], y=y, x=x, h=h, w=w_)
-                for name, values in features.items()
-            }
-            here = np.s_[y : y + h, x : x + w_]
-            mask[here], uncertainty[here] = ensemble.predict(patches)
-    return to_uint8(image)[0], mask, uncertainty
-
-
-def image_score(uncertainty: Uncertainty) -> float:
-    """Mean over the most uncertain tenth of the pixels, in nats (Zhang et al. 2021, section 3.2)."""
-    count = max(uncertainty.size // 10, 1)
-    return float(np.partition(uncertainty.ravel(), -count)[-count:].mean(dtype=np.float64))

@@ -17,7 +17,7 @@ from small_study import make_ensemble, make_latents, make_small_generator
 from hdgan.labels import KIDNEY, ClassList, LabelClass
 from hdgan.latents import SeededLatents
 from hdgan.pairs import PairSet, synthesize
-from hdgan.pairs.synthesis import image_score
+from hdgan.pairs.strips import image_score
 from hdgan.pixels import PixelEnsemble
 from hdgan.stylegan2 import to_uint8
 from tiling.errors import InputError
@@ -82,12 +82,6 @@ def test_terms_of_stages_generator_and_ensemble_reach_every_pair(small_store, la
     assert read_record(pairs.path)["licence"] == terms
     alone = synthesize(generator, ensemble, one, tmp_path / "alone")
     assert alone.table()["licence"].to_pylist() == ["; ".join(terms)]
-
-
-def test_the_score_of_an_image_is_the_mean_of_its_most_uncertain_tenth():
-    values = np.random.default_rng(0).permutation(100).astype(np.float32).reshape(10, 10)
-    assert image_score(values) == np.mean(range(90, 100))
-    assert image_score(np.full((2, 2), 3, np.float32)) == 3
 
 
 def test_selecting_drops_the_most_uncertain_and_keeps_the_order(made):
@@ -173,6 +167,8 @@ def test_a_finished_set_is_recognised_and_other_requests_are_refused(made, small
     refused("format must be one of zarr, ome-tiff, png, not 'jpeg'", format="jpeg")
     refused("tells 3 classes apart, and 5 are named", classes=KIDNEY)
     refused("window must be at least 1", window=0)
+    refused("workers must be a whole number", workers=-1)
+    refused("is about workers of this machine", workers=2, scheduler="tcp://127.0.0.1:8786")
     refused("was made from another ensemble; add --redo", ensemble=make_ensemble_like(random_ensemble))
 
 
@@ -221,13 +217,14 @@ sys.exit('torch' in sys.modules)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("format", ["zarr", "png", "ome-tiff"])
-def test_a_synthesis_killed_after_any_pair_ends_with_the_same_set(small_store, small_generator, tmp_path, format):
+def test_a_synthesis_killed_within_any_pair_ends_with_the_same_set(small_store, small_generator, tmp_path, format):
     latents, ensemble = make_latents(small_generator, 5), make_ensemble(small_store)
-    synthesize(small_generator, ensemble, latents, tmp_path / "undisturbed", format=format)
+    synthesize(small_generator, ensemble, latents, tmp_path / "undisturbed", format=format, window=16)
     ensemble.save(tmp_path / "ensemble.safetensors")
     script = tmp_path / "run.py"
     script.write_text(f"""
 import sys
+import time
 import torch
 sys.path.insert(0, {str(Path(__file__).parents[1])!r})
 torch.set_num_threads(1)
@@ -236,13 +233,17 @@ from hdgan.pairs import synthesize
 from hdgan.pixels import PixelEnsemble
 generator = make_small_generator()
 ensemble = PixelEnsemble.load({str(tmp_path / "ensemble.safetensors")!r})
-synthesize(generator, ensemble, make_latents(generator, 5), {str(tmp_path / "killed")!r}, format={format!r})
+predictor = type(ensemble.predictor())
+predict = predictor.predict
+predictor.predict = lambda self, patches: (time.sleep(0.02), predict(self, patches))[1]  # so that it is killed within
+synthesize(generator, ensemble, make_latents(generator, 5), {str(tmp_path / "killed")!r}, format={format!r}, window=16)
 """)
     ledger = tmp_path / "killed" / "ledger.jsonl"
     for made in range(1, 5):
         process = subprocess.Popen([sys.executable, str(script)])
         while process.poll() is None and not (ledger.exists() and ledger.read_text().count("\n") >= made):
             time.sleep(0.001)
+        time.sleep(0.03)  # into the next pair
         process.kill()
         process.wait()
     subprocess.run([sys.executable, str(script)], check=True)

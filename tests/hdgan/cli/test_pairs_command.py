@@ -1,0 +1,80 @@
+"""`hdgan synthesize` and `hdgan export` from the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from command_line import refused, run
+from PIL import Image
+
+from hdgan.annotations import read_mask
+from hdgan.labels import ClassList
+from hdgan.pairs import PairSet
+from hdgan.pixels import PixelEnsemble
+from hdgan.stylegan2 import Generator, save_generator
+from tiling.files import write_json
+
+
+def completed(folder: Path, stage: str) -> None:
+    """A record of a stage that nobody ran."""
+    settled = {
+        "status": "complete",
+        "fingerprint": stage,
+        "config": {},
+        "inputs": {},
+        "seconds": 0,
+        "peak_rss_bytes": 0,
+    }
+    write_json(folder / "stage.json", {"stage": stage, **settled})
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    """A generator and an ensemble of random weights."""
+    torch.manual_seed(0)
+    generator = Generator(resolution=16, z_dim=8, w_dim=8, channel_base=128, channel_max=16, mapping_layers=2)
+    layers = generator.synthesis.layout.feature_channels(2)
+    draw = torch.Generator().manual_seed(0)
+    ensemble = PixelEnsemble(layers=layers, classes=["a", "b"], members=2, hidden=(8,), generator=draw)
+    save_generator(generator, tmp_path / "generator" / "generator.safetensors")
+    (tmp_path / "classifiers").mkdir()
+    ensemble.save(tmp_path / "classifiers" / "ensemble.safetensors")
+    completed(tmp_path / "generator", "train")
+    completed(tmp_path / "classifiers", "fit")
+    return tmp_path
+
+
+def test_pairs_are_made_and_exported_without_the_uncertain_ones(study: Path) -> None:
+    assert "10 image-mask pairs of 16 px" in run("synthesize", "--study", study, "-n", 10, "--format", "png")
+    assert "9 image-mask pairs" in run("export", "--study", study)
+    pairs = PairSet.open(study / "pairs").select(drop_uncertain=0.1)
+    classes = ClassList.load(study / "export" / "classes.json")
+    for pair in pairs:
+        file = study / "export" / "masks" / f"{pair.index:06d}.geojson"
+        np.testing.assert_array_equal(read_mask(file, shape=(16, 16), classes=classes), pair.mask())
+    assert "is complete: nothing to do" in run("export", "--study", study)
+    assert "other pairs of the set" in refused("export", "--study", study, "--drop-uncertain", 0.5)
+    run("export", "--study", study, "--drop-uncertain", 0, "--format", "zarr", "--out", study / "all")
+    assert len(PairSet.open(study / "all")) == 10
+
+
+def test_the_nearest_tile_is_noted_and_stays_asked_for(study: Path) -> None:
+    tiles = study / "tiles-as-images"
+    tiles.mkdir()
+    for i in range(3):
+        noise = np.random.default_rng(i).integers(0, 256, (16, 16, 3)).astype(np.uint8)
+        Image.fromarray(noise).save(tiles / f"tile_{i}.png")
+    run("synthesize", "--study", study, "-n", 2, "--nearest", "--images", tiles)
+    run("synthesize", "--study", study, "-n", 3, "--images", tiles)
+    table = PairSet.open(study / "pairs").table()
+    assert table["nearest_distance"].null_count == 0
+    assert set(table["nearest_tile"].to_pylist()) <= {0, 1, 2}
+
+
+def test_workers_of_this_machine_beside_a_scheduler_are_refused(study: Path) -> None:
+    said = refused("synthesize", "--study", study, "--workers", 2, "--scheduler", "tcp://127.0.0.1:8786")
+    assert "leave --workers out" in said
+    assert not (study / "pairs").exists()

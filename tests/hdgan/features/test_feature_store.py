@@ -107,7 +107,7 @@ def test_other_weights_other_latents_and_bad_requests_are_refused(made):
     for others in (latents.subset([0, 1]), Latents.sample(generator, [10, 11, 12], psi=0.3)):
         with pytest.raises(InputError, match="holds features of latents that are not asked for now"):
             extract(generator, others, store.path, blocks=4)
-    with pytest.raises(InputError, match="float16 or float32, not 'int4'"):
+    with pytest.raises(InputError, match="float32 or int8, not 'int4'"):
         extract(generator, latents, store.path, dtype="int4")
     with pytest.raises(InputError, match="latent 3 is not in"):
         store.window(3, y=0, x=0, h=8, w=8)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -23,11 +23,17 @@ from tiling.errors import InputError
 from tiling.progress import note
 from tiling.wording import counted, quoted
 
+if TYPE_CHECKING:
+    from hdgan.features import FeatureStore
+
 
 def features(
     study: StudyOption = DEFAULT_STUDY,
     blocks: Annotated[int, typer.Option(help="Blocks, counted from the image's resolution down.", min=1)] = 5,
-    dtype: Annotated[str, typer.Option(help="float16 or float32.")] = "float16",
+    dtype: Annotated[str, typer.Option(help="float16, float32, or int8 with a scale per channel.")] = "float16",
+    store: Annotated[
+        str, typer.Option(help="zarr, zarr-zstd, memmap, or none: features are made again when they are read.")
+    ] = "zarr",
     all_: Annotated[
         bool, typer.Option("--all/--no-all", help="Of every sample, not only of the annotated ones.")
     ] = False,
@@ -44,10 +50,10 @@ def features(
     from training.devices import choose_device
 
     place = Study(study)
-    store = extract_annotated(
-        place, blocks=blocks, dtype=dtype, all_samples=all_, device=choose_device(device), redo=redo
+    made = extract_annotated(
+        place, blocks=blocks, dtype=dtype, store=store, all_samples=all_, device=choose_device(device), redo=redo
     )
-    stored = f"{store.channels} channels of {counted(len(store), 'image')}"
+    stored = f"{made.channels} channels of {counted(len(made), 'image')}"
     say(f"{place.features}: {stored}. Next: {again(place, 'fit')}", quiet)
 
 
@@ -74,11 +80,11 @@ def fit(
     from training.devices import choose_device
 
     place = Study(study)
-    samples = annotated_samples(place)
+    samples = annotated_samples(place, device=choose_device(device))
     shares = split_images(sorted(samples.masks), counts=_parse_split(split), seed=seed)
     _warn_of_empty(shares, len(samples.masks))
     ensemble = fit_ensemble(
-        samples.store,
+        cast("FeatureStore", samples.store),  # it reads no more than any Features have
         samples.masks,
         place.classifiers,
         split=shares,

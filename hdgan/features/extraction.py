@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -139,9 +140,13 @@ def _extract_missing(
         for layer, channels in generator.synthesis.layout.feature_channels(blocks).items()
     }
     missing = {name: i for i, name in enumerate(names) if not (root / name).exists()}
-    for name, i in track(missing.items(), "features"):
-        with replacing(root / name) as partial:
-            write_latent(partial, _windows(generator, latents, i, blocks), plans, store, int(latents.seed[i]))
+    try:
+        for name, i in track(missing.items(), "features"):
+            with replacing(root / name) as partial:
+                write_latent(partial, _windows(generator, latents, i, blocks), plans, store, int(latents.seed[i]))
+    finally:
+        with contextlib.suppress(OSError):  # refused at the first latent, nothing stands in the way of another request
+            root.rmdir()
 
 
 def _windows(generator: Generator, latents: Latents, i: int, blocks: int) -> Iterator[Window]:

@@ -57,7 +57,7 @@ class ShardMap:
     def __init__(self, folder: Path, layer: str) -> None:
         metadata, shard = read_json(folder / layer / "zarr.json"), shard_path(folder, layer)
         inner = metadata["codecs"][0]["configuration"]
-        channels, *self._chunk = inner["chunk_shape"]
+        _, *self._chunk = inner["chunk_shape"]
         self.shape: tuple[int, int, int] = tuple(metadata["shape"])
         self._dtype = np.dtype(metadata["data_type"])
         self._compressed = inner["codecs"][-1]["name"] == "zstd"
@@ -75,7 +75,9 @@ class ShardMap:
         """See :class:`NativeMap`."""
         height, width = self._chunk
         result = np.empty((rows[1] - rows[0], columns[1] - columns[0], self.shape[0]), self._dtype)
-        across, down = (range(start // edge, -(-stop // edge)) for (start, stop), edge in ((columns, width), (rows, height)))
+        across, down = (
+            range(start // edge, -(-stop // edge)) for (start, stop), edge in ((columns, width), (rows, height))
+        )
         for i, j in itertools.product(down, across):
             source_rows, target_rows = _overlap(i * height, height, *rows)
             source_columns, target_columns = _overlap(j * width, width, *columns)
@@ -88,7 +90,8 @@ class ShardMap:
         content: Any = self._bytes[place : place + length]
         if self._compressed:
             content = np.frombuffer(imagecodecs.zstd_decode(content.tobytes()), np.uint8)
-        return content.view(self._dtype).reshape(*self._chunk, self.shape[0])
+        values: Values = content.view(self._dtype).reshape(*self._chunk, self.shape[0])
+        return values
 
 
 def patch_of(native: NativeMap, *, scale: int, y: int, x: int, h: int, w: int) -> Patch:

@@ -77,9 +77,7 @@ class ResynthesisedFeatures(Features):
     @torch.no_grad()
     def _begin(self, i: int) -> windows._Synthesis:
         asked = self._latents.synthesis(i, device=next(self._generator.parameters()).device)
-        return windows._Synthesis(
-            self._generator, asked["w"], self._blocks, asked["noise"], asked.get("generator")
-        )
+        return windows._Synthesis(self._generator, asked["w"], self._blocks, asked["noise"], asked.get("generator"))
 
     @torch.no_grad()
     def _synthesise(self, i: int, y: int, x: int, h: int, w: int) -> dict[str, Patch]:

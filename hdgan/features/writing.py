@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import mmap
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -33,7 +33,7 @@ _SPOOL = ".spool"
 
 @dataclass(frozen=True, eq=False)
 class MapPlan:
-    """What a map is to be in its file: its layer, (C, H', W'), type, edge of its chunks, and for int8 its scale (C,)."""
+    """What a map (C, H', W') is to be in its file: its layer, type, edge of its chunks, and for int8 its scale (C,)."""
 
     layer: str
     shape: tuple[int, int, int]
@@ -163,9 +163,9 @@ def write_latent(folder: Path, windows: Iterable[Window], plans: Mapping[str, Ma
 
     Notes
     -----
-    The scale of an int8 channel must be known before its first value is written, and is that of its largest value, which
-    the last window may hold. So the windows go to float16 files first, which are read again when the largest are known:
-    the network, which costs ten times as much, runs once, and nothing is clipped, as it would be by a scale from other
+    The scale of an int8 channel must be known before its first value is written, and is that of its largest value,
+    which the last window may hold. So the windows go to float16 files first, which are read again when the largest are
+    known: the network, which costs the most, runs once, and nothing is clipped, as it would be by a scale from other
     latents or from the first windows.
     """
     folder.mkdir(parents=True)
@@ -177,7 +177,8 @@ def write_latent(folder: Path, windows: Iterable[Window], plans: Mapping[str, Ma
     spool = folder / _SPOOL
     spool.mkdir()
     halves = {layer: replace(plan, dtype="float16") for layer, plan in plans.items()}
-    largest = _write_windows(spool, windows, halves, "memmap", seed)
+    largest = {layer: torch.zeros(plan.shape[0]) for layer, plan in plans.items()}
+    _write_windows(spool, _watched(windows, largest), halves, "memmap", seed)
     for layer, plan in plans.items():
         scale = largest[layer] / _INT8
         scale[scale == 0] = 1  # of a channel that is 0 throughout
@@ -187,21 +188,26 @@ def write_latent(folder: Path, windows: Iterable[Window], plans: Mapping[str, Ma
 
 def _write_windows(
     folder: Path, windows: Iterable[Window], plans: Mapping[str, MapPlan], store: str, seed: int
-) -> dict[str, Tensor]:
-    """Write as they come; {layer: largest magnitudes (C,)}."""
+) -> None:
+    """Write them as they come."""
     writers = {layer: WRITERS[store](folder, plan) for layer, plan in plans.items()}
-    largest = {layer: torch.zeros(plan.shape[0]) for layer, plan in plans.items()}
     for window in windows:
         for layer, patch in window.features.items():
             values, y, x = _own(patch, window)
-            low, high = torch.aminmax(values.flatten(1), dim=1)
-            torch.maximum(largest[layer], torch.maximum(-low, high), out=largest[layer])
             if plans[layer].dtype == "float16":
-                _check_half(float(largest[layer].max()), layer, seed)
+                _check_half(values, layer, seed)
             writers[layer].write(values, y, x)
     for writer in writers.values():
         writer.close()
-    return largest
+
+
+def _watched(windows: Iterable[Window], largest: Mapping[str, Tensor]) -> Iterator[Window]:
+    """The same windows; when the last has passed, `largest` holds the magnitudes (C,) of each layer."""
+    for window in windows:
+        for layer, patch in window.features.items():
+            here = _own(patch, window)[0].flatten(1).abs().amax(dim=1)
+            torch.maximum(largest[layer], here, out=largest[layer])
+        yield window
 
 
 def _own(patch: Patch, window: Window) -> tuple[Tensor, int, int]:
@@ -221,7 +227,8 @@ def _convert(source: PlainMap, target: MapWriter, plan: MapPlan) -> None:
     target.close()
 
 
-def _check_half(largest: float, layer: str, seed: int) -> None:
+def _check_half(values: Tensor, layer: str, seed: int) -> None:
     """Refuse features that half precision cannot hold; a generator without `conv_clamp` may have such."""
-    if largest > torch.finfo(torch.float16).max:
+    low, high = torch.aminmax(values)
+    if (largest := max(-float(low), float(high))) > torch.finfo(torch.float16).max:
         raise InputError(f'{layer} of seed {seed} reaches {largest:.3g}, too large for float16; use dtype="float32"')

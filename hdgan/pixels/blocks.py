@@ -13,10 +13,11 @@ from torch import Tensor
 from torch.nn.functional import embedding_bag
 
 from hdgan.features import Features
-from hdgan.features.patch import Indices, Patch, taps
+from hdgan.features.patch import Floats, Indices, Patch, taps
 from hdgan.labels import UNLABELLED, LabelMap
+from hdgan.pixels.statistics import Statistics
 
-_ROWS = 4096  # pixels gathered at a time: what they take stays in the processor's cache
+_ROWS = 2048  # pixels gathered at a time: what they take stays in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -106,13 +107,15 @@ class _Level:
         single = torch.from_numpy(np.stack([1 - weight, weight], axis=1))
         self.weights = torch.einsum("ya,xb->yxab", single, single).reshape(-1, 4).to(type_)
 
-    def load(self, slot: int, patches: Sequence[Patch]) -> None:
+    def load(self, slot: int, patches: Sequence[Patch], statistics: tuple[Tensor, Tensor]) -> None:
+        """Standardise a block's patches into a slot; statistics are factor and shift, of these layers' channels."""
         rows, first = self.table[slot * self.area : (slot + 1) * self.area], 0
         for patch in patches:
-            channels = len(patch.values)
-            values = np.moveaxis(patch.values, 0, 2).reshape(-1, channels)
-            rows[:, first : first + channels] = torch.from_numpy(np.require(values, requirements="W"))
-            first += channels
+            channels = slice(first, first + len(patch.values))
+            values = np.moveaxis(patch.values, 0, 2).reshape(self.area, -1)
+            factor, shift = (part[channels] for part in statistics)
+            rows[:, channels] = torch.addcmul(shift, torch.tensor(values).float(), factor)
+            first = channels.stop
 
     def gather(self, slots: Tensor, positions: Tensor) -> Tensor:
         """(n, C) in the table's type."""
@@ -126,15 +129,33 @@ class _Level:
 class BlockPool:
     """Some blocks in memory at native resolution, a slot for each; pixels of all of them are gathered at once.
 
-    Native maps are 16 times smaller than upsampled ones, so that millions of pixels are at hand in 256 MiB.
+    Native maps are 16 times smaller than upsampled ones, so that millions of pixels are at hand in 256 MiB. They are
+    standardised, which commutes with upsampling.
+
+    Parameters
+    ----------
+    features, blocks
+        What is drawn from, and where there are labels.
+    statistics
+        To standardise by.
+    most_bytes
+        What all slots may take.
+    least
+        Slots that there are in any case, if there are as many blocks.
     """
 
-    def __init__(self, features: Features, blocks: LabelBlocks, most_bytes: int, *, least: int = 1) -> None:
+    def __init__(
+        self, features: Features, blocks: LabelBlocks, statistics: Statistics, most_bytes: int, least: int
+    ) -> None:
         self._features, self._blocks = features, blocks
         first = self._patches(0)
         size = sum(patch.values.nbytes for patches in first for patch in patches)
         self.slots = min(max(most_bytes // size, least), len(blocks))
         self._levels = [_Level(patches, self.slots, blocks.edge) for patches in first]
+        widths = [level.channels for level in self._levels]
+        factor, shift = 1 / statistics.deviation, -statistics.mean / statistics.deviation
+        parts = [torch.from_numpy(part).split(widths) for part in (factor, shift)]
+        self._statistics = list(zip(*parts, strict=True))
         self.held = np.full(self.slots, -1, np.int64)
         """(slots,): which block is in which slot; -1 for none."""
         self.by_class = np.zeros((self.slots, blocks.edge**2), np.uint16)
@@ -147,26 +168,18 @@ class BlockPool:
         for slot in changed[np.argsort(wanted[changed], kind="stable")].tolist():  # image by image
             block = int(wanted[slot])
             self.by_class[slot], self.labels[slot] = self._blocks.by_class(block), self._blocks.labels(block).ravel()
-            for level, patches in zip(self._levels, self._patches(block), strict=True):
-                level.load(slot, patches)
+            for level, patches, of_level in zip(self._levels, self._patches(block), self._statistics, strict=True):
+                level.load(slot, patches, of_level)
             self.held[slot] = block
 
-    def gather(self, slots: Indices, positions: Indices, *, shift: Tensor, factor: Tensor) -> Tensor:
-        """(n, C) float32: the upsampled features of pixels, times `factor` (C,), plus `shift` (C,).
-
-        Of features in half precision the upsampled values are rounded to it.
-        """
-        result = torch.empty(len(slots), self._features.channels)
-        all_slots, all_positions = torch.from_numpy(slots).int(), torch.from_numpy(positions)
-        for start in range(0, len(slots), _ROWS):
-            here, first = slice(start, start + _ROWS), 0
-            for level in self._levels:
-                values, of_level = (
-                    level.gather(all_slots[here], all_positions[here]),
-                    slice(first, first + level.channels),
-                )
-                torch.addcmul(shift[of_level], values.float(), factor[of_level], out=result[here, of_level])
-                first = of_level.stop
+    def gather(self, slots: Indices, positions: Indices) -> Floats:
+        """(n, C) float32: the standardised features of pixels, of half precision if those stored are."""
+        # NumPy asks for huge pages: a batch's many small ones would take as long as all that fills them
+        result = np.empty((len(slots), self._features.channels), np.float32)
+        rows = torch.from_numpy(result).split(_ROWS)
+        at = (torch.from_numpy(slots).int().split(_ROWS), torch.from_numpy(positions).split(_ROWS))
+        for target, slot, position in zip(rows, *at, strict=True):
+            target.copy_(torch.cat([level.gather(slot, position) for level in self._levels], dim=1))
         return result
 
     def _patches(self, block: int) -> list[list[Patch]]:

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from hdgan.features import Features
 from hdgan.features.patch import Floats, Indices
@@ -20,7 +19,7 @@ from training.draws import numpy_draws
 from training.stream import prefetch
 
 _EDGE = 128  # px of a block
-_TAKEN = 1 / 8  # of a block's pixels, as many are drawn before another takes its place
+_TAKEN = 1 / 4  # of a block's pixels, as many are drawn before another takes its place
 _REMEMBERED = 4096  # draws of blocks
 
 
@@ -50,7 +49,7 @@ class PixelSampler:
     slots that hold blocks. A slot's block is drawn with a probability proportional to the pixels of the class in it,
     and its pixels among these, so that all pixels of a class are equally probable. Of the class's blocks, image by
     image, each slot draws from its own part, so that the blocks in memory are at any time from everywhere. When as many
-    pixels were drawn as are an eighth of a block, another takes its place; slots change in turn, a few with each batch.
+    pixels were drawn as are a quarter of a block, another takes its place; slots change in turn, a few with each batch.
 
     Parameters
     ----------
@@ -92,9 +91,7 @@ class PixelSampler:
         self._counts = counts if balanced else counts.sum(axis=1, keepdims=True)
         self._ends = self._counts.cumsum(axis=0)
         self._strata = np.flatnonzero(self._ends[-1])
-        self._deviation, self._mean = statistics.deviation, statistics.mean
-        self._factor = torch.from_numpy(1 / statistics.deviation)
-        self._shift = torch.from_numpy(-statistics.mean / statistics.deviation)
+        self._statistics = statistics
         self._pool: BlockPool | None = None
         self._held_by = functools.lru_cache(_REMEMBERED)(self._draw_block)
         self._lock = threading.Lock()
@@ -128,8 +125,8 @@ class PixelSampler:
         for i in np.unique(draw.image):
             chosen = np.flatnonzero(draw.image == i)
             features[chosen] = self._store.pixels(int(i), draw.y[chosen], draw.x[chosen])
-        features -= self._mean
-        features /= self._deviation
+        features -= self._statistics.mean
+        features /= self._statistics.deviation
         return features
 
     def batches(
@@ -166,15 +163,15 @@ class PixelSampler:
         for k, (i, y, x) in enumerate(zip(draw.image.tolist(), *corners, strict=True)):
             features[k] = self._store.window(i, y=y, x=x, h=edge, w=edge)
             labels[k] = self._blocks.window(i, y, x, edge)
-        features -= self._mean[:, None, None]
-        features /= self._deviation[:, None, None]
+        features -= self._statistics.mean[:, None, None]
+        features /= self._statistics.deviation[:, None, None]
         return features, labels
 
     def _batch(self, number: int, size: int, seed: int, noise: Noise | None) -> tuple[Floats, Indices]:
         rng = numpy_draws(seed, "pixels", number)
         with self._lock:
             if self._pool is None:
-                self._pool = BlockPool(self._store, self._blocks, self._pool_bytes, least=len(self._strata))
+                self._pool = BlockPool(self._store, self._blocks, self._statistics, self._pool_bytes, len(self._strata))
             pool = self._pool
             if pool.slots == len(self._blocks):
                 pool.hold(np.arange(pool.slots))
@@ -184,7 +181,7 @@ class PixelSampler:
                 slot, rank = self._draw_held(pool, size, rng)
             position = pool.by_class[slot, rank].astype(np.int64)
             label = pool.labels[slot, position].astype(np.int64)
-            features = pool.gather(slot, position, shift=self._shift, factor=self._factor).numpy()
+            features = pool.gather(slot, position)
         if noise is not None:
             _add_noise(features, noise, rng)
         return features, label

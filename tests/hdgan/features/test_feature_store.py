@@ -166,8 +166,10 @@ def upsampled(maps, y, x, h, w):
             interpolation_matrix(start, length, scale=size // values.shape[1], first=-1, size=values.shape[1] + 2)
             for start, length in ((y, h), (x, w))
         )
-        padded = np.pad(values.numpy().astype(np.float64), [(0, 0), (1, 1), (1, 1)], mode="edge")
-        found.append(rows @ padded @ columns.T)
+        padded = np.pad(values.numpy(), [(0, 0), (1, 1), (1, 1)], mode="edge")
+        (y_used,), (x_used,) = rows.any(axis=0).nonzero(), columns.any(axis=0).nonzero()
+        near = padded[:, y_used[:, None], x_used].astype(np.float64)
+        found.append(rows[:, y_used] @ near @ columns[:, x_used].T)
     return np.concatenate(found)
 
 

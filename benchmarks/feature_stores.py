@@ -62,14 +62,15 @@ def annotation(size: int, seed: int) -> Any:
     """(size, size) uint8 of five classes, in blobs as an expert draws them, with an unlabelled rim."""
     import numpy as np
 
-    labels = np.zeros((size, size), np.uint8)
+    coarse = size // 8  # circles are drawn there: their steps of 8 px are harder to compress than an expert's lines
+    labels = np.zeros((coarse, coarse), np.uint8)
     rng = np.random.default_rng(seed)
-    rows, columns = np.ogrid[:size, :size]
+    rows, columns = np.ogrid[:coarse, :coarse]
     for k in rng.permutation(np.repeat([1, 2, 3, 4], 30)):
-        y, x, radius = rng.integers(0, size), rng.integers(0, size), rng.integers(size // 80, size // 10)
+        y, x, radius = rng.integers(0, coarse), rng.integers(0, coarse), rng.integers(coarse // 80, coarse // 10)
         labels[(rows - y) ** 2 + (columns - x) ** 2 < radius**2] = k
-    labels[: size // 40] = 255
-    return labels
+    labels[: coarse // 40] = 255
+    return labels.repeat(8, axis=0).repeat(8, axis=1)
 
 
 def measure_extraction(store: str, dtype: str, size: int = 4096) -> Figures:

@@ -1,8 +1,8 @@
 """Which recipe trains best, and how many annotated images it takes: `python benchmarks/protocol.py STUDY [--json]`.
 
 STUDY is one with annotated samples and their features, such as `make demo` leaves. Every recipe is fitted and tested
-on the same five splits, 16 images for training, 4 for validation and 16 for the test (`hdgan protocol`); the default one
-on 8, 4 and 2 of the training images, too. What was fitted is kept in the study, in `benchmark-protocol/`.
+on the same five splits: 16 images for training, 4 for validation, 16 for the test (`hdgan protocol`); the default one on
+8, 4 and 2 of the training images, too. What was fitted is kept in the study, in `benchmark-protocol/`.
 """
 
 from __future__ import annotations

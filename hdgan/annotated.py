@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from hdgan.annotations import load_masks, mask_indices
-from hdgan.features import FeatureStore, extract, stored_latents
+from hdgan.features import Features, extract, open_features, stored_latents
 from hdgan.labels import ClassList, Image, LabelMap
 from hdgan.lazy import LazyMapping
 from hdgan.pictures import ImageFiles
@@ -36,7 +36,7 @@ class AnnotatedSamples:
         What the labels mean.
     """
 
-    store: FeatureStore
+    store: Features
     masks: Mapping[int, LabelMap]
     images: Mapping[int, Image]
     classes: ClassList
@@ -47,10 +47,11 @@ def extract_annotated(
     *,
     blocks: int = 5,
     dtype: str = "float16",
+    store: str = "zarr",
     all_samples: bool = False,
     device: str | torch.device = "cpu",
     redo: bool = False,
-) -> FeatureStore:
+) -> Features:
     """Store the features of a study's annotated samples, or of all; those that are stored already stay.
 
     Raises
@@ -70,13 +71,25 @@ def extract_annotated(
     inputs = {"generator": study.generator}
     generator = load_generator(study.generator / GENERATOR).to(device)
     return extract(
-        generator, latents.subset(indices), study.features, blocks=blocks, dtype=dtype, inputs=inputs, redo=redo
+        generator,
+        latents.subset(indices),
+        study.features,
+        blocks=blocks,
+        dtype=dtype,
+        store=store,
+        inputs=inputs,
+        redo=redo,
     )
 
 
-def annotated_samples(study: Study) -> AnnotatedSamples:
-    """The annotated samples of a study; an :class:`InputError` if one has no features, or its mask another image."""
-    store = FeatureStore.open(study.require("features"))
+def annotated_samples(study: Study, *, device: str | torch.device = "cpu") -> AnnotatedSamples:
+    """The annotated samples of a study; an :class:`InputError` if one has no features, or its mask another image.
+
+    Features without a store are synthesised on `device` when they are read.
+    """
+    store = open_features(
+        study.require("features"), lambda: load_generator(study.require("train") / GENERATOR).to(device)
+    )
     latents, paths = load_samples(study.require("sample"))
     study.check_annotations()
     masks, classes = load_masks(study.annotations)

@@ -25,7 +25,10 @@ from tiling.wording import counted, quoted
 def features(
     study: StudyOption = DEFAULT_STUDY,
     blocks: Annotated[int, typer.Option(help="Blocks, counted from the image's resolution down.", min=1)] = 5,
-    dtype: Annotated[str, typer.Option(help="float16 or float32.")] = "float16",
+    dtype: Annotated[str, typer.Option(help="float16, float32, or int8 with a scale per channel.")] = "float16",
+    store: Annotated[
+        str, typer.Option(help="zarr, zarr-zstd, memmap, or none: features are made again when they are read.")
+    ] = "zarr",
     all_: Annotated[
         bool, typer.Option("--all/--no-all", help="Of every sample, not only of the annotated ones.")
     ] = False,
@@ -42,10 +45,10 @@ def features(
     from training.devices import choose_device
 
     place = Study(study)
-    store = extract_annotated(
-        place, blocks=blocks, dtype=dtype, all_samples=all_, device=choose_device(device), redo=redo
+    made = extract_annotated(
+        place, blocks=blocks, dtype=dtype, store=store, all_samples=all_, device=choose_device(device), redo=redo
     )
-    stored = f"{store.channels} channels of {counted(len(store), 'image')}"
+    stored = f"{made.channels} channels of {counted(len(made), 'image')}"
     say(f"{place.features}: {stored}. Next: {again(place, 'fit')}", quiet)
 
 
@@ -72,7 +75,7 @@ def fit(
     from training.devices import choose_device
 
     place = Study(study)
-    samples = annotated_samples(place)
+    samples = annotated_samples(place, device=choose_device(device))
     shares = split_images(sorted(samples.masks), counts=parse_split(split), seed=seed)
     _warn_of_empty(shares, len(samples.masks))
     ensemble = fit_ensemble(

@@ -50,7 +50,7 @@ def protocol(
     place = Study(study)
     counts = parse_split(split)
     assert counts is not None
-    samples = annotated_samples(place)
+    samples = annotated_samples(place, device=choose_device(device))
     report = run_protocol(
         samples.store,
         samples.masks,

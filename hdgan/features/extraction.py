@@ -1,27 +1,31 @@
-"""From latents to a feature store, one latent at a time."""
+"""From latents to a feature store, one latent at a time, window by window."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
-import torch
 
-from hdgan.features.store import ARRAYS, DESCRIPTION, FeatureStore, describe, stored_latents, write_latent
+from hdgan.features.features import Features
+from hdgan.features.patch import Window
+from hdgan.features.resynthesis import LATENTS, check_request, open_features
+from hdgan.features.store import STORES, attributes_of, stored_latents
+from hdgan.features.writing import WINDOW, MapPlan, write_latent
 from hdgan.provenance import digest
 from tiling.errors import InputError
-from tiling.files import sweep_partials
+from tiling.files import replacing, sweep_partials
 from tiling.progress import track
 from tiling.stage import Stage
+from training.stream import prefetch
 
 if TYPE_CHECKING:
     from hdgan.latents import Latents
     from hdgan.stylegan2 import Generator
 
-DTYPES = ("float16", "float32")
+DTYPES = ("float16", "float32", "int8")
 
 
 def extract(
@@ -31,30 +35,41 @@ def extract(
     *,
     blocks: int = 5,
     dtype: str = "float16",
+    store: str = "zarr",
     inputs: Mapping[str, Path] | None = None,
     redo: bool = False,
-) -> FeatureStore:
+) -> Features:
     """Store the outputs of both convolutions of the generator's last blocks (Rizvi et al. 2022) for every latent.
 
     Each with its own noise (see :class:`hdgan.Latents`), so that the features belong to the image that the expert
-    labelled. A killed extraction goes on with the same call at the latent where it was. A call with more latents, in
-    any order, computes the features of those that are new; it ends with the same store as if all had been asked for
-    at once.
+    labelled. They are written window by window, and neither an image nor one of its maps is ever whole in memory. A
+    killed extraction goes on with the same call at the latent where it was. A call with more latents, in any order,
+    computes the features of those that are new; it ends with the same store as if all had been asked for at once.
 
     Parameters
     ----------
     generator, latents
         What to run, on the device where the generator is, and on which w.
     out
-        Folder to write: `features.zarr` with a group per latent and an array (C, h', w') per layer.
+        Folder to write.
     blocks
         How many blocks, counted from the image's resolution down.
     dtype
-        "float16" (as HDGAN's authors stored them) or "float32".
+        "float16" (as HDGAN's authors stored them), "float32", or "int8": with a scale per channel and latent.
+    store
+        "zarr": `features.zarr` with a group per latent and an array (C, h', w') per layer, of one shard. "zarr-zstd":
+        the same, compressed without loss. "memmap": `maps/LATENT/LAYER.npy` of (h', w', C) for
+        `numpy.load(mmap_mode="r")`; beside it `LAYER.scale.npy` for int8. "none": nothing but the latents, and windows
+        are synthesised again when they are read.
     inputs
         Folders of the stages that generator and latents come from; their fingerprints and licences are recorded.
     redo
         Discard what is there.
+
+    Returns
+    -------
+    Features
+        A :class:`FeatureStore`, or without a store :class:`ResynthesisedFeatures`.
 
     Raises
     ------
@@ -63,12 +78,10 @@ def extract(
         float16 cannot hold; and as :meth:`tiling.stage.Stage.begin`.
     """
     if dtype not in DTYPES:
-        raise InputError(f"dtype must be {' or '.join(DTYPES)}, not {dtype!r}")
-    most = sum(1 for _ in generator.synthesis.blocks())
-    if not 1 <= blocks <= most:
-        raise InputError(f"blocks must be 1 to {most}, of a generator of {generator.resolution} px, not {blocks}")
-    if len(latents) == 0:
-        raise InputError("there are no latents to extract features of; draw some with `hdgan sample`")
+        raise InputError(f"dtype must be {', '.join(DTYPES[:-1])} or {DTYPES[-1]}, not {dtype!r}")
+    if store not in STORES:
+        raise InputError(f"store must be {', '.join(STORES)}, not {store!r}")
+    check_request(generator, latents, blocks)
     folder, names = Path(out), [latents.fingerprint(i) for i in range(len(latents))]
     if not redo:
         _refuse_fewer(folder, names)
@@ -76,6 +89,7 @@ def extract(
     config = {
         "blocks": blocks,
         "dtype": dtype,
+        "store": store,
         "generator": whose,
         "latents": digest({"names": np.array(names)}),
     }
@@ -89,18 +103,22 @@ def extract(
         redo=redo,
     ) as stage:
         if not stage.complete:
-            root = folder / ARRAYS
-            _extract_missing(generator, latents, names, root, blocks, dtype)
-            describe(
-                root,
+            kind = STORES[store]
+            root = folder / kind.folder
+            if store == "none":
+                latents.save(root / LATENTS)
+            else:
+                _extract_missing(generator, latents, names, root, blocks, dtype, store)
+            attributes = attributes_of(
                 layers=generator.synthesis.layout.feature_channels(blocks),
                 shape=(generator.resolution, generator.resolution),
                 seeds=latents.seed.tolist(),
                 latents=names,
                 generator=whose,
             )
-            stage.finish(principal=[root / DESCRIPTION], summary={"latents": len(latents), "blocks": blocks})
-    return FeatureStore.open(out)
+            description = kind.describe(folder, attributes if store != "none" else attributes | {"blocks": blocks})
+            stage.finish(principal=[description], summary={"latents": len(latents), "blocks": blocks})
+    return open_features(out, lambda: generator)
 
 
 def _refuse_fewer(folder: Path, names: list[str]) -> None:
@@ -112,29 +130,32 @@ def _refuse_fewer(folder: Path, names: list[str]) -> None:
 
 
 def _extract_missing(
-    generator: Generator, latents: Latents, names: list[str], root: Path, blocks: int, dtype: str
+    generator: Generator, latents: Latents, names: list[str], root: Path, blocks: int, dtype: str, store: str
 ) -> None:
-    """Write the groups that are not there yet."""
+    """Write the folders of latents that are not there yet."""
     sweep_partials(root)
+    size = generator.resolution
+    plans = {
+        layer: MapPlan.of(layer, channels, int(layer[1:].split(".")[0]), size, dtype)
+        for layer, channels in generator.synthesis.layout.feature_channels(blocks).items()
+    }
     missing = {name: i for i, name in enumerate(names) if not (root / name).exists()}
-    for name, i in track(missing.items(), "features"):
-        write_latent(root, name, _features(generator, latents, i, blocks, dtype), int(latents.seed[i]))
+    try:
+        for name, i in track(missing.items(), "features"):
+            with replacing(root / name) as partial:
+                write_latent(partial, _windows(generator, latents, i, blocks), plans, store, int(latents.seed[i]))
+    finally:
+        with contextlib.suppress(OSError):  # refused at the first latent, nothing stands in the way of another request
+            root.rmdir()
 
 
-@torch.inference_mode()
-def _features(
-    generator: Generator, latents: Latents, i: int, blocks: int, dtype: str
-) -> dict[str, npt.NDArray[np.floating[Any]]]:
-    device = next(generator.parameters()).device
-    features = generator.features(**latents.synthesis(i, device=device), blocks=blocks)
-    if dtype == "float16":
-        _check_half(features, int(latents.seed[i]))
-    return {name: values[0].float().cpu().numpy().astype(dtype) for name, values in features.items()}
+def _windows(generator: Generator, latents: Latents, i: int, blocks: int) -> Iterator[Window]:
+    """The windows of a latent, the next one made in a thread while one is written."""
+    from hdgan.stylegan2 import synthesize_windows
 
-
-def _check_half(features: Mapping[str, torch.Tensor], seed: int) -> None:
-    """Refuse features that half precision cannot hold; a generator without `conv_clamp` may have such."""
-    for name, values in features.items():
-        largest = float(values.abs().max())
-        if largest > torch.finfo(torch.float16).max:
-            raise InputError(f'{name} of seed {seed} reaches {largest:.3g}, too large for float16; use dtype="float32"')
+    size = generator.resolution
+    edge = min(max(WINDOW, 2 ** (blocks - 1)), size)  # whole pixels of the coarsest layer, too
+    made = synthesize_windows(
+        generator, **latents.synthesis(i, device=next(generator.parameters()).device), window=edge, blocks=blocks
+    )
+    return prefetch(lambda _: next(made), 0, (size // edge) ** 2, ahead=2)

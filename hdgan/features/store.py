@@ -1,57 +1,75 @@
-"""Features on disk, as the generator made them: a zarr group per latent, an array per layer, read upsampled.
+"""Features on disk, as the generator made them: a folder per latent, a map per layer, read upsampled.
 
 At 4096 px and 496 channels an image's features take 0.97 GiB in half precision; upsampled they would take 15.5 GiB.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import zarr
 
-from hdgan.features.patch import Floats, Patch, check_window, gather, native_span, upsample
+from hdgan.features.features import Features
+from hdgan.features.maps import NativeMap, PlainMap, ShardMap, patch_of
+from hdgan.features.patch import Patch, check_window
 from tiling.errors import InputError
-from tiling.files import replacing, write_json
+from tiling.files import read_json, write_json
 from tiling.stage import completed
 from tiling.wording import quoted
 
-ARRAYS, DESCRIPTION = "features.zarr", "zarr.json"
-_CHUNK = 256  # px: a chunk of a full-resolution layer is 1 to 4 MiB
-_BLOCK = 512  # px: single pixels are gathered block by block, so that a few of them do not read a whole map
+_OPEN_MAPS = 256  # a mapped file each: a process may have some 1,000
 
 
-class FeatureStore:
-    """Features of every latent, read by window or by pixel.
+@dataclass(frozen=True)
+class Kind:
+    """How features are kept: folder below the stage's, file there that tells of them, and what reads a map."""
 
-    Attributes
-    ----------
-    path
-        The folder that `extract` made.
-    layers
-        {layer: channels}, from low to high resolution: the order of channels wherever layers are joined.
-    shape
-        (H, W) of the images in px.
-    seeds
-        (N,) int64: the latents' seeds.
-    latents
-        Fingerprints of the N latents, see :meth:`hdgan.Latents.fingerprint`.
-    generator
-        Fingerprint of the generator whose features they are.
-    """
+    folder: str
+    description: str
+    read: Callable[[Path, str], NativeMap] | None = None
+
+    def describe(self, path: Path, attributes: Mapping[str, Any]) -> Path:
+        """Write what a store needs to know beside its maps; the file's path."""
+        file = path / self.folder / self.description
+        group = {"zarr_format": 3, "node_type": "group", "attributes": dict(attributes)}
+        write_json(file, group if self.description == "zarr.json" else attributes)
+        return file
+
+    def described(self, path: Path) -> dict[str, Any]:
+        """What :meth:`describe` was given."""
+        content = read_json(path / self.folder / self.description)
+        return dict(content["attributes"] if self.description == "zarr.json" else content)
+
+
+_ZARR = Kind("features.zarr", "zarr.json", ShardMap)
+STORES = {
+    "zarr": _ZARR,
+    "zarr-zstd": _ZARR,
+    "memmap": Kind("maps", "features.json", PlainMap),
+    "none": Kind("resynthesis", "features.json"),
+}
+
+
+class FeatureStore(Features):
+    """Features of every latent, stored: see :class:`hdgan.features.Features` for what can be read of them."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        root = zarr.open_group(path / ARRAYS, mode="r")
-        self.layers: dict[str, int] = {entry["name"]: entry["channels"] for entry in root.attrs["layers"]}
-        self.shape: tuple[int, int] = tuple(root.attrs["shape"])
-        self.seeds: npt.NDArray[np.int64] = np.asarray(root.attrs["seeds"], np.int64)
-        self.latents: tuple[str, ...] = tuple(root.attrs["latents"])
-        self.generator: str = root.attrs["generator"]
-        self._arrays: dict[tuple[int, str], Any] = {}
+        kind = kind_of(path)
+        if kind is None or kind.read is None:
+            raise InputError(f"{path} holds no features; they are made again by `hdgan.features.open_features`")
+        self.path, self._root, self._read = path, path / kind.folder, kind.read
+        attributes = kind.described(path)
+        self.layers: dict[str, int] = {entry["name"]: entry["channels"] for entry in attributes["layers"]}
+        self.shape: tuple[int, int] = tuple(attributes["shape"])
+        self.seeds: npt.NDArray[np.int64] = np.asarray(attributes["seeds"], np.int64)
+        self.latents: tuple[str, ...] = tuple(attributes["latents"])
+        self.generator: str = attributes["generator"]
+        self._map = functools.lru_cache(_OPEN_MAPS)(self._open_map)
 
     @classmethod
     def open(cls, path: str | Path) -> FeatureStore:
@@ -59,94 +77,52 @@ class FeatureStore:
         completed(Path(path), made_by=f"hdgan features --study {quoted(Path(path).parent)}")
         return cls(Path(path))
 
-    def __len__(self) -> int:
-        return len(self.seeds)
-
-    @property
-    def channels(self) -> int:
-        """Channels of all layers together."""
-        return sum(self.layers.values())
-
     def native(self, i: int, layer: str) -> npt.NDArray[np.floating[Any]]:
-        """One layer of latent `i` as it is stored: (C, h', w') float16 or float32."""
-        values: npt.NDArray[np.floating[Any]] = self._array(i, layer)[:]
-        return values
+        """One layer of latent `i`: (C, h', w') float16 or float32."""
+        self._check(i)
+        if layer not in self.layers:
+            raise InputError(f"layer {layer!r} is not in {self.path}, which holds {', '.join(self.layers)}")
+        native = self._map(i, layer)
+        return np.ascontiguousarray(native.read((0, native.shape[1]), (0, native.shape[2])))
 
     def patch(self, i: int, *, y: int, x: int, h: int, w: int) -> dict[str, Patch]:
         """The native pixels of every layer that the window at (y, x) of (h, w) image px needs."""
+        self._check(i)
         check_window(y, x, h, w, self.shape)
-        return {layer: self._layer_patch(self._array(i, layer), y, x, h, w) for layer in self.layers}
+        maps = {layer: self._map(i, layer) for layer in self.layers}
+        return {
+            layer: patch_of(native, scale=self.shape[0] // native.shape[1], y=y, x=x, h=h, w=w)
+            for layer, native in maps.items()
+        }
 
-    def window(self, i: int, *, y: int, x: int, h: int, w: int) -> Floats:
-        """(C, h, w) float32: the upsampled features of a window, layers in order."""
-        patches = self.patch(i, y=y, x=x, h=h, w=w)
-        return np.concatenate([upsample(patch, y=y, x=x, h=h, w=w) for patch in patches.values()])
+    def _open_map(self, i: int, layer: str) -> NativeMap:
+        return self._read(self._root / self.latents[i], layer)
 
-    def pixels(self, i: int, ys: npt.ArrayLike, xs: npt.ArrayLike) -> Floats:
-        """(n, C) float32: the upsampled features of single pixels, gathered from the native maps."""
-        rows, columns = np.asarray(ys, np.int64), np.asarray(xs, np.int64)
-        if rows.ndim != 1 or rows.shape != columns.shape:
-            raise InputError(f"ys and xs must be two lists of one length, not {rows.shape} and {columns.shape}")
-        result = np.empty((self.channels, len(rows)), np.float32)
-        block = rows // _BLOCK * (self.shape[1] // _BLOCK + 1) + columns // _BLOCK
-        for number in np.unique(block):
-            chosen = np.flatnonzero(block == number)
-            y, x = rows[chosen], columns[chosen]
-            top, left = int(y.min()), int(x.min())
-            patches = self.patch(i, y=top, x=left, h=int(y.max()) - top + 1, w=int(x.max()) - left + 1)
-            result[:, chosen] = np.concatenate([gather(patch, y, x) for patch in patches.values()])
-        return result.T
 
-    def _array(self, i: int, layer: str) -> Any:
-        if not 0 <= i < len(self):
-            raise InputError(f"latent {i} is not in {self.path}, which holds 0 to {len(self) - 1}")
-        if layer not in self.layers:
-            raise InputError(f"layer {layer!r} is not in {self.path}, which holds {', '.join(self.layers)}")
-        if (i, layer) not in self._arrays:
-            self._arrays[i, layer] = zarr.open_array(self.path / ARRAYS / self.latents[i] / layer, mode="r")
-        return self._arrays[i, layer]
-
-    def _layer_patch(self, array: Any, y: int, x: int, h: int, w: int) -> Patch:
-        """Read what lies within the map, then repeat its border where the patch reaches one pixel past it."""
-        height, width = array.shape[1:]
-        scale = self.shape[0] // height
-        (top, bottom), (left, right) = native_span(y, h, scale), native_span(x, w, scale)
-        values = array[:, max(top, 0) : min(bottom, height), max(left, 0) : min(right, width)]
-        outside = [(max(-top, 0), max(bottom - height, 0)), (max(-left, 0), max(right - width, 0))]
-        return Patch(np.pad(values, [(0, 0), *outside], mode="edge"), top, left, scale)
+def kind_of(path: Path) -> Kind | None:
+    """How features are kept in the folder of an extraction, finished or not; None of a folder without any."""
+    return next((kind for kind in STORES.values() if (path / kind.folder).is_dir()), None)
 
 
 def stored_latents(folder: Path) -> set[str]:
     """Fingerprints of the latents whose features are in the folder of an extraction, finished or not."""
-    return {entry.name for entry in (folder / ARRAYS).glob("[!.]*") if entry.is_dir()}
+    kind = kind_of(folder)
+    if kind is None:
+        return set()
+    if kind.read is None:
+        return set(kind.described(folder)["latents"]) if (folder / kind.folder / kind.description).exists() else set()
+    return {entry.name for entry in (folder / kind.folder).glob("[!.]*") if entry.is_dir()}
 
 
-def describe(
-    root: Path,
-    *,
-    layers: Mapping[str, int],
-    shape: tuple[int, int],
-    seeds: Sequence[int],
-    latents: Sequence[str],
-    generator: str,
-) -> None:
-    """Write the root group, with what a store needs to know as zarr attributes: of its layers, and whose they are."""
+def attributes_of(
+    *, layers: Mapping[str, int], shape: tuple[int, int], seeds: Sequence[int], latents: Sequence[str], generator: str
+) -> dict[str, Any]:
+    """What is to be known of features besides their values: of their layers, and whose they are."""
     entries = [{"name": name, "channels": channels} for name, channels in layers.items()]
-    attributes = {"layers": entries, "shape": list(shape), "seeds": list(seeds), "latents": list(latents)}
-    attributes["generator"] = generator
-    write_json(root / DESCRIPTION, {"zarr_format": 3, "node_type": "group", "attributes": attributes})
-
-
-def write_latent(root: Path, latent: str, layers: Mapping[str, npt.NDArray[np.floating[Any]]], seed: int) -> None:
-    """Add a latent's group, each layer one file of uncompressed chunks; the group appears when it is whole.
-
-    Features are noise to a compressor (a tenth gained), and uncompressed chunks are read six times faster.
-    """
-    with replacing(root / latent) as partial:
-        group = zarr.open_group(partial, mode="w", zarr_format=3, attributes={"seed": seed})
-        for name, values in layers.items():
-            chunks = (values.shape[0], min(_CHUNK, values.shape[1]), min(_CHUNK, values.shape[2]))
-            array = group.create_array(
-                name, shape=values.shape, dtype=values.dtype, chunks=chunks, shards=values.shape, compressors=None
-            )
-            array[:] = values
+    return {
+        "layers": entries,
+        "shape": list(shape),
+        "seeds": list(seeds),
+        "latents": list(latents),
+        "generator": generator,
+    }

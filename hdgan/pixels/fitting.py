@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from hdgan.features import FeatureStore
+from hdgan.features import Features
 from hdgan.labels import UNLABELLED, ClassList, Image, LabelClass, LabelMap
 from hdgan.lazy import LazyMapping
 from hdgan.metrics.segmentation import report_of_pairs
@@ -42,7 +42,7 @@ Split = Mapping[str, Sequence[int]]
 
 
 def fit(
-    store: FeatureStore,
+    store: Features,
     labels: Mapping[int, LabelMap],
     out: str | Path,
     *,
@@ -105,7 +105,7 @@ def fit(
 class _Task:
     """What is to be fitted, checked."""
 
-    store: FeatureStore
+    store: Features
     labels: Mapping[int, LabelMap]
     images: Mapping[int, Image] | None
     parts: Split
@@ -194,7 +194,7 @@ def _report(ensemble: PixelEnsemble, task: _Task) -> dict[str, Any]:
     return {"accuracy": of_ensemble.accuracy, "ensemble": of_ensemble.to_dict(), "nearest_colour": of_colour}
 
 
-def _checked_split(split: Split, store: FeatureStore, labels: Mapping[int, LabelMap]) -> dict[str, list[int]]:
+def _checked_split(split: Split, store: Features, labels: Mapping[int, LabelMap]) -> dict[str, list[int]]:
     unknown = set(split) - set(PARTS)
     if unknown:
         raise InputError(f"a split has the parts {', '.join(PARTS)}, not {', '.join(sorted(unknown))}")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from hdgan.features import FeatureStore
+from hdgan.features import Features
 from hdgan.labels import LabelMap
 from hdgan.pixels.ensemble import PixelEnsemble
 
 
 def predict_stored(
-    ensemble: PixelEnsemble, store: FeatureStore, i: int, *, window: int = 512
+    ensemble: PixelEnsemble, store: Features, i: int, *, window: int = 512
 ) -> tuple[LabelMap, npt.NDArray[np.float32]]:
     """Labels (H, W) uint8 and uncertainty (H, W) float32 of a stored latent, as :meth:`PixelEnsemble.predict` gives."""
     height, width = store.shape

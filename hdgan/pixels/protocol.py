@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from hdgan.features import FeatureStore
+from hdgan.features import Features
 from hdgan.labels import LabelClass, LabelMap
 from hdgan.lazy import LazyMapping
 from hdgan.metrics.segmentation import MEASURES
@@ -35,7 +35,7 @@ _HEADINGS = dict(zip(MEASURES, ("recall", "precision", "Dice", "IoU"), strict=Tr
 
 
 def run_protocol(
-    store: FeatureStore,
+    store: Features,
     labels: Mapping[int, LabelMap],
     out: str | Path,
     *,

@@ -11,7 +11,7 @@ from hdgan.stylegan2.presets import PRESETS, TrainConfig, train_config
 from hdgan.stylegan2.reference import convert_reference
 from hdgan.stylegan2.rendering import Rendered, render
 from hdgan.stylegan2.run import train
-from hdgan.stylegan2.windows import synthesize_image, synthesize_windows
+from hdgan.stylegan2.windows import WindowSynthesis, synthesize_image, synthesize_windows
 
 __all__ = [
     "PRESETS",
@@ -22,6 +22,7 @@ __all__ = [
     "GeneratorEvaluation",
     "Rendered",
     "TrainConfig",
+    "WindowSynthesis",
     "convert_reference",
     "held_out_evaluation",
     "import_generator",

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hdgan.checks import check_number
-from hdgan.features.patch import Patch, Window, native_span
+from hdgan.features.patch import Patch, Window, check_window, native_span
 from hdgan.stylegan2.data import Pixels, to_uint8
 from hdgan.stylegan2.generator import Generator
 from hdgan.stylegan2.layout import Layout
@@ -78,11 +78,15 @@ def synthesize_windows(
     >>> [(window.y, window.x, window.upsampled().shape) for window in windows]
     [(0, 0, (16, 12, 12)), (0, 12, (16, 12, 4)), (12, 0, (16, 4, 12)), (12, 12, (16, 4, 4))]
     """
+    _check(network, w, blocks, noise, generator)
+    check_number("window", window, 1, 2**31)
+    return _windows(network, w, window, blocks, noise, generator)
+
+
+def _check(network: Generator, w: Tensor, blocks: int, noise: NoiseMode, generator: Draws) -> None:
     network.synthesis.check(w, blocks, noise, generator)
     if len(w) != 1:
         raise InputError(f"windows are made of one latent at a time, and w holds {len(w)}; pass w[i : i + 1]")
-    check_number("window", window, 1, 2**31)
-    return _windows(network, w, window, blocks, noise, generator)
 
 
 def synthesize_image(
@@ -182,40 +186,62 @@ class _Step:
         return _Part(area, x, image), named(self.name, outputs)
 
 
-class _Synthesis:
-    """The synthesis of one latent: the coarse blocks done, the fine ones ready to be run on any window."""
+class WindowSynthesis:
+    """The synthesis of one latent, of which any window can be asked for, in any order.
 
-    def __init__(self, network: Generator, w: Tensor, blocks: int, noise: NoiseMode, generator: Draws) -> None:
-        synthesis, self.size = network.synthesis, network.resolution
-        self.coarsest = 2 * self.size >> blocks  # of the resolutions with features
-        self.fine: list[_Step] = []
-        self.base, self.features = _Part(_Area.whole(2), None, None), Features()
+    The coarse blocks are computed when it is made, and kept; the fine ones for every window.
+
+    Parameters
+    ----------
+    network, w, blocks, noise, generator
+        As for :func:`synthesize_windows`.
+
+    Examples
+    --------
+    >>> g = Generator(resolution=16, z_dim=8, w_dim=8, channel_base=128, mapping_layers=2)
+    >>> synthesis = WindowSynthesis(g, g.mapping(torch.randn(1, 8)), blocks=1)
+    >>> synthesis.window(y=3, x=5, h=6, w=9).image.shape
+    (6, 9, 3)
+    """
+
+    @torch.no_grad()
+    def __init__(
+        self, network: Generator, /, w: Tensor, *, blocks: int = 5, noise: NoiseMode = "const", generator: Draws = None
+    ) -> None:
+        _check(network, w, blocks, noise, generator)
+        synthesis, self._size = network.synthesis, network.resolution
+        self._coarsest = 2 * self._size >> blocks  # of the resolutions with features
+        self._fine: list[_Step] = []
+        self._base, self._features = _Part(_Area.whole(2), None, None), Features()
         for name, block, ws in synthesis.steps(w):
             step = _Step(name, block, ws, block.noises(1, noise, generator))
             if not _fits(synthesis.layout, block.resolution):
-                self.fine.append(step)
+                self._fine.append(step)
                 continue
-            self.base, outputs = step.run(self.base, _Area.whole(block.resolution))
-            self.features |= outputs if block.resolution >= self.coarsest else {}
+            self._base, outputs = step.run(self._base, _Area.whole(block.resolution))
+            self._features |= outputs if block.resolution >= self._coarsest else {}
 
-    def window(self, here: _Area) -> Window:
-        """The window of an area of the image."""
+    @torch.no_grad()
+    def window(self, *, y: int, x: int, h: int, w: int) -> Window:
+        """The window at (y, x) of (h, w) px, as :func:`synthesize_windows` gives it; it must lie in the image."""
+        check_window(y, x, h, w, (self._size, self._size))
+        here = _Area(_Span(y, y + h), _Span(x, x + w))
         areas = [here]
-        for step in reversed(self.fine):
+        for step in reversed(self._fine):
             areas.append(areas[-1].source(step.block.resolution // 2))
-        part = self.base.cut(areas.pop())
+        part = self._base.cut(areas.pop())
         patches = {
-            name: here.patch(maps, _Area.whole(maps.shape[-1]), self.size // maps.shape[-1])
-            for name, maps in self.features.items()
+            name: here.patch(maps, _Area.whole(maps.shape[-1]), self._size // maps.shape[-1])
+            for name, maps in self._features.items()
         }
-        for step in self.fine:
+        for step in self._fine:
             part, outputs = step.run(part, part.area.doubled())
-            if step.block.resolution >= self.coarsest:
-                scale = self.size // step.block.resolution
+            if step.block.resolution >= self._coarsest:
+                scale = self._size // step.block.resolution
                 patches |= {name: here.patch(maps, part.area, scale) for name, maps in outputs.items()}
             part = part.cut(areas.pop())
         assert part.image is not None
-        return Window(here.rows.start, here.columns.start, to_uint8(part.image)[0], patches)
+        return Window(y, x, to_uint8(part.image)[0], patches)
 
 
 def _fits(layout: Layout, resolution: int) -> bool:
@@ -223,11 +249,9 @@ def _fits(layout: Layout, resolution: int) -> bool:
     return resolution == 4 or 4 * layout.channels(resolution) * resolution**2 <= _WHOLE_BYTES
 
 
-@torch.no_grad()
 def _windows(
     network: Generator, w: Tensor, window: int, blocks: int, noise: NoiseMode, generator: Draws
 ) -> Iterator[Window]:
-    synthesis = _Synthesis(network, w, blocks, noise, generator)
-    spans = [_Span(start, min(start + window, synthesis.size)) for start in range(0, synthesis.size, window)]
-    for rows, columns in itertools.product(spans, repeat=2):
-        yield synthesis.window(_Area(rows, columns))
+    synthesis, size = WindowSynthesis(network, w, blocks=blocks, noise=noise, generator=generator), network.resolution
+    for y, x in itertools.product(range(0, size, window), repeat=2):
+        yield synthesis.window(y=y, x=x, h=min(window, size - y), w=min(window, size - x))

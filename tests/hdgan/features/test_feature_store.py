@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import zarr
 from small_study import make_latents
 from torch.nn.functional import interpolate
 
-from hdgan.features import FeatureStore, extract
+from hdgan.features import FeatureStore, ResynthesisedFeatures, extract, open_features, stored_latents
+from hdgan.features.patch import interpolation_matrix
 from hdgan.latents import Latents
 from hdgan.stylegan2.generator import Generator
 from tiling.errors import InputError
@@ -107,7 +109,7 @@ def test_other_weights_other_latents_and_bad_requests_are_refused(made):
     for others in (latents.subset([0, 1]), Latents.sample(generator, [10, 11, 12], psi=0.3)):
         with pytest.raises(InputError, match="holds features of latents that are not asked for now"):
             extract(generator, others, store.path, blocks=4)
-    with pytest.raises(InputError, match="float16 or float32, not 'int4'"):
+    with pytest.raises(InputError, match="float32 or int8, not 'int4'"):
         extract(generator, latents, store.path, dtype="int4")
     with pytest.raises(InputError, match="latent 3 is not in"):
         store.window(3, y=0, x=0, h=8, w=8)
@@ -141,9 +143,141 @@ def test_features_too_large_for_half_precision_are_refused_and_kept_in_single(ma
     assert store.native(0, "b32.conv1").dtype == np.float32
 
 
+STORES = ["zarr", "zarr-zstd", "memmap"]
+
+
+@pytest.fixture
+def larger(monkeypatch):
+    """A generator whose image takes four windows of 16 chunks, the fine blocks on crops, and its whole maps."""
+    monkeypatch.setattr("hdgan.features.extraction.WINDOW", 64)
+    monkeypatch.setattr("hdgan.features.writing.CHUNK", 16)
+    monkeypatch.setattr("hdgan.stylegan2.windows._WHOLE_BYTES", 2**12)
+    torch.manual_seed(1)
+    generator = Generator(resolution=128, z_dim=8, w_dim=8, channel_base=512, channel_max=16, mapping_layers=1)
+    generator.eval().requires_grad_(False)
+    latents = Latents.sample(generator, [3], psi=0.5)
+    features = generator.features(torch.tensor(latents.w), blocks=5)
+    return generator, latents, {layer: values[0] for layer, values in features.items()}
+
+
+def upsampled(maps, y, x, h, w):
+    """A window of the upsampled maps, in float64."""
+    size, found = 128, []
+    for values in maps.values():
+        rows, columns = (
+            interpolation_matrix(start, length, scale=size // values.shape[1], first=-1, size=values.shape[1] + 2)
+            for start, length in ((y, h), (x, w))
+        )
+        padded = np.pad(values.numpy(), [(0, 0), (1, 1), (1, 1)], mode="edge")
+        (y_used,), (x_used,) = rows.any(axis=0).nonzero(), columns.any(axis=0).nonzero()
+        near = padded[:, y_used[:, None], x_used].astype(np.float64)
+        found.append(rows[:, y_used] @ near @ columns[:, x_used].T)
+    return np.concatenate(found)
+
+
+PLACES = [(0, 0, 20, 30), (104, 100, 24, 28), (50, 55, 30, 20), (15, 0, 3, 40), (63, 95, 2, 2), (127, 0, 1, 1)]
+
+
+@pytest.mark.parametrize(("store", "dtype", "tolerance"), [
+    ("zarr", "float32", 1e-5), ("memmap", "float32", 1e-5), ("zarr-zstd", "float16", 1e-3), ("zarr", "float16", 1e-3),
+    ("memmap", "float16", 1e-3), ("none", "float32", 1e-5), ("zarr", "int8", 1e-2), ("memmap", "int8", 1e-2),
+])  # fmt: skip
+def test_every_store_gives_the_values_of_the_whole_upsampled_maps(larger, tmp_path, store, dtype, tolerance):
+    generator, latents, maps = larger
+    features = extract(generator, latents, tmp_path / "f", blocks=5, dtype=dtype, store=store)
+    assert features.layers == {layer: len(values) for layer, values in maps.items()}
+    largest = np.concatenate([np.abs(values.numpy()).max(axis=(1, 2)) for values in maps.values()])
+    for y, x, h, w in PLACES:
+        expected = upsampled(maps, y, x, h, w)
+        found = features.window(0, y=y, x=x, h=h, w=w)
+        assert (np.abs(found - expected) <= tolerance * largest[:, None, None]).all()
+        pixels = features.pixels(0, [y, y + h - 1], [x, x + w - 1])
+        assert (np.abs(pixels - expected[:, [0, -1], [0, -1]].T) <= tolerance * largest).all()
+    assert all(isinstance(patch.values, np.ndarray) for patch in features.patch(0, y=8, x=8, h=8, w=8).values())
+
+
+def test_zarr_and_numpy_read_what_is_stored(larger, tmp_path):
+    generator, latents, maps = larger
+    name = latents.fingerprint(0)
+    for store, dtype in (("zarr", "float16"), ("zarr-zstd", "float16"), ("zarr", "int8"), ("memmap", "int8")):
+        path = extract(generator, latents, tmp_path / f"{store}-{dtype}", blocks=3, store=store, dtype=dtype).path
+        for layer in ("b32.conv0", "b128.conv1"):
+            if store == "memmap":
+                values = np.load(path / "maps" / name / f"{layer}.npy", mmap_mode="r").transpose(2, 0, 1)
+                scale = np.load(path / "maps" / name / f"{layer}.scale.npy")
+            else:
+                array = zarr.open_array(path / "features.zarr" / name / layer, mode="r")
+                values, scale = array[:], np.array(array.attrs.get("scale", 1), np.float32)
+            read = values.astype(np.float32) * np.reshape(scale, (-1, 1, 1))
+            np.testing.assert_array_equal(FeatureStore.open(path).native(0, layer), read)
+            np.testing.assert_allclose(read, maps[layer].numpy(), atol=0.02 * float(maps[layer].abs().max()))
+
+
+def test_a_channel_of_zeros_survives_eight_bits(small_generator, tmp_path):
+    silent = Generator.from_config(small_generator.config)
+    silent.load_state_dict(small_generator.state_dict())
+    silent.synthesis.b32.conv1.weight.data[3] = 0
+    silent.synthesis.b32.conv1.bias.data[3] = 0
+    silent.synthesis.b32.conv1.noise_strength.data.zero_()
+    silent.eval().requires_grad_(False)
+    store = extract(silent, make_latents(silent, 1), tmp_path / "f", blocks=1, dtype="int8")
+    values = store.native(0, "b32.conv1")
+    assert not values[3].any()
+    assert values[2].any()
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_the_bytes_of_a_store_do_not_depend_on_what_was_there(made, tmp_path, store):
+    generator, latents, _ = made
+    for folder, parts in (("whole", [[0, 1, 2]]), ("parts", [[2], [0, 2], [0, 1, 2]])):
+        for part in parts:
+            extract(generator, latents.subset(part), tmp_path / folder, blocks=2, store=store)
+    assert fingerprint_of(tmp_path / "whole") == fingerprint_of(tmp_path / "parts")
+    roots = [next((tmp_path / folder).glob("*/")) for folder in ("whole", "parts")]
+    assert fingerprint(roots[0]) == fingerprint(roots[1])
+
+
+def test_without_a_store_features_are_made_again_by_their_generator_alone(made, tmp_path):
+    generator, latents, store = made
+    out = tmp_path / "features"
+    extract(generator, latents.subset([1]), out, blocks=4, store="none")
+    features = extract(generator, latents, out, blocks=4, store="none")
+    assert features.latents == store.latents
+    assert stored_latents(out) == set(store.latents)
+    assert sum(path.stat().st_size for path in out.rglob("*")) < 50_000
+    exact = ResynthesisedFeatures(generator, latents, 4)
+    for some in (features, exact, open_features(out, lambda: generator)):
+        np.testing.assert_allclose(some.window(2, y=3, x=9, h=8, w=20), store.window(2, y=3, x=9, h=8, w=20), atol=2e-3)
+    with pytest.raises(InputError, match="by their generator only"):
+        open_features(out)
+    with pytest.raises(InputError, match="holds no features"):
+        FeatureStore.open(out)
+    other = Generator.from_config(generator.config)
+    with pytest.raises(InputError, match="is of another generator"):
+        open_features(out, lambda: other)
+    with pytest.raises(InputError, match="latent 3 is not in"):
+        features.window(3, y=0, x=0, h=1, w=1)
+
+
+def test_a_damaged_store_is_named(made, tmp_path):
+    generator, latents, _ = made
+    extract(generator, latents.subset([0]), tmp_path / "z", blocks=1)
+    shard = next((tmp_path / "z").rglob("b32.conv1/c/0/0/0"))
+    shard.write_bytes(shard.read_bytes()[:-7])
+    with pytest.raises(InputError, match=r"b32\.conv1/c/0/0/0 is damaged"):
+        FeatureStore.open(tmp_path / "z").window(0, y=0, x=0, h=8, w=8)
+    extract(generator, latents.subset([0]), tmp_path / "m", blocks=1, store="memmap")
+    file = next((tmp_path / "m").rglob("b32.conv1.npy"))
+    file.write_bytes(file.read_bytes()[:-7])
+    with pytest.raises(InputError, match=r"b32\.conv1\.npy is damaged"):
+        FeatureStore.open(tmp_path / "m").window(0, y=0, x=0, h=8, w=8)
+
+
 @pytest.mark.slow
-def test_an_extraction_killed_anywhere_and_then_asked_for_more_ends_with_the_same_store(made, tmp_path):
-    _, latents, store = made
+@pytest.mark.parametrize("kind", ["zarr", "memmap"])
+def test_an_extraction_killed_anywhere_and_then_asked_for_more_ends_with_the_same_store(made, tmp_path, kind):
+    generator, latents, _ = made
+    store = extract(generator, latents, tmp_path / "undisturbed", blocks=4, store=kind)
     script = tmp_path / "run.py"
     script.write_text(f"""
 import sys
@@ -154,9 +288,10 @@ from small_study import make_latents, make_small_generator
 from hdgan.features import extract
 generator = make_small_generator()
 places = [int(place) for place in sys.argv[1:]]
-extract(generator, make_latents(generator, 3).subset(places), {str(tmp_path / "features")!r}, blocks=4)
+extract(generator, make_latents(generator, 3).subset(places), {str(tmp_path / "features")!r}, blocks=4, store={kind!r})
 """)
-    root = tmp_path / "features" / "features.zarr"
+    name = {"zarr": "features.zarr", "memmap": "maps"}[kind]
+    root = tmp_path / "features" / name
     for last, places in ((2, "2"), (0, "02"), (0, "012"), (1, "012")):
         process = subprocess.Popen([sys.executable, str(script), *places])
         while process.poll() is None and not (root / latents.fingerprint(last)).exists():
@@ -164,5 +299,5 @@ extract(generator, make_latents(generator, 3).subset(places), {str(tmp_path / "f
         process.kill()
         process.wait()
     subprocess.run([sys.executable, str(script), *"012"], check=True)
-    assert fingerprint(root) == fingerprint(store.path / "features.zarr")
+    assert fingerprint(root) == fingerprint(store.path / name)
     assert fingerprint_of(tmp_path / "features") == fingerprint_of(store.path)

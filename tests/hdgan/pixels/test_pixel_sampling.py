@@ -1,7 +1,12 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from hdgan.pixels.sampling import ClassIndex, Noise, PixelSampler
+from hdgan.features import Features
+from hdgan.features.patch import cut
+from hdgan.pixels.blocks import LabelBlocks
+from hdgan.pixels.sampling import Noise, PixelSampler
 from hdgan.pixels.statistics import Statistics, upsampled_statistics
 from tiling.errors import InputError
 
@@ -19,13 +24,32 @@ def test_statistics_are_those_of_the_whole_upsampled_maps(small_store):
     np.testing.assert_allclose(statistics.deviation, whole.std(axis=(1, 2, 3)), rtol=1e-5)
 
 
-def test_every_pixel_of_a_class_is_found_by_its_rank():
-    labels = np.random.default_rng(0).choice([0, 1, 2, 255], size=(37, 61), p=[0.9, 0.05, 0.01, 0.04]).astype(np.uint8)
-    index = ClassIndex(labels, 4)
-    for k in range(4):
-        expected = np.flatnonzero(labels == k)
-        assert index.counts[k] == len(expected)
-        np.testing.assert_array_equal(index.positions(k, np.arange(len(expected))), expected)
+def random_map(size, p=(0.9, 0.05, 0.01, 0.04)):
+    return np.random.default_rng(0).choice([0, 1, 2, 255], size=(size, size), p=p).astype(np.uint8)
+
+
+def test_every_pixel_of_a_class_is_found_by_its_rank_in_its_block():
+    labels = {4: random_map(64), 7: np.full((64, 64), 255, np.uint8)}
+    blocks = LabelBlocks(labels, [4, 7], classes=4, edge=16)
+    assert len(blocks) == 16
+    for block, place in enumerate(blocks.places):
+        here = labels[place.image][place.y : place.y + 16, place.x : place.x + 16]
+        np.testing.assert_array_equal(blocks.labels(block), here)
+        first = 0
+        for k in range(4):
+            found = blocks.by_class(block)[first : first + blocks.counts[block, k]]
+            np.testing.assert_array_equal(found, np.flatnonzero(here == k))
+            first += len(found)
+    np.testing.assert_array_equal(blocks.window(4, 5, 20, 37), labels[4][5:42, 20:57])
+
+
+def test_labels_take_no_memory_to_speak_of():
+    labels = np.zeros((2048, 2048), np.uint8)
+    labels[300:900, 500:1700] = 1
+    labels[1000:1010] = 255
+    blocks = LabelBlocks({0: labels}, [0], classes=2, edge=128)
+    assert blocks.memory < 50_000
+    assert blocks.counts.sum() == (labels != 255).sum()
 
 
 def test_drawn_pixels_carry_their_own_labels_and_features(small_store, label_maps):
@@ -55,15 +79,106 @@ def test_balanced_draws_take_classes_equally_and_natural_ones_as_they_come(small
     assert not (balanced.label == 2).any()
 
 
-def test_batches_do_not_depend_on_the_size_of_the_pools(small_store, label_maps):
-    asked = {"size": 16, "seed": 1, "noise": Noise(0.5, 0.1)}
-    small = list(sampler_of(small_store, label_maps, pool_bytes=1).batches(range(3, 10), **asked))
-    large = list(sampler_of(small_store, label_maps).batches(range(3, 10), **asked))
-    assert len(small) == len(large) == 7
-    for (features, labels), (same_features, same_labels) in zip(small, large, strict=True):
+class Planes(Features):
+    """Features that tell where they are: image, row and column, and the row at half the resolution."""
+
+    def __init__(self, images, size):
+        self.path, self.shape, self.layers = Path("planes"), (size, size), {"b8.conv1": 1, "b16.conv0": 3}
+        self.latents, self.seeds, self.generator = ("x",) * images, np.arange(images), ""
+        rows, columns = (axis.astype(np.float32) for axis in np.mgrid[:size, :size])
+        self._fine = [np.stack([np.full_like(rows, i), rows, columns]) for i in range(images)]
+        self._coarse = rows[None, ::2, ::2] + 0.5
+
+    def patch(self, i, *, y, x, h, w):
+        return {
+            "b8.conv1": cut(self._coarse, scale=2, y=y, x=x, h=h, w=w),
+            "b16.conv0": cut(self._fine[i], scale=1, y=y, x=x, h=h, w=w),
+        }
+
+
+def streaming(labels, images=4, size=512, *, pool_bytes=4_000_000, **changed):
+    """A sampler that holds some of its blocks."""
+    return sampler_of(Planes(images, size), labels, range(images), pool_bytes=pool_bytes, **changed)
+
+
+def blobs(images, size=512):
+    """Class 1 in one corner of the first image, class 2 a column of each, a hole, the rest 0."""
+    maps = {i: np.zeros((size, size), np.uint8) for i in range(images)}
+    for i, labels in maps.items():
+        labels[:, 100 * i + 20 : 100 * i + 50] = 2
+        labels[200:220, 300:] = 255
+    maps[0][:60, :70] = 1
+    return maps
+
+
+@pytest.fixture(scope="module")
+def streamed():
+    """(labels, features (n, 4), labels drawn (n,)) of batches while blocks come and go."""
+    maps = blobs(4)
+    batches = list(streaming(maps).batches(range(60), size=2000, seed=3))
+    return maps, np.concatenate([b[0] for b in batches]), np.concatenate([b[1] for b in batches])
+
+
+def test_streamed_pixels_carry_their_own_labels_and_features_and_none_is_unlabelled(streamed):
+    maps, features, labels = streamed
+    image, y, x = features[:, 1:].T.astype(int)
+    np.testing.assert_array_equal(np.stack([maps[i] for i in range(4)])[image, y, x], labels)
+    np.testing.assert_allclose(features[:, 0], y.clip(0.5, 510.5), atol=1e-3)
+
+
+def test_streamed_batches_are_balanced(streamed):
+    np.testing.assert_allclose(np.bincount(streamed[2], minlength=3) / len(streamed[2]), 1 / 3, atol=0.01)
+
+
+def test_blocks_come_by_as_often_as_they_hold_pixels_of_a_class():
+    sampler = streaming(blobs(4))
+    slots, counts = 9, sampler._blocks.counts
+    for k in range(3):
+        came = [sampler._draw_block(slot, turn, slots, 0) for slot in range(3 * k, 3 * k + 3) for turn in range(300)]
+        share = np.bincount(came, minlength=len(counts)) / len(came)
+        np.testing.assert_allclose(share, counts[:, k] / counts[:, k].sum(), atol=0.04)
+    for number in range(20):  # each time from everywhere
+        assert len({sampler._blocks.places[block].image for block in sampler._held(12, number, 500, 0)[:4]}) >= 3
+
+
+def test_natural_batches_take_classes_as_they_come_while_blocks_come_and_go():
+    maps = blobs(4)
+    labels = np.concatenate([b[1] for b in streaming(maps, balanced=False).batches(range(200), size=2000, seed=0)])
+    stack = np.stack(list(maps.values()))
+    true = np.bincount(stack[stack != 255], minlength=3) / (stack != 255).sum()
+    np.testing.assert_allclose(np.bincount(labels, minlength=3) / len(labels), true, atol=0.02)
+
+
+def test_neighbours_in_a_batch_are_not_neighbours_in_the_image(streamed):
+    _, features, labels = streamed
+    image, y, x = features[:2000, 1:].T.astype(int)
+    of_zero = labels[:2000] == 0
+    block = (image * 16 + y // 128 * 4 + x // 128)[of_zero]
+    assert len(np.unique(block)) >= 6
+    assert (block[1:] == block[:-1]).mean() < 0.25  # in a stream of blocks it would be nearly 1
+    assert (np.bincount(block) / len(block)).max() < 0.25
+
+
+def test_a_stream_that_is_taken_up_anywhere_goes_on_as_it_was():
+    maps, asked = blobs(4), {"size": 500, "seed": 1, "noise": Noise(0.5, 0.1)}
+    whole = list(streaming(maps).batches(range(20), **asked))
+    later = list(streaming(maps).batches(range(13, 20), **asked))
+    for (features, labels), (same_features, same_labels) in zip(whole[13:], later, strict=True):
         np.testing.assert_array_equal(features, same_features)
         np.testing.assert_array_equal(labels, same_labels)
-    assert not np.array_equal(large[0][0], large[1][0])
+    assert not np.array_equal(whole[0][0], whole[1][0])
+
+
+def test_dense_windows_hold_the_features_and_labels_of_all_their_pixels():
+    maps = blobs(4)
+    (features, labels), _ = streaming(maps).windows(range(2), size=6, edge=40, seed=0)
+    assert features.shape == (6, 4, 40, 40)
+    for window, of_window in zip(features, labels, strict=True):
+        i, y, x = window[1:, 0, 0].astype(int)
+        np.testing.assert_array_equal(of_window, maps[i][y : y + 40, x : x + 40])
+        np.testing.assert_array_equal(window[2], np.broadcast_to(np.arange(y, y + 40)[:, None], (40, 40)))
+    with pytest.raises(InputError, match="windows have 1 to 512 px"):
+        next(streaming(maps).windows(range(1), size=1, edge=513, seed=0))
 
 
 def test_noise_touches_half_of_the_pixels_with_the_deviation_asked_for(small_store, label_maps):

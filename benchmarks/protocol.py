@@ -1,8 +1,8 @@
 """Which recipe trains best, and how many annotated images it takes: `python benchmarks/protocol.py STUDY [--json]`.
 
 STUDY is one with annotated samples and their features, such as `make demo` leaves. Every recipe is fitted and tested
-on the same five splits: 16 images for training, 4 for validation, 16 for the test (`hdgan protocol`); the default one on
-8, 4 and 2 of the training images, too. What was fitted is kept in the study, in `benchmark-protocol/`.
+on the same five splits: 16 images for training, 4 for validation, 16 for the test (`hdgan protocol`); the default one
+with 8, 4 and 2 images for training, too. What was fitted is kept in the study, in `benchmark-protocol/`.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def main() -> None:
     default = PRESETS["default"]
     recipes = {
         "default": default,
-        "default, bootstrap turned": replace(default, bootstrap=not default.bootstrap),
-        "default, natural frequencies": replace(default, balanced=False),
+        "balanced": PRESETS["balanced"],
+        "default, the same pixels": replace(default, bootstrap=False),
         "default, longer": replace(default, epochs=4 * default.epochs, patience=2 * (default.patience or 5)),
         "paper": PRESETS["paper"],
         "datasetgan": PRESETS["datasetgan"],
@@ -49,7 +49,7 @@ def main() -> None:
         report = run_protocol(
             samples.store,
             samples.masks,
-            asked.study / "benchmark-protocol" / name.replace(", ", "-").replace(" ", "-"),
+            asked.study / "benchmark-protocol" / "".join(c if c.isalnum() else "-" for c in name),
             training=(8, 4, 2) if name == "default" else (),
             splits=asked.splits,
             preset=preset,

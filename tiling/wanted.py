@@ -64,12 +64,15 @@ class Wanted:
         """Refuse to go on with a folder of other settings or from other inputs."""
         changed = [key for key in _differing(previous["config"], self.config) if key not in self.grows]
         if settings := [key for key in changed if key not in self.origins]:
-            configs = (previous["config"], self.config)
-            before, now = (first_few([_told(key, config.get(key)) for key in settings]) for config in configs)
-            if len(settings) == 1 and self.config.get(settings[0]) is not None:
-                now = repr(self.config[settings[0]])
+            values = [
+                pair for key in settings for pair in _values(key, previous["config"].get(key), self.config.get(key))
+            ]
+            before = first_few([_told(key, value) for key, value, _ in values])
+            now = first_few([_told(key, value) for key, _, value in values])
+            if len(values) == 1 and values[0][2] is not None:
+                now = repr(values[0][2])
             raise InputError(
-                f"{folder} was made with {before}, and now {now} {'is' if len(settings) == 1 else 'are'} asked for; "
+                f"{folder} was made with {before}, and now {now} {'is' if len(values) == 1 else 'are'} asked for; "
                 "repeat the first setting, add --redo to replace it, or use another study"
             )
         others = [words for key, words in self.origins.items() if key in changed]
@@ -80,6 +83,13 @@ class Wanted:
 
 def _differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     return [key for key in {**now, **before} if before.get(key) != now.get(key)]
+
+
+def _values(setting: str, before: Any, now: Any) -> list[tuple[str, Any, Any]]:
+    """What a setting was and is; of one that is a group of settings, those that differ."""
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        return [(key, before.get(key), now.get(key)) for key in _differing(before, now)]
+    return [(setting, before, now)]
 
 
 def _told(setting: str, value: Any) -> str:

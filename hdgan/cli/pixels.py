@@ -55,7 +55,7 @@ def features(
 def fit(
     study: StudyOption = DEFAULT_STUDY,
     members: Annotated[int, typer.Option(help="Networks in the ensemble.", min=1)] = 10,
-    preset: Annotated[str, typer.Option(help="default, paper or datasetgan.")] = "default",
+    preset: Annotated[str, typer.Option(help="default, balanced, paper or datasetgan.")] = "default",
     split: Annotated[
         str | None, typer.Option(help="Images for training/validation/test, like 16/4/16; default: in that ratio.")
     ] = None,

@@ -30,7 +30,7 @@ def protocol(
     ] = "8,4,2",
     splits: Annotated[int, typer.Option(help="How many splits, each by a seed of its own.", min=1)] = 5,
     members: Annotated[int, typer.Option(help="Networks in each ensemble.", min=1)] = 10,
-    preset: Annotated[str, typer.Option(help="default, paper or datasetgan.")] = "default",
+    preset: Annotated[str, typer.Option(help="default, balanced, paper or datasetgan.")] = "default",
     figure: Annotated[bool, typer.Option(help="Draw label-efficiency.png, too; it takes matplotlib.")] = False,
     seed: SeedOption = 0,
     device: DeviceOption = "auto",

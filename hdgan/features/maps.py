@@ -57,6 +57,8 @@ class ShardMap:
     def __init__(self, folder: Path, layer: str) -> None:
         metadata, shard = read_json(folder / layer / "zarr.json"), shard_path(folder, layer)
         inner = metadata["codecs"][0]["configuration"]
+        if inner["codecs"][0] != {"name": "transpose", "configuration": {"order": list(CHANNELS_LAST)}}:
+            raise InputError(f"{folder / layer} is laid out in another way; make the features again with --redo")
         _, *self._chunk = inner["chunk_shape"]
         self.shape: tuple[int, int, int] = tuple(metadata["shape"])
         self._dtype = np.dtype(metadata["data_type"])

@@ -144,10 +144,9 @@ class _Task:
         )
         ensemble.mean.copy_(torch.from_numpy(statistics.mean))
         ensemble.deviation.copy_(torch.from_numpy(statistics.deviation))
-        validation = None
+        sampler, validation = self._sampler("train", statistics), None
         if self.parts["validation"]:
             validation = Validation.draw(self._sampler("validation", statistics), self.seed, device)
-        sampler = self._sampler("train", statistics)
         return EnsembleTrainer(ensemble.to(device), sampler, validation, preset, self.seed)
 
     def _sampler(self, part: str, statistics: Statistics) -> PixelSampler:

@@ -41,22 +41,25 @@ class Validation:
         total = 0.0
         for start in range(0, len(self.labels), _VALIDATION_BATCH):
             here = slice(start, start + _VALIDATION_BATCH)
-            total += float(members_loss(ensemble(self.features[:, here]), self.labels[here])) * len(self.labels[here])
+            loss = members_loss(ensemble(self.features[:, here]), self.labels[here])
+            total += float(loss) * len(self.labels[here])
         return total / (ensemble.members * len(self.labels))
 
 
 def members_loss(
-    logits: Tensor, labels: Tensor, *, label_smoothing: float = 0.0, times: Tensor | None = None
+    logits: Tensor,
+    labels: Tensor,
+    *,
+    label_smoothing: float = 0.0,
+    times: Tensor | None = None,
 ) -> Tensor:
     """Sum over members of their mean cross-entropy: each trains as if alone. (M, K, n), (n,) -> scalar.
 
     `times` (M, n) is how often each member drew each pixel; without it, once.
     """
     labels = labels.expand(len(logits), -1)
-    if times is None:
-        return cross_entropy(logits, labels, label_smoothing=label_smoothing) * len(logits)
     each = cross_entropy(logits, labels, label_smoothing=label_smoothing, reduction="none")
-    return (each * times).sum() / labels.shape[1]
+    return (each if times is None else each * times).sum() / labels.shape[1]
 
 
 class EnsembleTrainer:
@@ -123,16 +126,17 @@ class EnsembleTrainer:
         preset, device = self.preset, self.ensemble.mean.device
         steps = max((preset.epoch_pixels or self._sampler.labelled) // preset.batch, 1)
         dropout = torch_draws(self._seed, "dropout", epoch, device=device)
-        bootstrap = torch_draws(self._seed, "bootstrap", epoch, device=device) if preset.bootstrap else None
+        bootstrap = torch_draws(self._seed, "bootstrap", epoch, device=device)
         noise = Noise(preset.noise_probability, preset.noise_deviation) if preset.noise_probability else None
         numbers = range(epoch * steps, (epoch + 1) * steps)
         self.ensemble.train()
         total = torch.zeros((), device=device)
         for features, labels in self._sampler.batches(numbers, size=preset.batch, seed=self._seed, noise=noise):
             logits = self.ensemble(torch.from_numpy(features).to(device).T, generator=dropout)
-            once = torch.ones((), device=device).expand(len(logits), len(labels))
-            times = None if bootstrap is None else torch.poisson(once, generator=bootstrap)
             target = torch.from_numpy(labels).to(device)
+            times = None
+            if preset.bootstrap:
+                times = torch.poisson(torch.ones(len(logits), len(target), device=device), generator=bootstrap)
             loss = members_loss(logits, target, label_smoothing=preset.label_smoothing, times=times)
             self._optimiser.zero_grad()
             loss.backward()

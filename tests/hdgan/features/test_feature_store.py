@@ -301,3 +301,13 @@ extract(generator, make_latents(generator, 3).subset(places), {str(tmp_path / "f
     subprocess.run([sys.executable, str(script), *"012"], check=True)
     assert fingerprint(root) == fingerprint(store.path / name)
     assert fingerprint_of(tmp_path / "features") == fingerprint_of(store.path)
+
+
+def test_maps_that_lie_in_another_way_are_refused(small_generator, tmp_path):
+    store = extract(small_generator, make_latents(small_generator, 1), tmp_path / "features", blocks=2)
+    description = next((tmp_path / "features").glob("features.zarr/*/b32.conv0/zarr.json"))
+    metadata = json.loads(description.read_text())
+    del metadata["codecs"][0]["configuration"]["codecs"][0]  # as zarr-python would write it: channels first
+    description.write_text(json.dumps(metadata))
+    with pytest.raises(InputError, match="laid out in another way; make the features again with --redo"):
+        FeatureStore.open(store.path).window(0, y=0, x=0, h=8, w=8)

@@ -16,6 +16,7 @@ from hdgan.features import FeatureStore
 from hdgan.pixels import PRESETS, PixelEnsemble, Preset, fit
 from hdgan.pixels.ensemble import with_colours
 from hdgan.pixels.fitting import _checked_split, _Task
+from hdgan.pixels.trainer import members_loss
 from hdgan.stylegan2 import to_uint8
 from tiling.errors import InputError
 from training.checkpoint import load_state, save_state
@@ -130,7 +131,7 @@ def test_bad_splits_and_labels_are_refused(small_store, label_maps, tmp_path):
     refused("image 9 of the split has no label map", {"train": [9]})
     refused(r"label map 0 is \(8, 8\) uint8", labels=label_maps | {0: np.zeros((8, 8), np.uint8)})
     refused("hold class 2; the classes are a, b", classes=["a", "b"])
-    refused("unknown preset 'best'; there are default, paper, datasetgan", preset="best")
+    refused("unknown preset 'best'; there are default, balanced, paper, datasetgan", preset="best")
     refused("image 0 of the split is missing from images", images={})
     refused("at least 1 member, not 0", members=0)
     nothing = dict.fromkeys(range(6), np.full((32, 32), 255, np.uint8))
@@ -164,3 +165,27 @@ fit(store, make_label_maps(store), {str(tmp_path / "killed")!r}, split={SPLIT!r}
     subprocess.run([sys.executable, str(script)], check=True)
     for name in ("ensemble.safetensors", "metrics.jsonl", "report.json"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "undisturbed" / name).read_bytes()
+
+
+def test_members_that_draw_for_themselves_differ_from_those_that_share_pixels(small_store, label_maps, tmp_path):
+    made = {
+        bootstrap: fit(small_store, label_maps, tmp_path / f"{bootstrap}", split=SPLIT, members=2, preset=replace(
+            QUICK, bootstrap=bootstrap, epochs=2, dropout=0.0,
+        ))
+        for bootstrap in (True, False)
+    }  # fmt: skip
+    weights = [made[bootstrap].linear[0].weight for bootstrap in (True, False)]
+    assert not torch.allclose(*weights)
+    with pytest.raises(InputError, match=r"made with bootstrap = True, and now False is asked for"):
+        fit(small_store, label_maps, tmp_path / "True", split=SPLIT, members=2, preset=replace(
+            QUICK, bootstrap=False, epochs=2, dropout=0.0,
+        ))  # fmt: skip
+
+
+def test_a_pixel_counts_as_often_as_a_member_drew_it():
+    draw = torch.Generator().manual_seed(0)
+    logits, labels = torch.randn(2, 3, 5, generator=draw), torch.tensor([0, 1, 2, 1, 0])
+    times = torch.tensor([[1.0, 0, 2, 1, 1], [0, 3, 0, 1, 1]])
+    repeated = [torch.repeat_interleave(torch.arange(5), times[m].long()) for m in range(2)]
+    expected = sum(members_loss(logits[m : m + 1, :, rows], labels[rows]) for m, rows in enumerate(repeated))
+    assert members_loss(logits, labels, times=times) == pytest.approx(float(expected))

@@ -13,7 +13,7 @@ from hdgan.cli import app
 from hdgan.cli.origins import with_origins
 from tiling.errors import InputError
 from tiling.wording import one_line
-from training.errors import DivergedError
+from training.errors import DivergedError, ElsewhereError
 
 _EXTRA_OF = {"torch": "gan", "safetensors": "gan", "matplotlib": "notebooks"}
 # Click's class, of which typer shows only what derives from it (where it keeps click differs between versions).
@@ -33,6 +33,8 @@ def main() -> None:
         _stop(_usage(error), 2)
     except DivergedError as error:
         _stop(str(error), 1)
+    except ElsewhereError as error:  # told by the process that met it
+        raise SystemExit(2) from error
     except KeyboardInterrupt as interrupt:
         _stop(str(interrupt) or "stopped; the same command continues", 130)
     except BrokenPipeError:  # whoever read the output has had enough, as in `hdgan info STUDY | head -1`

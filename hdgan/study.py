@@ -108,12 +108,12 @@ class Study:
         if not (folder / RECORD).exists() and (before := self._missing_before(command)):
             commands = ", ".join(f"`hdgan {_COMMANDS[earlier]}`" for earlier in before)
             raise InputError(f"{folder} does not exist yet: it takes {commands}, and then `{made_by}`")
-        try:
-            completed(folder, made_by=made_by)
-        except InputError as error:
-            if command == "train" and (kimg := _reached(folder)):
-                raise InputError(f"{error}, with --kimg {kimg:g} as far as it has come") from error
-            raise
+        if command == "train" and (kimg := _reached(folder)):
+            raise InputError(
+                f"{folder} is only half made: run `{made_by}` again to finish it, or with --kimg {kimg:.12g} to end it "
+                "where it is"
+            )
+        completed(folder, made_by=made_by)
         return folder
 
     def _missing_before(self, command: str) -> list[str]:
@@ -193,6 +193,8 @@ class Study:
 
 
 def _reached(generator: Path) -> float | None:
-    """How many kimg a training that is not complete has checkpoints of."""
+    """How many kimg a training that was stopped has checkpoints of; None if there is none, or it is complete."""
+    if not (generator / RECORD).exists() or read_record(generator)["status"] == "complete":
+        return None
     steps = [int(path.stem.removeprefix("step-")) for path in (generator / "checkpoints").glob("step-*.safetensors")]
     return max(steps) * int(read_json(generator / "config.json")["batch"]) / 1000 if steps else None

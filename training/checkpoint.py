@@ -196,11 +196,13 @@ class Checkpoints:
     def best(self) -> tuple[int, Score] | None:
         """The step with the lowest score, and that, as the newest state tells; None if none was ever given.
 
-        A score of something else than the last ones begins anew.
+        A score of something else than the last ones begins anew, and so does one of a state that is not there any more.
         """
         steps = self.steps()
         best = read_about(self._path(steps[-1]))["state"].get(_BEST) if steps else None
-        return (int(best["step"]), Score(best["of"], float(best["value"]))) if best else None
+        if not best or best["step"] not in steps:
+            return None
+        return int(best["step"]), Score(best["of"], float(best["value"]))
 
     def load(self, step: int) -> dict[str, Any]:
         """The state of a step that is there."""

@@ -3,3 +3,7 @@
 
 class DivergedError(RuntimeError):
     """A metric of training was NaN or infinite."""
+
+
+class ElsewhereError(Exception):
+    """Another process of the same training met an error, and has told it."""

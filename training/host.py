@@ -19,6 +19,7 @@ from torch import Tensor
 
 from tiling.errors import InputError
 from training.devices import choose_device
+from training.errors import ElsewhereError
 
 T = TypeVar("T")
 
@@ -98,7 +99,12 @@ class Host:
 
     def sum(self, value: Tensor) -> Tensor:
         """The sum over all processes."""
-        return self.mean(value) * self.count if self.count > 1 else value
+        if self.count == 1:
+            return value
+        from accelerate.utils import reduce
+
+        total: Tensor = reduce(value, reduction="sum")
+        return total
 
     def sum_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
         """Replace the gradient of each parameter by its sum over all processes, in one message."""
@@ -130,16 +136,15 @@ class Host:
     def led(self, begin: Callable[[], T]) -> T | None:
         """What the main process gets by doing something, and None in the others, which wait for it.
 
-        Where that raises an :class:`InputError`, the others end without a word.
+        Where that raises an error, the others raise :class:`training.errors.ElsewhereError`.
         """
         if not self.is_main:
             if not self.told():
-                raise SystemExit(2)
+                raise ElsewhereError("the main process could not begin")
             return None
+        begun = None
         try:
             begun = begin()
-        except InputError:
-            self.told(False)
-            raise
-        self.told(True)
+        finally:
+            self.told(begun is not None)
         return begun

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from multiprocessing import resource_tracker
+from multiprocessing import active_children, resource_tracker
+from multiprocessing.process import BaseProcess
 from typing import Generic, TypeVar
 
 import torch
@@ -39,12 +42,23 @@ def prefetch_in_processes(
         multiprocessing_context="spawn",  # fork copies no threads; what a server forked outlives a killed training
         generator=torch.Generator(),  # else the loader takes a number from the draws of everybody
     )
+    before = set(active_children())
     with _signals_held_back():
         batches = iter(loader)
-    for made in batches:
-        if isinstance(made, InputError):
-            raise made
-        yield made
+    end = functools.partial(_kill, set(active_children()) - before)
+    atexit.register(end)  # before multiprocessing's own way, which asks by the SIGTERM that they never see
+    try:
+        for made in batches:
+            if isinstance(made, InputError):
+                raise made
+            yield made
+    finally:
+        atexit.unregister(end)
+
+
+def _kill(processes: Iterable[BaseProcess]) -> None:
+    for process in processes:
+        process.kill()
 
 
 class _Made(Dataset[T | InputError], Generic[T]):

@@ -166,28 +166,41 @@ class _Run:
                     show(detail=_in_words(metrics))
                 show(completed=self.done)
                 forecast.look(self.done)
-                with self.pace.paused():
-                    score = self._look(ended)
-                    stopped = interrupted.is_set() if self.host is None else self.host.any(interrupted.is_set())
-                    due = config.due(self.done, time.monotonic() - saved_at)
-                    if self.writes and (ended or stopped or due or score is not None):
-                        state = {"trainer": self.trainer.state(), "pending": self.means.settled()}
-                        self.checkpoints.save(self.done, state, score=score)
-                        saved_at = time.monotonic()
+                stopped = interrupted.is_set() if self.host is None else self.host.any(interrupted.is_set())
+                draws = self.picture is not None and self._is_time(config.picture_every, ended)
+                measures = self.evaluation is not None and (ended or self._is_time(config.evaluate_every))
+                due = config.due(self.done, time.monotonic() - saved_at)
+                if self.writes and (ended or stopped or due or draws or measures):
+                    with self.pace.paused():
+                        self._save()
+                        if draws and not stopped:
+                            self._draw()
+                        if measures and not stopped:
+                            self._save(self._measured())
+                    saved_at = time.monotonic()
                 if stopped:
                     raise KeyboardInterrupt(f"stopped after step {self.done}; the same command continues from there")
 
-    def _look(self, ended: bool) -> Score | None:
-        """Draw and measure if it is time, and give the score; processes that do not write wait at their next step."""
-        if not self.writes:
-            return None
-        every = self.config.picture_every
-        if self.picture is not None and every and (ended or self.done % every == 0):
+    def _is_time(self, every: int | None, ended: bool = False) -> bool:
+        """Whether it is time for what is done every so many steps, and perhaps at the end; never for None."""
+        return every is not None and (ended or self.done % every == 0)
+
+    def _save(self, score: Score | None = None) -> None:
+        """Write the state, with what it is worth, if that was measured."""
+        state = {"trainer": self.trainer.state(), "pending": self.means.settled()}
+        self.checkpoints.save(self.done, state, score=score)
+
+    def _draw(self) -> None:
+        """Show the state; a training goes on without a picture that cannot be written."""
+        assert self.picture is not None
+        try:
             self.picture(self.done)
-        every = self.config.evaluate_every
-        if self.evaluation is None or not (ended or (every and self.done % every == 0)):
-            return None
-        self.means.settled()  # nothing is measured of a training that diverged
+        except OSError as error:
+            note(f"{self.description}, step {self.done}: no picture ({error})")
+
+    def _measured(self) -> Score:
+        """Measure, log it, and say what the state is worth; processes that do not write wait at their next step."""
+        assert self.evaluation is not None
         metrics, score = self.evaluation(self.done)
         self.log.write(self.done, metrics)
         note(f"{self.description}, step {self.done}: {_in_words(metrics)}")

@@ -121,6 +121,7 @@ class Pace:
     @contextmanager
     def paused(self) -> Iterator[None]:
         """What is done inside is no step."""
+        _finish_queued_work()
         began = time.monotonic()
         yield
         self._since += time.monotonic() - began
@@ -133,6 +134,14 @@ class Pace:
         rate = (done - self._done) * self._images / max(now - self._since, 1e-9)
         self._done, self._since = done, now
         return dict(zip(PACE, (round(rate, 4), round(_peak_memory() / 2**30, 3)), strict=True))
+
+
+def _finish_queued_work() -> None:
+    """Wait for what a GPU was told to do, which belongs to the steps before."""
+    import torch
+
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
 
 
 def _peak_memory() -> int:

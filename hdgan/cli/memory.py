@@ -46,6 +46,11 @@ _OF_ONE_CALL = frozenset(
 )
 
 
+def is_first_process() -> bool:
+    """Whether this is the one that remembers and speaks, of several that were started to train together."""
+    return int(os.environ.get("WORLD_SIZE", "1")) == 1 or os.environ.get("RANK", "0") == "0"
+
+
 def taken_back(context: typer.Context) -> Collection[str]:
     """The options, by parameter name, that this call gives as nothing: they have the program's own defaults."""
     names: frozenset[str] = context.meta.get(_TAKEN_BACK, frozenset())
@@ -86,7 +91,7 @@ class RememberingCommand(TyperCommand):
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
         """Run the verb."""
-        if os.environ.get("RANK", "0") != "0":  # one of several processes of a training: the first one remembers
+        if not is_first_process():
             return super().invoke(ctx)
         root, verb = Path(ctx.params["study"]), _verb(ctx)
         given = {

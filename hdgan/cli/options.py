@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, cast
 
 import typer
 
-from hdgan.cli.memory import origins_of, remembered, taken_back
+from hdgan.cli.memory import is_first_process, origins_of, remembered, taken_back
 from hdgan.cli.origins import note_origins
 from hdgan.study import Study
 from tiling import progress
@@ -65,7 +64,7 @@ def _command_names(context: typer.Context) -> list[str]:
 
 def _set_quiet(quiet: bool) -> bool:
     """Of several processes that train together the first one speaks."""
-    quiet = quiet or os.environ.get("RANK", "0") != "0"
+    quiet = quiet or not is_first_process()
     progress.set_quiet(quiet)
     return quiet
 

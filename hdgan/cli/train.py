@@ -188,7 +188,7 @@ def train(
     sheet_kimg: Annotated[
         float | None,
         typer.Option(
-            help="Write a contact sheet so often, kimg; default: as often as it is measured, else 200.",
+            help="Write a contact sheet so often, kimg; 0: never. Default: as often as it is measured, else 200.",
             rich_help_panel=_SHOWN,
         ),
     ] = None,
@@ -256,9 +256,16 @@ def train(
     if start_from is not None and grow_from is not None:
         raise InputError("a training begins with the networks of one run: give --from or --grow-from, not both")
     if (beginning := start_from or grow_from) is not None:
-        config = replace(config, **shape_of(beginning))
+        shape = shape_of(beginning)
+        for option, asked, name in (
+            ("--architecture", architecture, "generator_architecture"),
+            ("--discriminator-architecture", discriminator_architecture, "discriminator_architecture"),
+        ):
+            if asked not in (None, shape.get(name, asked)):
+                raise InputError(f"the networks of {beginning} are {shape[name]}, not {option} {asked}; leave it out")
+        config = replace(config, **shape)
     indices = None if hold_out is None else without_fold(tiles, hold_out)
-    labels_of_classes = [] if condition is None else [name.strip() for name in condition.split(",")]
+    condition_labels = [] if condition is None else [name.strip() for name in condition.split(",")]
     evaluation = None
     if evaluate_kimg is not None:
         if indices is None:
@@ -268,7 +275,7 @@ def train(
             sorted(set(range(len(tiles))) - set(indices)),
             config,
             space=open_space(evaluate_space, Host(device).device),
-            condition=labels_of_classes,
+            condition=condition_labels,
             images=evaluate_images,
             kimg=evaluate_kimg,
         )
@@ -277,7 +284,7 @@ def train(
         place.generator,
         config,
         indices=indices,
-        condition=labels_of_classes,
+        condition=condition_labels,
         workers=fitting_workers(config, edge, choose_device(device), processes=processes())
         if workers is None
         else workers,
@@ -285,7 +292,7 @@ def train(
         start_from=beginning,
         grow=grow_from is not None,
         evaluation=evaluation,
-        sheet_kimg=sheet_kimg or evaluate_kimg or SHEET_KIMG,
+        sheet_kimg=(evaluate_kimg or SHEET_KIMG) if sheet_kimg is None else sheet_kimg or None,
         keep=keep,
         tensorboard=tensorboard,
         execution=execution,

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from hdgan.stylegan2.presets import TrainConfig
+from hdgan.stylegan2.presets import LEAST_RESOLUTION, TrainConfig
 from tiling.errors import InputError
 from training.draws import numpy_draws
 from training.loader import prefetch_in_processes
@@ -22,7 +22,6 @@ from training.stream import prefetch
 Pixels = npt.NDArray[np.uint8]
 Classes = npt.NDArray[np.int64]
 
-LEAST_RESOLUTION = 8
 """Edge of the smallest images that a generator makes, px."""
 _MANY_PIXELS, _MANY_CORES, _MOST_WORKERS = 1 << 22, 4, 8
 

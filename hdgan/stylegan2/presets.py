@@ -12,6 +12,7 @@ from hdgan.stylegan2.augment_draws import PRESETS as AUGMENTATIONS
 from hdgan.stylegan2.layout import Architecture
 from tiling.errors import InputError
 
+LEAST_RESOLUTION = 8  # px
 _LARGEST_GROUP = 4
 _KIMG = 25000
 _LARGEST_NUMBER = 1e12  # above every sensible setting, and no product of two settings overflows
@@ -69,8 +70,8 @@ class TrainConfig:
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} must be between 0 and 1, not {getattr(self, name)}")
         size = self.resolution
-        if size < 8 or size & (size - 1):
-            raise InputError(f"resolution must be a power of two of at least 8, not {size}")
+        if size < LEAST_RESOLUTION or size & (size - 1):
+            raise InputError(f"resolution must be a power of two of at least {LEAST_RESOLUTION}, not {size}")
         if self.augment not in AUGMENTATIONS:
             raise InputError(f"unknown augmentation {self.augment!r}; there are: {', '.join(AUGMENTATIONS)}")
         if self.crop is not None and self.crop < self.resolution:

@@ -322,9 +322,10 @@ def _refuse_less(out: Path, config: TrainConfig) -> None:
         return
     images = trained[-1] * int(read_json(out / CONFIG)["batch"])
     if images > config.steps * config.batch:
+        there = f"{images / 1000:.12g}"
         raise InputError(
-            f"{out} is already trained for {images / 1000:g} kimg, more than the {config.kimg:g} asked for; "
-            f"ask for {images / 1000:g} to end it there, or for more, add --redo to begin again, or use another study"
+            f"{out} is already trained for {there} kimg, more than the {config.kimg:.12g} asked for; "
+            f"ask for {there} to end it there, or for more, add --redo to begin again, or use another study"
         )
 
 

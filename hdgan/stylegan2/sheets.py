@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from hdgan.conditions import Conditions
+from hdgan.labels import Image
 from hdgan.pictures import contact_sheet, write_png
 from hdgan.stylegan2.evaluation import draw_latents
 from hdgan.stylegan2.generator import Generator
@@ -23,8 +24,8 @@ _THUMBNAIL = 256  # px at most
 def write_sheet(folder: Path, generator: Generator, kimg: float) -> Path:
     """Write `kimg-NUMBER.png`: images of a generator in evaluation mode, at truncation psi 1, by seeds from 0 on.
 
-    With classes, a row shows one of them, of the first ten, and a column one z. Images of 2048 px and more are as many
-    as the rows have place; larger ones than 256 px are averaged down.
+    With classes, a row shows one of them, of the first ten, and a column one z; without, there are four rows of six.
+    Of 2048 px and more, which take long, it is two columns, or one row. Larger images than 256 px are averaged down.
     """
     conditions = Conditions.of(generator)
     named = list(conditions.counts)[:_MOST_ROWS]
@@ -33,10 +34,17 @@ def write_sheet(folder: Path, generator: Generator, kimg: float) -> Path:
     count = rows * columns
     seeds = [place % columns for place in range(count)] if named else list(range(count))
     c = conditions.one_hot(np.arange(count) // columns) if named else None
-    images = list(Rendered(generator, draw_latents(generator, seeds, c=c)))
-    captions = [named[place // columns] if named else f"seed {place}" for place in range(count)]
     size = min(generator.resolution, _THUMBNAIL)
+    images = [_thumbnail(image, size) for image in Rendered(generator, draw_latents(generator, seeds, c=c))]
+    captions = [named[place // columns] if named else f"seed {place}" for place in range(count)]
     path = folder / f"kimg-{kimg:010.3f}.png"
     folder.mkdir(exist_ok=True)
-    write_png(path, contact_sheet(images, columns=columns, captions=captions, size=max(size, 8)))
+    write_png(path, contact_sheet(images, columns=columns, captions=captions, size=size))
     return path
+
+
+def _thumbnail(image: Image, size: int) -> Image:
+    """(size, size, 3) uint8, averaged down by a whole factor."""
+    factor = len(image) // size
+    parts = image.reshape(size, factor, size, factor, 3)
+    return image if factor == 1 else parts.mean(axis=(1, 3), dtype=np.float32).round().astype(np.uint8)

@@ -13,7 +13,7 @@ from training.checkpoint import Checkpoints, Score, load_state
 from training.draws import torch_draws
 from training.errors import DivergedError
 from training.loop import LoopConfig, _Forecast, run_loop
-from training.metrics import read_metrics
+from training.metrics import Pace, read_metrics
 
 
 class Walk:
@@ -281,3 +281,45 @@ def test_scores_of_something_else_begin_anew(tmp_path):
     for step, score in ((1, Score("fd", 0.1)), (2, Score("other fd", 30.0)), (3, Score("other fd", 31.0))):
         checkpoints.save(step, {}, score=score)
     assert (checkpoints.steps(), checkpoints.best()) == ([2, 3], (2, Score("other fd", 30.0)))
+
+
+def test_pictures_come_in_time_and_a_training_goes_on_without_one(tmp_path, capsys):
+    drawn = []
+
+    def picture(done):
+        drawn.append(done)
+        if done == 4:
+            raise OSError("disk full")
+
+    run_loop(Walk(), tmp_path, LoopConfig(steps=7, picture_every=2), "test", picture=picture)
+    assert drawn == [2, 4, 6, 7]
+    assert "test, step 4: no picture (disk full)" in capsys.readouterr().err
+
+
+def test_what_is_done_is_saved_before_it_is_measured(tmp_path):
+    def evaluation(done):
+        raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        run_loop(Walk(), tmp_path, LoopConfig(steps=7, evaluate_every=5), "test", evaluation=evaluation)
+    assert Checkpoints(tmp_path / "checkpoints").steps() == [5]
+
+
+def test_the_rate_is_that_of_the_steps_alone(monkeypatch):
+    seconds = iter([0.0, 4.0, 104.0, 106.0])  # a step, what is measured, another step
+    monkeypatch.setattr("training.metrics.time.monotonic", lambda: next(seconds))
+    pace = Pace(images=30, done=0)
+    with pace.paused():
+        pass
+    assert pace.measured(2)["images_per_second"] == 10
+
+
+def test_a_best_state_that_is_not_there_any_more_is_none(tmp_path):
+    checkpoints = Checkpoints(tmp_path, keep=1)
+    for step, score in ((1, Score("fd", 0.1)), (2, Score("fd", 3.0))):
+        checkpoints.save(step, {}, score=score)
+    assert checkpoints.best() == (1, Score("fd", 0.1))
+    (tmp_path / "step-00000001.safetensors").unlink()
+    assert checkpoints.best() is None
+    checkpoints.save(3, {}, score=Score("fd", 4.0))
+    assert checkpoints.best() == (3, Score("fd", 4.0))

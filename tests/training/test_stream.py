@@ -108,3 +108,28 @@ def is_running(pid):
         return "(zombie)" not in Path(f"/proc/{pid}/status").read_text()
     except FileNotFoundError:
         return False
+
+
+FAILING = """
+import sys
+from test_stream import pixels_of
+from training.loader import prefetch_in_processes
+class Trainer:
+    def __init__(self):
+        self.stream = prefetch_in_processes(pixels_of, 0, 7, workers=2)
+    def step(self):
+        next(self.stream)
+        raise RuntimeError("out of memory")
+if __name__ == "__main__":
+    Trainer().step()
+"""
+
+
+@pytest.mark.slow
+def test_a_process_that_fails_ends_though_its_workers_see_no_signal(tmp_path):
+    (tmp_path / "script.py").write_text(FAILING)
+    path = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[2])])
+    command = [sys.executable, tmp_path / "script.py"]
+    ended = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, text=True, capture_output=True, timeout=60)
+    assert ended.returncode == 1
+    assert "RuntimeError: out of memory" in ended.stderr

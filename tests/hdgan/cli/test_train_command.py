@@ -179,6 +179,6 @@ def test_a_training_that_was_stopped_can_end_where_it_is(patches: Path, tmp_path
     record = json.loads((study / "generator" / "stage.json").read_text())
     longer = record["config"] | {"kimg": 9.0}
     (study / "generator" / "stage.json").write_text(json.dumps(record | {"status": "running", "config": longer}))
-    assert "again to finish it, with --kimg 0.008 as far as it has come" in refused("sample", "--study", study)
+    assert "again to finish it, or with --kimg 0.008 to end it where it is" in refused("sample", "--study", study)
     run("train", "--study", study, "--kimg", 0.008, "--device", "cpu")
     run("sample", "--study", study, "-n", 2, "--device", "cpu")

@@ -38,10 +38,9 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from test_sharing import CONFIG, Noise
 from hdgan.stylegan2 import train
-from hdgan.stylegan2.activation import bias_act
-from hdgan.stylegan2.discriminator import Discriminator
 from hdgan.stylegan2.execution import Execution
-config = replace(CONFIG, kimg=float(sys.argv[3]), seed=int(sys.argv[4]))
+batch, group = int(sys.argv[5]), int(sys.argv[6])
+config = replace(CONFIG, kimg=float(sys.argv[3]), seed=int(sys.argv[4]), batch=batch, mbstd_group=group)
 train(Noise(), Path(sys.argv[1]), config, execution=Execution(device="cpu"))
 """
 
@@ -106,20 +105,27 @@ def test_micro_batches_train_as_one_batch(micro_batch):
     )
 
 
-def test_two_processes_train_as_one(tmp_path):
-    def by_processes(count):
+@pytest.mark.parametrize(
+    ("count", "batch", "group"),
+    [
+        (2, 8, 2),
+        pytest.param(2, 6, 1, marks=pytest.mark.slow),  # 3 samples of the path length phase: 1 and 2
+        pytest.param(4, 4, 1, marks=pytest.mark.slow),  # 2 samples for four processes
+    ],
+)
+def test_processes_train_as_one(tmp_path, count, batch, group):
+    def by_processes(number):
         def of_seed(seed):
-            out = tmp_path / f"{count} processes, seed {seed}"
-            run_processes(count, out, seed=seed)
+            out = tmp_path / f"{number} processes, seed {seed}"
+            run_processes(number, out, kimg=STEPS * batch / 1000, seed=seed, batch=batch, group=group)
             assert len(list((out / "checkpoints").glob("*.safetensors"))) == 1
-            files = {
-                name: load_weights(out / f"{name}.safetensors", kind=name)[0] for name in ("generator", "discriminator")
-            }
+            networks = ("generator", "discriminator")
+            files = {name: load_weights(out / f"{name}.safetensors", kind=name)[0] for name in networks}
             return {f"{name}.{key}": value for name, tensors in files.items() for key, value in tensors.items()}
 
         return of_seed
 
-    assert_trained_the_same(by_processes(2), by_processes(1))
+    assert_trained_the_same(by_processes(count), by_processes(1))
 
 
 @pytest.mark.slow
@@ -133,15 +139,15 @@ def test_two_processes_go_on_where_they_were(tmp_path):
     assert all(torch.equal(whole[key], continued[key]) for key in whole)
 
 
-def run_processes(count, out, kimg=CONFIG.kimg, seed=0):
+def run_processes(count, out, kimg=CONFIG.kimg, seed=0, batch=CONFIG.batch, group=CONFIG.mbstd_group):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    group = {"WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": 1}
-    environments = [{**group, "RANK": i, "LOCAL_RANK": i} if count > 1 else {} for i in range(count)]
+    joined = {"WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": 1}
+    environments = [{**joined, "RANK": i, "LOCAL_RANK": i} if count > 1 else {} for i in range(count)]
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, str(out), str(Path(__file__).parent), str(kimg), str(seed)],
+            [sys.executable, "-c", PROGRAM, out, Path(__file__).parent, *map(str, (kimg, seed, batch, group))],
             env=os.environ | {name: str(value) for name, value in environment.items()},
             stderr=subprocess.PIPE,
             text=True,

@@ -7,9 +7,11 @@ each has, are accelerate's, which a process alone does not need.
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import os
 import sys
+import time
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -25,6 +27,7 @@ T = TypeVar("T")
 
 _MMAP_THRESHOLD = -3  # M_MMAP_THRESHOLD of malloc.h
 _LARGE = 2**21  # bytes
+_SETTLED = 0.2  # seconds
 _PATIENCE = timedelta(hours=6)
 """How long processes wait for one that checks tiles, or measures a generator, alone."""
 
@@ -44,6 +47,17 @@ def give_memory_back() -> None:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
         mallopt(_MMAP_THRESHOLD, _LARGE)
+
+
+def _leave() -> None:
+    """Leave the group of processes, before the interpreter ends.
+
+    Gloo's threads let go of the tensors of a message a moment after it was sent, for which they need the interpreter;
+    one that comes when it has ended aborts the process (seen with PyTorch 2.13).
+    """
+    if torch.distributed.is_initialized():
+        time.sleep(_SETTLED)
+        torch.distributed.destroy_process_group()
 
 
 class Host:
@@ -69,6 +83,7 @@ class Host:
             from accelerate import PartialState
 
             state = PartialState(cpu=self.device.type == "cpu", timeout=_PATIENCE)
+            atexit.register(_leave)
             self.index, self.count, self.device = state.process_index, state.num_processes, state.device
         if self.device.type == "cpu":
             give_memory_back()

@@ -41,6 +41,7 @@ def written(folder: Path) -> dict[str, tuple[int, str]]:
     return {name: value for name, value in files(folder).items() if name != "stage.json"}
 
 
+@pytest.mark.slow
 def test_samples_that_are_added_leave_all_that_was_made_of_the_others_as_it_is(study: Path) -> None:
     samples = written(study / "latents" / "images")
     later = {name: files(study / name) for name in ("annotations", "features", "classifiers", "pairs")}

@@ -26,6 +26,7 @@ def grown(demo_study: Path, tmp_path: Path) -> Path:
     return study
 
 
+@pytest.mark.slow
 def test_a_generator_on_whose_images_masks_were_drawn_is_not_replaced(demo_study: Path, tmp_path: Path) -> None:
     study = Path(shutil.copytree(demo_study, tmp_path / "study"))
     before = files(study)
@@ -110,6 +111,7 @@ def test_an_ensemble_labels_no_images_of_a_generator_that_it_was_not_fitted_on(g
     assert {name: files(grown / name) for name in LATER} == before
 
 
+@pytest.mark.slow
 def test_features_of_replaced_samples_are_not_learnt_with_the_new_ones_masks(demo_study: Path, tmp_path: Path) -> None:
     study = Path(shutil.copytree(demo_study, tmp_path / "study"))
     hdgan("sample", "--redo", "--psi", 0.4, "--study", study)

@@ -49,6 +49,7 @@ def test_a_choice_made_again_leaves_what_the_expert_drew(study: Path) -> None:
     assert drawn.exists()
 
 
+@pytest.mark.slow
 def test_the_stand_in_for_the_expert_labels_anew_and_leaves_no_mask_of_an_earlier_choice(study: Path) -> None:
     hdgan("annotate", "pick", "--study", study, "-n", 3, "--redo")
     assert "made from other picks" in hdgan("demo", "expert", *PLAN, "--study", study, code=2).stderr

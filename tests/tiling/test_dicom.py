@@ -84,6 +84,7 @@ def test_the_other_levels_belong_to_a_slide_and_its_labels_may_go(case):
     assert len(set(marks)) == 3
 
 
+@pytest.mark.slow
 def test_a_file_that_cannot_be_read_stops_no_slide_beside_it(case, tmp_path):
     marks = [slide_fingerprint(case / name) for name in ("3.dcm", "5.dcm")]
     (case / "ill.dcm").symlink_to(FAILING)

@@ -146,6 +146,7 @@ def test_a_zarr_whose_folder_is_gone_is_no_empty_slide(tmp_path, stained):
             slide.salvage(**WHOLE)
 
 
+@pytest.mark.slow
 def test_slides_on_a_disk_that_fails_are_failed_and_tiled_by_the_next_call(tmp_path, stained, monkeypatch):
     archive, out = tmp_path / "archive", tmp_path / "tiles"
     archive.mkdir()

@@ -248,7 +248,7 @@ def measure_pair(size: int) -> Figures:
     from hdgan.latents import Latents
     from hdgan.pairs import synthesize
     from hdgan.pixels import PixelEnsemble
-    from hdgan.stylegan2 import Generator
+    from hdgan.stylegan2 import Generator, WindowSynthesis
 
     torch.set_grad_enabled(False)
     torch.manual_seed(0)
@@ -256,6 +256,12 @@ def measure_pair(size: int) -> Figures:
     layers = generator.synthesis.layout.feature_channels(5)
     ensemble = PixelEnsemble(layers=layers, classes=list("abcde"), generator=torch.Generator().manual_seed(0))
     latents = Latents.sample(generator, [0])
+    synthesis = WindowSynthesis(generator, **latents.synthesis(0, device=torch.device("cpu")))
+    window = synthesis.window(y=size // 2, x=size // 2, h=128, w=128)
+    features = torch.as_tensor(window.upsampled()).flatten(1)
+    ensemble.mean.copy_(features.mean(dim=1))
+    ensemble.deviation.copy_(features.std(dim=1) + 1e-6)
+    del synthesis, window, features
     with tempfile.TemporaryDirectory() as folder:
         began, cpu = time.perf_counter(), time.process_time()
         pairs = synthesize(generator, ensemble, latents, Path(folder) / "pairs")

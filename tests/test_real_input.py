@@ -86,7 +86,9 @@ def _check_pairs(study: Path) -> None:
     names = [f"tone {rank} of {CLASSES}" for rank in range(1, CLASSES + 1)]
     assert list(pairs.classes.names) == names
     fractions = [f"fraction_{name}" for name in names]
-    assert pairs.table().column_names == ["index", "seed", "psi", "latent", "uncertainty", *fractions, "licence"]
+    nearest = ["nearest_tile", "nearest_distance"]
+    columns = ["index", "seed", "psi", "latent", "uncertainty", *fractions, *nearest, "licence"]
+    assert pairs.table().column_names == columns
     assert pairs.table()["seed"].to_pylist() == list(range(1_000_000, 1_000_000 + PAIRS))
     assert np.allclose(sum(pairs.table()[name].to_numpy() for name in fractions), 1)
     status = json.loads(hdgan("info", study, "--json").stdout)
@@ -111,6 +113,7 @@ def test_an_aperio_slide_becomes_pairs_in_zarr_through_masks_in_png(data: Path, 
     _check_pairs(study)
 
 
+@pytest.mark.slow
 def test_a_folder_of_jpegs_becomes_pairs_in_ome_tiff_through_masks_of_qupath(
     data: Path, tmp_path: Path, run: Run
 ) -> None:

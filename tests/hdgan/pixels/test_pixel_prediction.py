@@ -281,3 +281,15 @@ def test_what_does_not_fit_is_refused() -> None:
         image.ensemble.predict(apart)
     with pytest.raises(InputError, match=r"a window must be \(33, h, w\)"):
         image.ensemble.predict(np.zeros((3, 4, 4), np.float32))
+
+
+@pytest.mark.parametrize(("h", "w"), [(3, 33), (1, 36), (64, 128), (5, 7)])
+def test_the_compiled_pass_reads_no_further_than_its_values(h: int, w: int) -> None:
+    from hdgan.pixels.fused import _block, _levels
+
+    patches = [Patch(np.ones((4, h, w), np.float32), 0, 0, 1)]
+    values, levels, *_ = _block(_levels(patches), 0, 0, h, w)
+    start, channels = levels[-1][0], levels[-1][3]
+    last = (h - 1) * w + (w - 1) // 32 * 32  # the first pixel of the last row's last tile
+    read = last + -(-(w - (w - 1) // 32 * 32) // 8) * 8  # tiles are read eight pixels at a time
+    assert start + read * channels <= len(values)

@@ -18,8 +18,6 @@ import argparse
 import json
 import os
 import platform
-import resource
-import subprocess
 import sys
 import tempfile
 import time
@@ -28,6 +26,8 @@ from pathlib import Path
 from typing import Any
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from benchmarks.apart import peak_gb, run_apart
 
 Figures = dict[str, Any]
 SCRATCH = os.environ.get("TMPDIR")  # needs some GB
@@ -243,15 +243,6 @@ MEASURES: dict[str, Callable[[], Figures]] = {
 }
 
 
-def run_apart(name: str) -> Figures:
-    """A measure in a process of its own."""
-    ended = subprocess.run([sys.executable, __file__, "--measure", name], capture_output=True, text=True, check=False)
-    if ended.returncode:
-        return {"failed": (ended.stderr.strip().splitlines() or [f"ended with {ended.returncode}"])[-1]}
-    figures: Figures = json.loads(ended.stdout.splitlines()[-1])
-    return figures
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", help="first words of what to measure: extraction, reading, loader, ...")
@@ -259,16 +250,14 @@ def main() -> None:
     parser.add_argument("--measure", choices=MEASURES, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.measure:
-        figures = MEASURES[asked.measure]()
-        figures["peak_gb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
-        print(json.dumps(figures))
+        print(json.dumps(MEASURES[asked.measure]() | {"peak_gb": peak_gb()}))
         return
     import torch
 
     results = {}
     for name in MEASURES:
         if not asked.only or name.split()[0] in asked.only:
-            results[name] = run_apart(name)
+            results[name] = run_apart(__file__, name)
             if not asked.json:
                 shown = {k: round(v, 4) if isinstance(v, float) else v for k, v in results[name].items()}
                 print(f"{name:20}", "  ".join(f"{k} {v}" for k, v in shown.items()), flush=True)

@@ -20,8 +20,6 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import resource
-import subprocess
 import sys
 import tempfile
 import time
@@ -31,6 +29,8 @@ from pathlib import Path
 from typing import Any
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from benchmarks.apart import peak_gb, run_apart
 
 Figures = dict[str, Any]
 FINEST_CHANNELS = 8  # of the last block, as at 4096 px: five blocks have 496 channels, three have 112
@@ -59,10 +59,6 @@ class Stopwatch:
     def read(self, name: str, pixels: int) -> Figures:
         cpu, wall = time.process_time() - self._cpu, time.perf_counter() - self._wall
         return {f"{name}_cpu_us": cpu / pixels * 1e6, f"{name}_wall_us": wall / pixels * 1e6}
-
-
-def peak_gb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
 def make_features(size: int, blocks: int) -> dict[str, Any]:
@@ -322,15 +318,6 @@ MEASURES: dict[str, Callable[[], Figures]] = {
 }
 
 
-def run_apart(name: str) -> Figures:
-    """A measure in a process of its own."""
-    ended = subprocess.run([sys.executable, __file__, "--measure", name], capture_output=True, text=True, check=False)
-    if ended.returncode:
-        return {"failed": (ended.stderr.strip().splitlines() or [f"ended with {ended.returncode}"])[-1]}
-    figures: Figures = json.loads(ended.stdout.splitlines()[-1])
-    return figures
-
-
 def shown(measure: str, figure: str, value: Any) -> str:
     """A line of the table: the figure, and its bound if it has one."""
     text = f"{value:.4g}" if isinstance(value, float) and value != 1 else str(value)
@@ -360,7 +347,7 @@ def main() -> None:
     }
     results: Figures = {}
     for name in asked.only:
-        results[name] = run_apart(name)
+        results[name] = run_apart(__file__, name)
         if not asked.json:
             print("\n".join(shown(name, *item) for item in results[name].items()), flush=True)
     print(

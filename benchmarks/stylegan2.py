@@ -20,18 +20,18 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import resource
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from benchmarks.apart import peak_gb, run_apart
 
 Figures = dict[str, Any]
 
@@ -292,19 +292,9 @@ MEASURES: dict[str, Callable[[], Figures]] = {
 }
 
 
-@contextmanager
-def _peak(figures: Figures) -> Iterator[None]:
-    yield
-    figures["peak_gb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
-
-
-def run_apart(name: str) -> Figures:
-    """A measure in a process of its own."""
-    ended = subprocess.run([sys.executable, __file__, "--measure", name], capture_output=True, text=True, check=False)
-    if ended.returncode:
-        return {"failed": (ended.stderr.strip().splitlines() or [f"ended with {ended.returncode}"])[-1]}
-    figures: Figures = json.loads(ended.stdout.splitlines()[-1])
-    if name in REFERENCE:
+def with_reference(name: str, figures: Figures) -> Figures:
+    """A measure's figures, and their shares of the reference's."""
+    if name in REFERENCE and "failed" not in figures:
         seconds, gb = REFERENCE[name]
         figures |= {"share_of_time": figures["cpu_s"] / seconds, "share_of_memory": figures["peak_gb"] / gb}
     return figures
@@ -317,10 +307,7 @@ def main() -> None:
     parser.add_argument("--measure", choices=MEASURES, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.measure:
-        figures: Figures = {}
-        with _peak(figures):
-            figures |= MEASURES[asked.measure]()
-        print(json.dumps(figures))
+        print(json.dumps(MEASURES[asked.measure]() | {"peak_gb": peak_gb()}))
         return
     import torch
 
@@ -328,7 +315,7 @@ def main() -> None:
     usual = {"forward", "iteration", "pipe", "demo"} | ({"gpu"} if torch.cuda.is_available() else set())
     for name in MEASURES:
         if name.split()[0] in (asked.only or usual):
-            results[name] = run_apart(name)
+            results[name] = with_reference(name, run_apart(__file__, name))
             if not asked.json:
                 shown = {k: round(v, 3) if isinstance(v, float) else v for k, v in results[name].items()}
                 print(f"{name:28}", "  ".join(f"{k} {v}" for k, v in shown.items()), flush=True)

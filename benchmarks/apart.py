@@ -1,0 +1,23 @@
+"""Measures in processes of their own, for the benchmarks that compare memory."""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+from typing import Any
+
+
+def peak_gb() -> float:
+    """GB (10^9 bytes) of the largest resident set of this process so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+
+
+def run_apart(script: str, name: str) -> dict[str, Any]:
+    """The figures that `script --measure NAME` prints last; of one that fails, the last line of its error."""
+    ended = subprocess.run([sys.executable, script, "--measure", name], capture_output=True, text=True, check=False)
+    if ended.returncode:
+        return {"failed": (ended.stderr.strip().splitlines() or [f"ended with {ended.returncode}"])[-1]}
+    figures: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
+    return figures

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import resource
 from collections.abc import Iterator
@@ -13,6 +14,14 @@ import pytest
 os.environ["OMP_NUM_THREADS"] = "1"
 
 from command_line import hdgan
+
+
+_SECONDS_TO_END = 120
+
+
+def pytest_unconfigure() -> None:
+    """Have a run that does not end after its last test say where each thread is, and fail."""
+    faulthandler.dump_traceback_later(_SECONDS_TO_END, exit=True)
 
 
 def _shared() -> Path:

@@ -57,8 +57,11 @@ def results(study: Path, outputs: Sequence[str]) -> dict[str, object]:
 
 
 def _counts(path: Path) -> bool:
-    """Not checkpoints, of which an undisturbed run leaves others, and not what tells how long stages took."""
-    return path.parent.name != "checkpoints" and path.name not in ("report.html", "costs.json")
+    """Not checkpoints, of which an undisturbed run leaves others, not what tells how long stages took, and no locks.
+
+    A process that is killed when its output is complete leaves its lock behind, and nothing takes it again.
+    """
+    return path.parent.name != "checkpoints" and path.name not in ("report.html", "costs.json", ".lock")
 
 
 def _result(path: Path) -> object:

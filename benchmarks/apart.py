@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -15,8 +16,13 @@ def peak_gb() -> float:
 
 
 def run_apart(script: str, name: str) -> dict[str, Any]:
-    """The figures that `script --measure NAME` prints last; of one that fails, the last line of its error."""
-    ended = subprocess.run([sys.executable, script, "--measure", name], capture_output=True, text=True, check=False)
+    """The figures that `script --measure NAME` prints last; of one that fails, the last line of its error.
+
+    Threads that wait for each other do not spin, unless the environment says so: beside other work on the same cores
+    spinning takes several times what is measured.
+    """
+    command, environment = [sys.executable, script, "--measure", name], {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if ended.returncode:
         return {"failed": (ended.stderr.strip().splitlines() or [f"ended with {ended.returncode}"])[-1]}
     figures: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])

@@ -69,7 +69,7 @@ class ShardMap:
         try:
             with shard.open("rb") as file:
                 self._index = read_index(file.fileno(), grid).astype(np.int64)
-            self._bytes = np.memmap(shard, np.uint8, mode="r")
+            self._bytes = np.asarray(np.memmap(shard, np.uint8, mode="r"))  # a plain array is sliced faster
         except (InputError, OSError, ValueError) as error:
             raise InputError(f"{shard} is damaged ({error}); make the features again with --redo") from error
 

@@ -47,15 +47,17 @@ class MapPlan:
         return cls(layer, (channels, size, size), dtype, max(min(CHUNK, resolution) * size // resolution, 1))
 
     def encoded(self, values: Tensor) -> Tensor:
-        """Values (C, h, w) such that a conversion to the file's type is all that is left."""
-        return values if self.scale is None else (values / self.scale[:, None, None]).round_()
+        """Floats (C, h, w) as they are to be in the file: (h, w, C), of its type."""
+        if self.scale is not None:
+            values = (values / self.scale[:, None, None]).round_()
+        return values.permute(CHANNELS_LAST).to(getattr(torch, self.dtype)).contiguous()
 
 
 class MapWriter(Protocol):
     """Takes a map piece by piece, in the order of the windows."""
 
-    def write(self, values: Tensor, y: int, x: int) -> None:
-        """Write (C, h, w) floats at native row `y` and column `x`."""
+    def write(self, encoded: Tensor, y: int, x: int) -> None:
+        """Write what :meth:`MapPlan.encoded` gave, at native row `y` and column `x`."""
         ...
 
     def close(self) -> None:
@@ -73,12 +75,11 @@ class PlainWriter:
         channels, *size = plan.shape
         path = plain_path(folder, plan.layer)
         self._array = np.lib.format.open_memmap(path, mode="w+", dtype=plan.dtype, shape=(*size, channels))
-        self._values = torch.from_numpy(self._array)
 
-    def write(self, values: Tensor, y: int, x: int) -> None:
+    def write(self, encoded: Tensor, y: int, x: int) -> None:
         """See :class:`MapWriter`."""
-        _, h, w = values.shape
-        self._values[y : y + h, x : x + w].copy_(self._plan.encoded(values).permute(CHANNELS_LAST))
+        h, w, _ = encoded.shape
+        self._array[y : y + h, x : x + w] = encoded.numpy()
         if x + w == self._plan.shape[2]:  # of a row of windows that is done this process keeps nothing
             mapped: Any = self._array
             mapped._mmap.madvise(mmap.MADV_DONTNEED)
@@ -110,16 +111,13 @@ class ShardWriter:
         path.parent.mkdir(parents=True)
         self._file = path.open("wb")
         self._index = np.zeros((size[0] // plan.chunk, size[1] // plan.chunk, 2), "<u8")
-        type_ = getattr(torch, plan.dtype)
-        self._buffer = torch.empty(plan.chunk, plan.chunk, channels, dtype=type_)  # of one chunk
 
-    def write(self, values: Tensor, y: int, x: int) -> None:
+    def write(self, encoded: Tensor, y: int, x: int) -> None:
         """See :class:`MapWriter`."""
-        encoded, edge = self._plan.encoded(values).permute(CHANNELS_LAST), self._plan.chunk
+        edge = self._plan.chunk
         for top in range(0, encoded.shape[0], edge):
             for left in range(0, encoded.shape[1], edge):
-                self._buffer.copy_(encoded[top : top + edge, left : left + edge])
-                content: Any = self._buffer.numpy()
+                content: Any = encoded[top : top + edge, left : left + edge].contiguous().numpy()
                 if self._zstd:
                     content = imagecodecs.zstd_encode(content.tobytes(), level=_LEVEL)
                 place = self._file.tell()
@@ -182,7 +180,8 @@ def write_latent(folder: Path, windows: Iterable[Window], plans: Mapping[str, Ma
     for layer, plan in plans.items():
         scale = largest[layer] / _INT8
         scale[scale == 0] = 1  # of a channel that is 0 throughout
-        _convert(PlainMap(spool, layer), WRITERS[store](folder, replace(plan, scale=scale)), plan)
+        scaled = replace(plan, scale=scale)
+        _convert(PlainMap(spool, layer), WRITERS[store](folder, scaled), scaled)
     remove(spool)
 
 
@@ -194,9 +193,10 @@ def _write_windows(
     for window in windows:
         for layer, patch in window.features.items():
             values, y, x = _own(patch, window)
+            encoded = plans[layer].encoded(values)
             if plans[layer].dtype == "float16":
-                _check_half(values, layer, seed)
-            writers[layer].write(values, y, x)
+                _check_half(encoded, values, layer, seed)
+            writers[layer].write(encoded, y, x)
     for writer in writers.values():
         writer.close()
 
@@ -223,12 +223,12 @@ def _convert(source: PlainMap, target: MapWriter, plan: MapPlan) -> None:
     _, height, width = plan.shape
     for y in range(0, height, plan.chunk):
         values = source.read((y, y + plan.chunk), (0, width))
-        target.write(torch.from_numpy(values.astype(np.float32)), y, 0)
+        target.write(plan.encoded(torch.from_numpy(values.astype(np.float32))), y, 0)
     target.close()
 
 
-def _check_half(values: Tensor, layer: str, seed: int) -> None:
+def _check_half(halves: Tensor, values: Tensor, layer: str, seed: int) -> None:
     """Refuse features that half precision cannot hold; a generator without `conv_clamp` may have such."""
-    low, high = torch.aminmax(values)
-    if (largest := max(-float(low), float(high))) > torch.finfo(torch.float16).max:
+    if torch.stack(torch.aminmax(halves)).isinf().any():
+        largest = float(values.abs().max())
         raise InputError(f'{layer} of seed {seed} reaches {largest:.3g}, too large for float16; use dtype="float32"')

@@ -153,7 +153,7 @@ class _Area(NamedTuple):
         ]  # fmt: skip
         if any(lacking):  # past the border of the image
             values = F.pad(values, lacking, mode="replicate")
-        return Patch(values[0].clone(memory_format=torch.contiguous_format), rows.start, columns.start, scale)
+        return Patch(values[0].clone(), rows.start, columns.start, scale)
 
 
 @dataclass(frozen=True)

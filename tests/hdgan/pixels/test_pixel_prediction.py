@@ -16,7 +16,7 @@ from hdgan.features.patch import Floats, Patch, coverage, cut, upsample
 from hdgan.labels import LabelMap
 from hdgan.pixels import PixelEnsemble
 from hdgan.pixels.folded import Predictor, verdict
-from hdgan.pixels.fused_kernel import _compiled
+from hdgan.pixels.kernels import _compiled
 from tiling.errors import InputError
 
 SIZE = 160  # px of an image: more than a block in both directions

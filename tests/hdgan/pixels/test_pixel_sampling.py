@@ -2,10 +2,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+import torch.nn.functional as F
 
+import hdgan.pixels.blocks
 from hdgan.features import Features
 from hdgan.features.patch import cut
-from hdgan.pixels.blocks import LabelBlocks
+from hdgan.pixels.blocks import BlockPool, LabelBlocks
+from hdgan.pixels.kernels import gather_pixels
 from hdgan.pixels.sampling import Noise, PixelSampler
 from hdgan.pixels.statistics import Statistics, upsampled_statistics
 from tiling.errors import InputError
@@ -94,6 +98,62 @@ class Planes(Features):
             "b8.conv1": cut(self._coarse, scale=2, y=y, x=x, h=h, w=w),
             "b16.conv0": cut(self._fine[i], scale=1, y=y, x=x, h=h, w=w),
         }
+
+
+class Maps(Features):
+    """Random maps of five scales: with more channels than a processor takes at once, with as many, with fewer."""
+
+    def __init__(self, kind, size=64):
+        self.path, self.shape, self.latents, self.generator = Path("maps"), (size, size), ("x",), ""
+        self.seeds, random = np.arange(1), np.random.default_rng(0)
+        channels = {f"b{size // 16 * 2**i}.conv{j}": c + j for i, c in enumerate((33, 16, 17, 1, 8)) for j in range(2)}
+        edges = {layer: int(layer[1:].split(".")[0]) for layer in channels}
+        self.maps = {k: random.normal(5, 2, (channels[k], edges[k], edges[k])).astype(kind) for k in channels}
+        self.layers = channels
+
+    def patch(self, i, *, y, x, h, w):
+        scales = {layer: self.shape[0] // len(values[0]) for layer, values in self.maps.items()}
+        return {k: cut(values, scale=scales[k], y=y, x=x, h=h, w=w) for k, values in self.maps.items()}
+
+    def standardised(self, statistics):
+        """(size, size, C) float64, by definition."""
+        maps = [torch.from_numpy(values).double()[None] for values in self.maps.values()]
+        whole = [F.interpolate(values, self.shape, mode="bilinear", align_corners=False)[0] for values in maps]
+        return (torch.cat(whole).permute(1, 2, 0).numpy() - statistics.mean) / statistics.deviation
+
+
+@pytest.mark.parametrize("compiled", [True, False], ids=["compiled", "uncompiled"])
+@pytest.mark.parametrize("kind", [np.float32, np.float16])
+def test_pixels_of_blocks_are_those_of_the_upsampled_maps(kind, compiled, monkeypatch):
+    if not compiled:
+        monkeypatch.setattr(hdgan.pixels.blocks, "find_spec", lambda name: None)
+    store, random = Maps(kind), np.random.default_rng(1)
+    statistics = Statistics(*random.uniform(1, 9, (2, store.channels)).astype(np.float32))
+    blocks = LabelBlocks({0: np.zeros((64, 64), np.uint8)}, [0], classes=1, edge=32)
+    pool = BlockPool(store, blocks, statistics, most_bytes=2**20, least=1)
+    guard = np.full(pool._values.size + 2048, np.nan, kind)  # what lies beside a value shows in no result
+    pool._values = guard[1024:-1024].reshape(pool._values.shape)
+    pool.hold(np.array([2, 0, 3, 1]))
+    assert np.isnan(guard[:1024]).all()
+    assert np.isnan(guard[-1024:]).all()
+    slots, positions = random.permutation(np.stack(np.divmod(np.arange(64**2), 32**2), axis=1)).T.copy()
+    places = [blocks.places[pool.held[slot]] for slot in slots]
+    y, x = np.array([(place.y, place.x) for place in places]).T + np.divmod(positions, 32)
+    features, wanted = pool.gather(slots, positions), store.standardised(statistics)[y, x]
+    assert features.dtype == np.float32
+    assert np.abs(features - wanted).max() <= 1e-6 * np.abs(wanted).max()
+
+
+def test_the_compiled_pass_writes_the_pixels_asked_for_and_nothing_else():
+    store = Maps(np.float16)
+    blocks = LabelBlocks({0: np.zeros((64, 64), np.uint8)}, [0], classes=1, edge=32)
+    pool = BlockPool(store, blocks, Statistics.neutral(store.channels), most_bytes=2**20, least=1)
+    pool.hold(np.arange(4))
+    slots, positions = np.array([3, 0, 3]), np.array([32**2 - 1, 0, 5])
+    guard = np.full((5, store.channels), np.nan, np.float32)
+    gather_pixels(pool._values.view(np.uint16), slots, positions, np.array([2, 0, 1]), *pool._layout, guard[1:4])
+    np.testing.assert_array_equal(guard[1:4], pool.gather(slots, positions))
+    assert np.isnan(guard[[0, 4]]).all()
 
 
 def streaming(labels, images=4, size=512, *, pool_bytes=4_000_000, **changed):

@@ -1,8 +1,8 @@
 """What features and pixels cost, from latents to pairs: `python benchmarks/pixels.py [--only NAME ...] [--json]`.
 
 Each measure is made in a process of its own: CPU seconds (of all threads), wall seconds, and the largest resident set,
-all included. Beside a figure stands the bound that it is to keep, and whether it does. The published way is written out in `published`: all
-feature maps are upsampled and concatenated, and one network after another classifies all pixels.
+all included. Beside a figure stands the bound that it is to keep, and whether it does. The published way is written out
+in `published`: all feature maps are upsampled and concatenated, and one network after another classifies all pixels.
 
 labels      one image of 1024 px, 496 channels, 10 members, 5 classes: the published way against ours, on the same
             features in the same run; microseconds per pixel are those of the better of two rounds in turn

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import itertools
+import math
 import mmap
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -54,10 +56,10 @@ class MapPlan:
 
 
 class MapWriter(Protocol):
-    """Takes a map piece by piece, in the order of the windows."""
+    """Takes a map chunk by chunk, window after window."""
 
     def write(self, encoded: Tensor, y: int, x: int) -> None:
-        """Write what :meth:`MapPlan.encoded` gave, at native row `y` and column `x`."""
+        """Write a chunk as :meth:`MapPlan.encoded` gave it, at native row `y` and column `x`."""
         ...
 
     def close(self) -> None:
@@ -114,15 +116,12 @@ class ShardWriter:
 
     def write(self, encoded: Tensor, y: int, x: int) -> None:
         """See :class:`MapWriter`."""
-        edge = self._plan.chunk
-        for top in range(0, encoded.shape[0], edge):
-            for left in range(0, encoded.shape[1], edge):
-                content: Any = encoded[top : top + edge, left : left + edge].contiguous().numpy()
-                if self._zstd:
-                    content = imagecodecs.zstd_encode(content.tobytes(), level=_LEVEL)
-                place = self._file.tell()
-                self._file.write(content)
-                self._index[(y + top) // edge, (x + left) // edge] = place, self._file.tell() - place
+        content: Any = encoded.numpy()
+        if self._zstd:
+            content = imagecodecs.zstd_encode(content.tobytes(), level=_LEVEL)
+        place = self._file.tell()
+        self._file.write(content)
+        self._index[y // self._plan.chunk, x // self._plan.chunk] = place, self._file.tell() - place
 
     def close(self) -> None:
         """See :class:`MapWriter`."""
@@ -193,10 +192,11 @@ def _write_windows(
     for window in windows:
         for layer, patch in window.features.items():
             values, y, x = _own(patch, window)
-            encoded = plans[layer].encoded(values)
-            if plans[layer].dtype == "float16":
-                _check_half(encoded, values, layer, seed)
-            writers[layer].write(encoded, y, x)
+            for piece, top, left in _chunks(values, plans[layer].chunk):
+                encoded = plans[layer].encoded(piece)
+                if plans[layer].dtype == "float16":
+                    _check_half(encoded, values, layer, seed)
+                writers[layer].write(encoded, y + top, x + left)
     for writer in writers.values():
         writer.close()
 
@@ -218,17 +218,24 @@ def _own(patch: Patch, window: Window) -> tuple[Tensor, int, int]:
     return patch.values[:, top : top + h, left : left + w].float().cpu(), y, x
 
 
+def _chunks(values: Tensor, edge: int) -> Iterator[tuple[Tensor, int, int]]:
+    """Pieces (C, edge, edge) of (C, h, w), and where each begins."""
+    for top, left in itertools.product(*(range(0, length, edge) for length in values.shape[1:])):
+        yield values[:, top : top + edge, left : left + edge], top, left
+
+
 def _convert(source: PlainMap, target: MapWriter, plan: MapPlan) -> None:
     """Copy a map, some chunks at a time."""
     _, height, width = plan.shape
     for y in range(0, height, plan.chunk):
         values = source.read((y, y + plan.chunk), (0, width))
-        target.write(plan.encoded(torch.from_numpy(values.astype(np.float32))), y, 0)
+        for piece, _, x in _chunks(torch.from_numpy(values.astype(np.float32)), plan.chunk):
+            target.write(plan.encoded(piece), y, x)
     target.close()
 
 
 def _check_half(halves: Tensor, values: Tensor, layer: str, seed: int) -> None:
     """Refuse features that half precision cannot hold; a generator without `conv_clamp` may have such."""
-    if torch.stack(torch.aminmax(halves)).isinf().any():
+    if any(math.isinf(float(extreme)) for extreme in torch.aminmax(halves)):
         largest = float(values.abs().max())
         raise InputError(f'{layer} of seed {seed} reaches {largest:.3g}, too large for float16; use dtype="float32"')

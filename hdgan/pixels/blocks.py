@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import weakref
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import accumulate
@@ -12,12 +14,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from hdgan.features import Features
 from hdgan.features.patch import Floats, Indices, Patch, block_taps
 from hdgan.labels import UNLABELLED, LabelMap
 from hdgan.pixels.statistics import Statistics
 
+_ENOUGH = 8192  # pixels that are worth a thread
 _ROWS = 2048  # pixels gathered at a time without numba: what they take stays in the processor's cache
 
 
@@ -124,6 +128,7 @@ class BlockPool:
         places = np.array([(start, *shape[1:]) for start, shape in zip(self._starts, self._shapes, strict=True)])
         self._layout = places, np.stack(taps), np.stack(shares), -statistics.mean, 1 / statistics.deviation
         self._gather = _gathering(kind)
+        self._returned = list[Floats]()
         self.held = np.full(self.slots, -1, np.int64)
         """(slots,): which block is in which slot; -1 for none."""
         self.by_class = np.zeros((self.slots, blocks.edge**2), np.uint16)
@@ -143,11 +148,33 @@ class BlockPool:
 
     def gather(self, slots: Indices, positions: Indices) -> Floats:
         """(n, C) float32: the standardised features of pixels, by slot and position (n,) int64."""
-        result = np.empty((len(slots), self._features.channels), np.float32)
+        result = self._rows(len(slots))
         order = np.argsort(slots * self._blocks.edge**2 + positions)  # neighbours share native pixels in the cache
         values = self._values.view(np.uint16) if self._values.dtype == np.float16 else self._values
-        self._gather(values, slots, positions, order, *self._layout, result)
+
+        def gather(rows: Indices) -> None:
+            self._gather(values, slots, positions, rows, *self._layout, result)
+
+        pieces = np.array_split(order, min(torch.get_num_threads(), len(order) // _ENOUGH + 1))
+        if len(pieces) == 1:
+            gather(order)
+        else:
+            with ThreadPoolExecutor(len(pieces)) as threads:
+                list(threads.map(gather, pieces))
         return result
+
+    def _rows(self, count: int) -> Floats:
+        """(count, C) float32, in memory of earlier ones that nothing refers to any more.
+
+        The system's pages are worth it: new ones, all zeros, take as long as what is written to them.
+        """
+        size = count * self._features.channels
+        memory = self._returned.pop() if self._returned else np.empty(size, np.float32)
+        if len(memory) != size:
+            memory = np.empty(size, np.float32)
+        lent = np.frombuffer(memory.data, np.float32)  # what all views of it refer to
+        weakref.finalize(lent, self._returned.append, memory).atexit = False
+        return lent.reshape(count, -1)
 
     def _patches(self, block: int) -> list[list[Patch]]:
         """The patches of a block, those of one scale together."""

@@ -122,6 +122,14 @@ class Maps(Features):
         return (torch.cat(whole).permute(1, 2, 0).numpy() - statistics.mean) / statistics.deviation
 
 
+def pool_of(store, statistics=None):
+    """All four blocks of an image."""
+    blocks = LabelBlocks({0: np.zeros((64, 64), np.uint8)}, [0], classes=1, edge=32)
+    pool = BlockPool(store, blocks, statistics or Statistics.neutral(store.channels), most_bytes=2**20, least=1)
+    pool.hold(np.arange(4))
+    return pool
+
+
 @pytest.mark.parametrize("compiled", [True, False], ids=["compiled", "uncompiled"])
 @pytest.mark.parametrize("kind", [np.float32, np.float16])
 def test_pixels_of_blocks_are_those_of_the_upsampled_maps(kind, compiled, monkeypatch):
@@ -129,26 +137,51 @@ def test_pixels_of_blocks_are_those_of_the_upsampled_maps(kind, compiled, monkey
         monkeypatch.setattr(hdgan.pixels.blocks, "find_spec", lambda name: None)
     store, random = Maps(kind), np.random.default_rng(1)
     statistics = Statistics(*random.uniform(1, 9, (2, store.channels)).astype(np.float32))
-    blocks = LabelBlocks({0: np.zeros((64, 64), np.uint8)}, [0], classes=1, edge=32)
-    pool = BlockPool(store, blocks, statistics, most_bytes=2**20, least=1)
+    pool = pool_of(store, statistics)
     guard = np.full(pool._values.size + 2048, np.nan, kind)  # what lies beside a value shows in no result
     pool._values = guard[1024:-1024].reshape(pool._values.shape)
+    pool.held[:] = -1
     pool.hold(np.array([2, 0, 3, 1]))
     assert np.isnan(guard[:1024]).all()
     assert np.isnan(guard[-1024:]).all()
     slots, positions = random.permutation(np.stack(np.divmod(np.arange(64**2), 32**2), axis=1)).T.copy()
-    places = [blocks.places[pool.held[slot]] for slot in slots]
+    places = [pool._blocks.places[pool.held[slot]] for slot in slots]
     y, x = np.array([(place.y, place.x) for place in places]).T + np.divmod(positions, 32)
     features, wanted = pool.gather(slots, positions), store.standardised(statistics)[y, x]
     assert features.dtype == np.float32
     assert np.abs(features - wanted).max() <= 1e-6 * np.abs(wanted).max()
 
 
+def test_pixels_do_not_depend_on_the_number_of_threads():
+    store, random = Maps(np.float16), np.random.default_rng(2)
+    pool = pool_of(store)
+    asked, before = (random.integers(0, 4, 20_000), random.integers(0, 32**2, 20_000)), torch.get_num_threads()
+    found = []
+    for threads in (1, 3):
+        torch.set_num_threads(threads)
+        found.append(pool.gather(*asked))
+    torch.set_num_threads(before)
+    np.testing.assert_array_equal(*found)
+
+
+def test_pixels_that_are_still_referred_to_are_not_written_over():
+    pool, random = pool_of(Maps(np.float32)), np.random.default_rng(3)
+
+    def gather():
+        return pool.gather(random.integers(0, 4, 100), random.integers(0, 32**2, 100))
+
+    first = gather()
+    place, wanted, held = first.ctypes.data, first.copy(), torch.from_numpy(first)[1:].T
+    del first
+    assert gather().ctypes.data != place
+    np.testing.assert_array_equal(held.T, wanted[1:])
+    del held
+    assert place in [rows.ctypes.data for rows in (gather(), gather())]
+
+
 def test_the_compiled_pass_writes_the_pixels_asked_for_and_nothing_else():
     store = Maps(np.float16)
-    blocks = LabelBlocks({0: np.zeros((64, 64), np.uint8)}, [0], classes=1, edge=32)
-    pool = BlockPool(store, blocks, Statistics.neutral(store.channels), most_bytes=2**20, least=1)
-    pool.hold(np.arange(4))
+    pool = pool_of(store)
     slots, positions = np.array([3, 0, 3]), np.array([32**2 - 1, 0, 5])
     guard = np.full((5, store.channels), np.nan, np.float32)
     gather_pixels(pool._values.view(np.uint16), slots, positions, np.array([2, 0, 1]), *pool._layout, guard[1:4])

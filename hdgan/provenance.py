@@ -9,14 +9,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from training.mapped import bytes_of
+
 
 def digest(arrays: Mapping[Any, Any]) -> str:
     """SHA-256 in hex of named arrays or tensors: their names, types, shapes and bytes, in the given order."""
     whole = hashlib.sha256()
     for name, value in arrays.items():
-        array = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
+        tensor = value.detach().cpu() if hasattr(value, "detach") else None
+        array = np.asarray(value if tensor is None else tensor)
         whole.update(f"{name} {array.dtype} {array.shape}\n".encode())
-        whole.update(np.ascontiguousarray(array).data)
+        for part in [np.ascontiguousarray(array).data] if tensor is None else bytes_of(tensor):
+            whole.update(part)
     return whole.hexdigest()
 
 

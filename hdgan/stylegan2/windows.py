@@ -59,7 +59,9 @@ def synthesize_windows(
     blocks
         Features are those of the last so many blocks (see :meth:`Generator.features`); 0 for images alone.
     noise, generator
-        As for `network.synthesis`.
+        As for `network.synthesis`. Of stored noise that is in a file (see :func:`load_generator`) no more than a window
+        needs is in memory. Of drawn noise maps of up to 4096 px are kept, 0.18 GB in all; of larger ones the rows of
+        a window, where the CPU draws them. Noise that a GPU draws is kept whole: 2.9 GB at 16384 px.
 
     Yields
     ------

@@ -47,10 +47,10 @@ def protocol(
     from hdgan.pixels import efficiency_rows, protocol_rows, run_protocol
     from training.host import Host
 
-    place, computing = Study(study), Host(device).device
+    place, host = Study(study), Host(device)
     counts = parse_split(split)
     assert counts is not None
-    samples = annotated_samples(place, device=computing)
+    samples = annotated_samples(place, device=host.device)
     report = run_protocol(
         samples.store,
         samples.masks,
@@ -62,10 +62,12 @@ def protocol(
         preset=preset,
         seed=seed,
         classes=samples.classes,
-        device=computing,
+        device=host.device,
         inputs={"masks": place.annotations / "masks"},
         redo=redo,
     )
+    if not host.is_main:
+        return
     if figure:
         from hdgan.explore import efficiency_figure
 

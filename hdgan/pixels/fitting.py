@@ -105,8 +105,7 @@ def fit(
             raise InputError(f"an ensemble has at least 1 member, not {members}")
         if host.count > members:
             raise InputError(
-                f"{host.count} processes cannot share {counted(members, 'member')}: start {members} processes at most, "
-                "or fit more members"
+                f"{host.count} processes cannot share {counted(members, 'member')}: start no more of them than members"
             )
         parts = _checked_split(split, store, labels)
         fingerprint, classes_in = _read_once(labels, parts, store.shape)

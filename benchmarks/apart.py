@@ -7,7 +7,15 @@ import os
 import resource
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
+
+_SAVE = """
+import sys, torch
+from hdgan.stylegan2 import Generator, save_generator
+torch.manual_seed(0)
+save_generator(Generator(resolution=int(sys.argv[1])), sys.argv[2])
+"""
 
 
 def peak_gb() -> float:
@@ -27,3 +35,9 @@ def run_apart(script: str, name: str) -> dict[str, Any]:
         return {"failed": (ended.stderr.strip().splitlines() or [f"ended with {ended.returncode}"])[-1]}
     figures: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
     return figures
+
+
+def save_random_generator(resolution: int, path: Path) -> None:
+    """Write a generator of random weights and the widths of StyleGAN2, which is whole in another process only."""
+    command = [sys.executable, "-c", _SAVE, str(resolution), str(path)]
+    subprocess.run(command, check=True, cwd=Path(__file__).resolve().parents[1])

@@ -12,6 +12,8 @@ pair        one pair of 4096 px, from a latent to the written image, mask and un
             classes, the widths of StyleGAN2, random weights; beside it the published way at 1024 px, which does not fit
             into memory at 4096; and whether the mask is what the plain definition gives on three crops
 pair 8192   the same of 8192 px
+strip 16384 the first 512 rows of a pair of 16384 px, into the zarr store: with the noise that the generator stores, in
+            its file of 2.7 GiB, and with noise that is drawn
 fit         an ensemble of 10 members against ten of one, by the same code, on the same pixels
 extraction  the store of one latent of 4096 px: its size, and its time beside that of the synthesis alone
 loader      pixels a second for a fit, beside the published one-pixel-at-a-time memory map
@@ -23,6 +25,7 @@ The last three are written out, with other kinds of stores, in `benchmarks/featu
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import platform
 import sys
@@ -35,7 +38,7 @@ from typing import Any
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from benchmarks.apart import peak_gb, run_apart
+from benchmarks.apart import peak_gb, run_apart, save_random_generator
 from benchmarks.feature_stores import measure_extraction, measure_loader, measure_sampler
 
 Figures = dict[str, Any]
@@ -48,6 +51,8 @@ AT_MOST = {
     ("pair", "wall_s"): 90,
     ("pair", "pair_gib"): 1.2,
     ("pair 8192", "pair_gib"): 1.6,
+    ("strip 16384", "gib"): 1.6,
+    ("strip 16384", "gib_with_noise_drawn"): 1.6,
     ("fit", "share_of_time"): 0.8,
     ("equality", "features_fp32"): 1e-5,
     ("equality", "features_fp16"): 1e-3,
@@ -250,32 +255,70 @@ def labels_of_crop(generator: Any, ensemble: Any, latents: Any, y: int, x: int, 
     raise ValueError("the crop lies in no window")
 
 
+def make_networks(size: int, folder: Path) -> tuple[Any, Any]:
+    """A generator of random weights, from its file, and an ensemble of random weights, standardised on a window."""
+    import torch
+
+    from hdgan.latents import Latents
+    from hdgan.pixels import PixelEnsemble
+    from hdgan.stylegan2 import WindowSynthesis, load_generator
+
+    save_random_generator(size, folder / "generator.safetensors")
+    generator = load_generator(folder / "generator.safetensors")
+    layers = generator.synthesis.layout.feature_channels(5)
+    ensemble = PixelEnsemble(layers=layers, classes=list("abcde"), generator=torch.Generator().manual_seed(0))
+    asked = Latents.sample(generator, [0]).synthesis(0, device=torch.device("cpu"))
+    window = WindowSynthesis(generator, **asked).window(y=size // 2, x=size // 2, h=128, w=128)
+    features = torch.as_tensor(window.upsampled()).flatten(1)
+    ensemble.mean.copy_(features.mean(dim=1))
+    ensemble.deviation.copy_(features.std(dim=1) + 1e-6)
+    return generator, ensemble
+
+
+def measure_strip(size: int) -> Figures:
+    import torch
+
+    from hdgan.latents import Latents
+    from hdgan.pairs.formats import pair_format
+    from hdgan.pairs.making import pair_strips
+    from hdgan.pairs.strips import Tally
+    from hdgan.provenance import digest
+
+    torch.set_grad_enabled(False)
+    found: Figures = {}
+    with tempfile.TemporaryDirectory() as folder:
+        generator, ensemble = make_networks(size, Path(folder))
+        digest(generator.state_dict())
+        target = pair_format("zarr", Path(folder), ensemble.class_list)
+        target.prepare(2, size)
+        for i, (noise, suffix) in enumerate((("const", ""), ("random", "_with_noise_drawn"))):
+            began, cpu = time.perf_counter(), time.process_time()
+            strips = pair_strips(generator, ensemble, Latents.sample(generator, [0], noise=noise))
+            tally = Tally(len(ensemble.class_list), size, thumbnail=256)
+            target.write(i, size, tally.watch(itertools.islice(strips, 1)))
+            found |= {
+                f"wall_s{suffix}": time.perf_counter() - began,
+                f"cpu_s{suffix}": time.process_time() - cpu,
+                f"gib{suffix}": peak_gb() * 1e9 / 2**30,
+            }
+    return found
+
+
 def measure_pair(size: int) -> Figures:
     import numpy as np
     import torch
 
     from hdgan.latents import Latents
     from hdgan.pairs import synthesize
-    from hdgan.pixels import PixelEnsemble
-    from hdgan.stylegan2 import Generator, WindowSynthesis
 
     torch.set_grad_enabled(False)
-    torch.manual_seed(0)
-    generator = Generator(resolution=size).eval().requires_grad_(False)
-    layers = generator.synthesis.layout.feature_channels(5)
-    ensemble = PixelEnsemble(layers=layers, classes=list("abcde"), generator=torch.Generator().manual_seed(0))
-    latents = Latents.sample(generator, [0])
-    synthesis = WindowSynthesis(generator, **latents.synthesis(0, device=torch.device("cpu")))
-    window = synthesis.window(y=size // 2, x=size // 2, h=128, w=128)
-    features = torch.as_tensor(window.upsampled()).flatten(1)
-    ensemble.mean.copy_(features.mean(dim=1))
-    ensemble.deviation.copy_(features.std(dim=1) + 1e-6)
-    del synthesis, window, features
     with tempfile.TemporaryDirectory() as folder:
+        generator, ensemble = make_networks(size, Path(folder))
+        latents = Latents.sample(generator, [0])
         began, cpu = time.perf_counter(), time.process_time()
         pairs = synthesize(generator, ensemble, latents, Path(folder) / "pairs")
         found = {
-            "channels": sum(layers.values()),
+            "channels": sum(ensemble.layers.values()),
             "wall_s": time.perf_counter() - began,
             "cpu_s": time.process_time() - cpu,
             "pair_gib": peak_gb() * 1e9 / 2**30,
@@ -327,6 +370,7 @@ MEASURES: dict[str, Callable[[], Figures]] = {
     "equality": measure_equality,
     "pair": lambda: measure_pair(4096),
     "pair 8192": lambda: measure_pair(8192),
+    "strip 16384": lambda: measure_strip(16384),
     "fit": measure_fit,
     "extraction": lambda: measure_extraction("zarr", "float16"),
     "loader": lambda: measure_loader("zarr"),

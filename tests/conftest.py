@@ -15,7 +15,6 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 from command_line import hdgan
 
-
 _SECONDS_TO_END = 120
 
 

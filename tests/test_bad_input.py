@@ -190,6 +190,18 @@ def test_masks_that_are_not_there_or_not_masks(study: Path, refused: Refused) ->
     assert "not JSON" in refused("annotate", "import", notes)
 
 
+def test_masks_that_were_spoilt_after_their_import(study: Path, refused: Refused) -> None:
+    mask = min((study / "annotations" / "masks").iterdir())
+    for labels, said in (
+        (np.full((32, 32), 7, np.uint8), f"{mask} holds 7 as class index; allowed are 0 to 4"),
+        (np.zeros((31, 32), np.uint8), "is (31, 32) uint8; the features are of (32, 32) px"),
+    ):
+        Image.fromarray(labels).save(mask)
+        assert said in refused("fit", "--redo")
+    mask.write_bytes(mask.read_bytes()[:40])
+    assert str(mask) in refused("fit", "--redo")
+
+
 def test_masks_of_samples_that_were_replaced(study: Path, refused: Refused) -> None:
     hdgan("sample", "--study", study, "--psi", 0.5, "--redo")
     for verb in (("features", "--redo"), ("fit", "--redo"), ("annotate", "import", study / "expert" / "masks")):

@@ -46,19 +46,22 @@ def prefetch_in_processes(
     with _signals_held_back():
         batches = iter(loader)
     end = functools.partial(_kill, set(active_children()) - before)
-    atexit.register(end)  # before multiprocessing's own way, which asks by the SIGTERM that they never see
+    atexit.register(end)  # multiprocessing's own way would ask by the SIGTERM that they never see, and wait
     try:
         for made in batches:
             if isinstance(made, InputError):
                 raise made
             yield made
     finally:
+        del batches  # which asks them to end, here: an error's traceback would keep it, and them, for long
+        end()
         atexit.unregister(end)
 
 
 def _kill(processes: Iterable[BaseProcess]) -> None:
     for process in processes:
         process.kill()
+        process.join()
 
 
 class _Made(Dataset[T | InputError], Generic[T]):

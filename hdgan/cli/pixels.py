@@ -72,10 +72,10 @@ def fit(
     from hdgan.pixels import fit as fit_ensemble
     from hdgan.pixels import split_images
     from hdgan.state import again
-    from training.devices import choose_device
+    from training.host import Host
 
-    place = Study(study)
-    samples = annotated_samples(place, device=choose_device(device))
+    place, computing = Study(study), Host(device).device
+    samples = annotated_samples(place, device=computing)
     shares = split_images(sorted(samples.masks), counts=parse_split(split), seed=seed)
     _warn_of_empty(shares, len(samples.masks))
     ensemble = fit_ensemble(
@@ -89,7 +89,7 @@ def fit(
         classes=samples.classes,
         images=samples.images,
         inputs={"masks": place.annotations / "masks"},
-        device=choose_device(device),
+        device=computing,
         redo=redo,
     )
     say(

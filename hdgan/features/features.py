@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +44,10 @@ class Features(Protocol):
         """The native pixels of every layer that the window at (y, x) of (h, w) image px needs."""
         ...
 
+    def native(self, i: int, layer: str) -> npt.NDArray[np.floating[Any]]:
+        """One layer of latent `i`, whole: (C, h', w') float16 or float32."""
+        ...
+
     def __len__(self) -> int:
         return len(self.latents)
 
@@ -76,6 +80,8 @@ class Features(Protocol):
         top, left = int(y.min()), int(x.min())
         return self.patch(i, y=top, x=left, h=int(y.max()) - top + 1, w=int(x.max()) - left + 1)
 
-    def _check(self, i: int) -> None:
+    def _check(self, i: int, layer: str | None = None) -> None:
         if not 0 <= i < len(self):
             raise InputError(f"latent {i} is not in {self.path}, which holds 0 to {len(self) - 1}")
+        if layer is not None and layer not in self.layers:
+            raise InputError(f"layer {layer!r} is not in {self.path}, which holds {', '.join(self.layers)}")

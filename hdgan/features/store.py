@@ -79,9 +79,7 @@ class FeatureStore(Features):
 
     def native(self, i: int, layer: str) -> npt.NDArray[np.floating[Any]]:
         """One layer of latent `i`: (C, h', w') float16 or float32."""
-        self._check(i)
-        if layer not in self.layers:
-            raise InputError(f"layer {layer!r} is not in {self.path}, which holds {', '.join(self.layers)}")
+        self._check(i, layer)
         native = self._map(i, layer)
         return np.ascontiguousarray(native.read((0, native.shape[1]), (0, native.shape[2])))
 

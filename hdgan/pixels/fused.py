@@ -110,9 +110,7 @@ def _block(levels: Sequence[_Level], y: int, x: int, h: int, w: int) -> tuple[np
     native = [level.native(y, x, h, w) for level in levels]
     pixels = [v.reshape(v.shape[0] * v.shape[1], v.shape[2]) for v in native]
     parts = [np.pad(v, ((0, -len(v) % PIXELS), (0, 0))) for v in pixels]
-    beyond = np.zeros(
-        PIXELS * pixels[-1].shape[1], np.float32
-    )  # a row may end within a group of the last level's pixels
+    beyond = np.zeros(PIXELS * pixels[-1].shape[1], np.float32)  # the last level's last row may end within a group
     starts, columns = _sums([part.size for part in parts]), _sums([v.shape[1] for v in native])
     down = [block_taps(y, h, level.scale) for level in levels]
     across = [block_taps(x, w, level.scale) for level in levels]

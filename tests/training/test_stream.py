@@ -3,6 +3,7 @@ import subprocess
 import sys
 import threading
 import time
+from multiprocessing import active_children
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,7 @@ def test_processes_make_batches_in_order_and_an_error_arrives_as_it_was_raised()
     assert len({process for _, process in made} - {os.getpid()}) == 2
     with pytest.raises(InputError, match=r"^tile 7 is damaged$"):
         next(stream)
+    assert not active_children()  # though the error's traceback keeps the stream
 
 
 SCRIPT = """

@@ -237,7 +237,7 @@ def test_the_bytes_of_a_store_do_not_depend_on_what_was_there(made, tmp_path, st
     assert fingerprint(roots[0]) == fingerprint(roots[1])
 
 
-def test_without_a_store_features_are_made_again_by_their_generator_alone(made, tmp_path):
+def test_without_a_store_features_are_made_again_by_their_generator_alone(made, tmp_path, monkeypatch):
     generator, latents, store = made
     out = tmp_path / "features"
     extract(generator, latents.subset([1]), out, blocks=4, store="none")
@@ -246,8 +246,13 @@ def test_without_a_store_features_are_made_again_by_their_generator_alone(made, 
     assert stored_latents(out) == set(store.latents)
     assert sum(path.stat().st_size for path in out.rglob("*")) < 50_000
     exact = ResynthesisedFeatures(generator, latents, 4)
+    monkeypatch.setattr("hdgan.features.resynthesis._EDGE", 8)  # maps in 16 windows
     for some in (features, exact, open_features(out, lambda: generator)):
         np.testing.assert_allclose(some.window(2, y=3, x=9, h=8, w=20), store.window(2, y=3, x=9, h=8, w=20), atol=2e-3)
+        for layer in store.layers:
+            np.testing.assert_allclose(some.native(2, layer), store.native(2, layer), atol=2e-3)
+    with pytest.raises(InputError, match=r"layer 'b9\.conv0' is not in"):
+        features.native(0, "b9.conv0")
     with pytest.raises(InputError, match="by their generator only"):
         open_features(out)
     with pytest.raises(InputError, match="holds no features"):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import FunctionType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,9 +15,8 @@ import torch
 import hdgan.pixels.folded
 from hdgan.features.patch import Floats, Patch, coverage, cut, upsample
 from hdgan.labels import LabelMap
-from hdgan.pixels import PixelEnsemble
+from hdgan.pixels import PixelEnsemble, fused, kernels
 from hdgan.pixels.folded import Predictor, verdict
-from hdgan.pixels.kernels import _compiled
 from tiling.errors import InputError
 
 SIZE = 160  # px of an image: more than a block in both directions
@@ -265,7 +265,7 @@ def test_without_numba_or_in_another_precision_prediction_goes_by_cells(monkeypa
 
 def test_where_nothing_can_be_kept_the_kernel_is_compiled_all_the_same() -> None:
     of_no_file = eval("lambda x: x + 1")  # numba finds no place for what it makes of this
-    assert _compiled(of_no_file)(1) == 2
+    assert kernels._compiled(of_no_file)(1) == 2
 
 
 def test_what_does_not_fit_is_refused() -> None:
@@ -283,13 +283,37 @@ def test_what_does_not_fit_is_refused() -> None:
         image.ensemble.predict(np.zeros((3, 4, 4), np.float32))
 
 
-@pytest.mark.parametrize(("h", "w"), [(3, 33), (1, 36), (64, 128), (5, 7)])
-def test_the_compiled_pass_reads_no_further_than_its_values(h: int, w: int) -> None:
-    from hdgan.pixels.fused import _block, _levels
+def interpreted() -> Callable[..., None]:
+    """`label_block` as Python runs it: what it reads and writes has to be there, and what was never set is NaN."""
 
-    patches = [Patch(np.ones((4, h, w), np.float32), 0, 0, 1)]
-    values, levels, *_ = _block(_levels(patches), 0, 0, h, w)
-    start, channels = levels[-1][0], levels[-1][3]
-    last = (h - 1) * w + (w - 1) // 32 * 32  # the first pixel of the last row's last tile
-    read = last + -(-(w - (w - 1) // 32 * 32) // 8) * 8  # tiles are read eight pixels at a time
-    assert start + read * channels <= len(values)
+    def part(array, index):
+        assert 0 <= index <= array.size - kernels.LANES
+        return array[index : index + kernels.LANES]
+
+    def store(array, index, lanes):
+        part(array, index)[:] = lanes
+
+    numpy = SimpleNamespace(**vars(np) | {"empty": lambda shape, kind: np.full(shape, np.nan).astype(kind)})
+    names = vars(kernels) | {
+        "np": numpy,
+        "load": lambda array, index: part(array, index).copy(),
+        "store": store,
+        "add_scaled": lambda total, array, index, lanes: total + array[index] * lanes,
+        "at_least": np.maximum,
+    }
+    for name in ("_dense", "_blend", "_tally", "_verdict", "label_block"):
+        names[name] = FunctionType(getattr(kernels, name).py_func.__code__, names)
+    return names["label_block"]
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered in cast")
+@pytest.mark.parametrize(("y", "x", "h", "w"), [(0, 0, 1, 36), (157, 127, 3, 33), (61, 3, 7, 9)])
+@pytest.mark.parametrize("finest", [0, 1])
+def test_the_compiled_pass_stays_within_its_arrays(
+    y: int, x: int, h: int, w: int, finest: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = make(blocks=2, members=2, hidden=(5, 3), finest=finest)
+    patches = image.patches(y, x, h, w)
+    compiled = image.predictor(compiled=True).predict(patches)
+    monkeypatch.setattr(fused, "label_block", interpreted())
+    assert_equal(image.predictor(compiled=True).predict(patches), compiled)

@@ -1,4 +1,5 @@
 from pathlib import Path
+from types import FunctionType
 
 import numpy as np
 import pytest
@@ -8,8 +9,8 @@ import torch.nn.functional as F
 import hdgan.pixels.blocks
 from hdgan.features import Features
 from hdgan.features.patch import cut
+from hdgan.pixels import kernels
 from hdgan.pixels.blocks import BlockPool, LabelBlocks
-from hdgan.pixels.kernels import gather_pixels
 from hdgan.pixels.sampling import Noise, PixelSampler
 from hdgan.pixels.statistics import Statistics, upsampled_statistics
 from tiling.errors import InputError
@@ -184,9 +185,38 @@ def test_the_compiled_pass_writes_the_pixels_asked_for_and_nothing_else():
     pool = pool_of(store)
     slots, positions = np.array([3, 0, 3]), np.array([32**2 - 1, 0, 5])
     guard = np.full((5, store.channels), np.nan, np.float32)
-    gather_pixels(pool._values.view(np.uint16), slots, positions, np.array([2, 0, 1]), *pool._layout, guard[1:4])
+    kernels.gather_pixels(
+        pool._values.view(np.uint16), slots, positions, np.array([2, 0, 1]), *pool._layout, guard[1:4]
+    )
     np.testing.assert_array_equal(guard[1:4], pool.gather(slots, positions))
     assert np.isnan(guard[[0, 4]]).all()
+
+
+def test_the_compiled_pass_stays_within_its_arrays():
+    def part(array, index):
+        assert 0 <= index <= array.size - kernels.LANES
+        return array[index : index + kernels.LANES]
+
+    def load_one(array, index):
+        assert 0 <= index < array.size
+        return array[index]
+
+    def store(array, index, lanes):
+        part(array, index)[:] = lanes
+
+    interpreted = {
+        "load": lambda array, index: part(array, index).copy(),
+        "load_one": load_one,
+        "store": store,
+        "add_scaled": lambda total, array, index, lanes: total + array[index] * lanes,
+        "times": lambda lanes, array, index: lanes * part(array, index),
+    }
+    gather = FunctionType(kernels.gather_pixels.py_func.__code__, vars(kernels) | interpreted)
+    pool = pool_of(Maps(np.float32))
+    slots, positions = np.repeat([0, 1, 3], 5), np.tile([0, 31, 31 * 32, 32**2 - 1, 501], 3)
+    features = np.full((15, pool._features.channels), np.nan, np.float32)
+    gather(pool._values, slots, positions, np.arange(15), *pool._layout, features)
+    np.testing.assert_allclose(features, pool.gather(slots, positions), rtol=1e-6, atol=1e-6)
 
 
 def streaming(labels, images=4, size=512, *, pool_bytes=4_000_000, **changed):

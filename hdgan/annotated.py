@@ -46,7 +46,7 @@ def extract_annotated(
     study: Study,
     *,
     blocks: int = 5,
-    dtype: str = "float16",
+    dtype: str | None = None,
     store: str = "zarr",
     all_samples: bool = False,
     device: str | torch.device = "cpu",

@@ -25,7 +25,9 @@ from tiling.wording import counted, quoted
 def features(
     study: StudyOption = DEFAULT_STUDY,
     blocks: Annotated[int, typer.Option(help="Blocks, counted from the image's resolution down.", min=1)] = 5,
-    dtype: Annotated[str, typer.Option(help="float16, float32, or int8 with a scale per channel.")] = "float16",
+    dtype: Annotated[
+        str | None, typer.Option(help="float16 (default), float32, or int8 with a scale per channel.")
+    ] = None,
     store: Annotated[
         str, typer.Option(help="zarr, zarr-zstd, memmap, or none: features are made again when they are read.")
     ] = "zarr",

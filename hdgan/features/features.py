@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from hdgan.checks import whole_numbers
 from hdgan.features.patch import Floats, Patch, gather, upsample
 from tiling.errors import InputError
 
@@ -62,8 +63,11 @@ class Features(Protocol):
         return np.concatenate([upsample(patch, y=y, x=x, h=h, w=w) for patch in patches.values()])
 
     def pixels(self, i: int, ys: npt.ArrayLike, xs: npt.ArrayLike) -> Floats:
-        """(n, C) float32: the upsampled features of single pixels, gathered from the native maps."""
-        rows, columns = np.asarray(ys, np.int64), np.asarray(xs, np.int64)
+        """(n, C) float32: the upsampled features of single pixels, gathered from the native maps.
+
+        `ys` and `xs` are whole numbers (n,), of pixels in the image; others are an :class:`InputError`.
+        """
+        rows, columns = whole_numbers("ys", ys), whole_numbers("xs", xs)
         if rows.ndim != 1 or rows.shape != columns.shape:
             raise InputError(f"ys and xs must be two lists of one length, not {rows.shape} and {columns.shape}")
         result = np.empty((len(rows), self.channels), np.float32)

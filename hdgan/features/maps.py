@@ -38,7 +38,7 @@ class PlainMap:
     def __init__(self, folder: Path, layer: str) -> None:
         self._values = _loaded(plain_path(folder, layer))
         scale = scale_path(folder, layer)
-        self._scale = _loaded(scale) if scale.exists() else None
+        self._scale = np.array(_loaded(scale)) if scale.exists() else None  # a map would keep another file open
         height, width, channels = self._values.shape
         self.shape = (channels, height, width)
 

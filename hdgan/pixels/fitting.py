@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from hdgan.lazy import LazyMapping
 from hdgan.metrics.segmentation import report_of_pairs
 from hdgan.pixels.baseline import NearestColour
 from hdgan.pixels.ensemble import PixelEnsemble, with_colours
-from hdgan.pixels.predict import predict_stored
+from hdgan.pixels.predict import predict_windows, windows_of
 from hdgan.pixels.presets import Preset, preset_of
 from hdgan.pixels.sampling import PixelSampler
 from hdgan.pixels.statistics import Statistics, upsampled_statistics
@@ -61,7 +61,8 @@ def fit(
     """Fit an ensemble on the labelled pixels of the training images, and report on the test images.
 
     The epoch with the least loss on the validation images is kept (without any, the last). A killed fit goes on with
-    the same call after its last whole epoch, and ends with the same weights as one that was not disturbed.
+    the same call after its last whole epoch, and ends with the same weights as one that was not disturbed. The report
+    scores the members' vote, as the papers do, whichever rule later labels pairs.
 
     Parameters
     ----------
@@ -212,18 +213,32 @@ def _finish(task: _Task, stage: Stage, trainer: EnsembleTrainer) -> None:
 
 
 def _report(ensemble: PixelEnsemble, task: _Task) -> dict[str, Any]:
-    """Measures on the test images: of the ensemble, and of colour alone where there are images."""
+    """Measures on the test images: of the ensemble's vote, and of colour alone where there are images."""
     test, labels, images = task.parts["test"], task.labels, task.images
     if not test:
         return {"accuracy": None, "ensemble": None, "nearest_colour": None}
-    predicted = ((labels[i], predict_stored(ensemble, task.store, i)[0]) for i in track(test, "test images"))
-    of_ensemble = report_of_pairs(predicted, task.classes)
+    of_ensemble = report_of_pairs(_predicted(ensemble, task), task.classes)
     of_colour = None
     if images is not None:
         baseline = NearestColour(((images[i], labels[i]) for i in task.parts["train"]), len(task.classes))
-        pairs = ((labels[i], baseline.predict(images[i])) for i in test)
-        of_colour = report_of_pairs(pairs, task.classes).to_dict()
+        of_colour = report_of_pairs(_coloured(baseline, images, task), task.classes).to_dict()
     return {"accuracy": of_ensemble.accuracy, "ensemble": of_ensemble.to_dict(), "nearest_colour": of_colour}
+
+
+def _predicted(ensemble: PixelEnsemble, task: _Task) -> Iterator[tuple[LabelMap, LabelMap]]:
+    """True and predicted labels of the test images, window by window."""
+    for i in track(task.parts["test"], "test images"):
+        truth = task.labels[i]
+        for here, labels, _ in predict_windows(ensemble, task.store, i):
+            yield truth[here], labels
+
+
+def _coloured(baseline: NearestColour, images: Mapping[int, Image], task: _Task) -> Iterator[tuple[LabelMap, LabelMap]]:
+    """True labels of the test images and those of their colours, window by window."""
+    for i in task.parts["test"]:
+        truth, image = task.labels[i], images[i]
+        for here in windows_of(truth.shape):
+            yield truth[here], baseline.predict(image[here])
 
 
 def _checked_split(split: Split, store: Features, labels: Mapping[int, LabelMap]) -> dict[str, list[int]]:

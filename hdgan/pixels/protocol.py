@@ -54,7 +54,8 @@ def run_protocol(
 ) -> dict[str, Any]:
     """Fit and test an ensemble on several splits of the labelled images.
 
-    What was fitted before the process was killed is not fitted again.
+    What was fitted before the process was killed is not fitted again. Scores are those of the members' vote, as of
+    :func:`hdgan.pixels.fit`.
 
     Parameters
     ----------

@@ -140,7 +140,9 @@ class PixelSampler:
         making = prefetch(lambda k: self._batch(numbers[k], size, seed, noise), 0, len(numbers), ahead=2)
         yield from making
 
-    def windows(self, numbers: range, *, size: int, edge: int, seed: int) -> Iterator[tuple[Floats, LabelMap]]:
+    def windows(
+        self, numbers: range, *, size: int, edge: int, seed: int, noise: Noise | None = None
+    ) -> Iterator[tuple[Floats, LabelMap]]:
         """Batches of dense windows: features (size, C, edge, edge) float32 and labels (size, edge, edge) uint8.
 
         Around pixels that are drawn as :meth:`draw` does, moved into the image; 255 where unlabelled.
@@ -152,11 +154,12 @@ class PixelSampler:
         """
         if not 1 <= edge <= min(self._store.shape):
             raise InputError(f"windows have 1 to {min(self._store.shape)} px, the images' edge, not {edge}")
-        making = prefetch(lambda k: self._dense(numbers[k], size, edge, seed), 0, len(numbers), ahead=2)
+        making = prefetch(lambda k: self._dense(numbers[k], size, edge, seed, noise), 0, len(numbers), ahead=2)
         yield from making
 
-    def _dense(self, number: int, size: int, edge: int, seed: int) -> tuple[Floats, LabelMap]:
-        draw = self.draw(size, numpy_draws(seed, "windows", number))
+    def _dense(self, number: int, size: int, edge: int, seed: int, noise: Noise | None) -> tuple[Floats, LabelMap]:
+        rng = numpy_draws(seed, "windows", number)
+        draw = self.draw(size, rng)
         features = np.empty((size, self._store.channels, edge, edge), np.float32)
         labels = np.empty((size, edge, edge), np.uint8)
         corners = (np.clip(at - edge // 2, 0, self._store.shape[0] - edge).tolist() for at in (draw.y, draw.x))
@@ -165,6 +168,8 @@ class PixelSampler:
             labels[k] = self._blocks.window(i, y, x, edge)
         features -= self._statistics.mean[:, None, None]
         features /= self._statistics.deviation[:, None, None]
+        if noise is not None:
+            _add_noise(np.moveaxis(features, 1, 3), noise, rng)
         return features, labels
 
     def _batch(self, number: int, size: int, seed: int, noise: Noise | None) -> tuple[Floats, Indices]:
@@ -226,5 +231,7 @@ class PixelSampler:
 
 
 def _add_noise(features: Floats, noise: Noise, rng: np.random.Generator) -> None:
-    chosen = np.flatnonzero(rng.random(len(features)) < noise.probability)
-    features[chosen] += rng.standard_normal((len(chosen), features.shape[1]), np.float32) * np.float32(noise.deviation)
+    """To some of the pixels (..., C), in place."""
+    chosen = np.nonzero(rng.random(features.shape[:-1]) < noise.probability)
+    size = (len(chosen[0]), features.shape[-1])
+    features[chosen] += rng.standard_normal(size, np.float32) * np.float32(noise.deviation)

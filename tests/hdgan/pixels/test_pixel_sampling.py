@@ -314,6 +314,18 @@ def test_noise_touches_half_of_the_pixels_with_the_deviation_asked_for(small_sto
     assert added[touched].std() == pytest.approx(0.1, rel=0.02)
 
 
+def test_noise_touches_half_of_the_pixels_of_dense_windows():
+    asked = {"size": 4, "edge": 40, "seed": 5}
+    (plain, labels), = streaming(blobs(2), images=2).windows(range(1), **asked)  # fmt: skip
+    (noisy, same), = streaming(blobs(2), images=2).windows(range(1), **asked, noise=Noise(0.5, 0.1))  # fmt: skip
+    np.testing.assert_array_equal(labels, same)
+    added = (noisy - plain).swapaxes(0, 1)
+    touched = added.any(axis=0)
+    np.testing.assert_array_equal(touched, added.all(axis=0))
+    assert touched.mean() == pytest.approx(0.5, abs=0.05)
+    assert added[:, touched].std() == pytest.approx(0.1, rel=0.02)
+
+
 def test_images_without_a_labelled_pixel_are_refused(small_store):
     with pytest.raises(InputError, match=r"no pixel is labelled in images \[4\]"):
         sampler_of(small_store, {4: np.full((32, 32), 255, np.uint8)}, [4])

@@ -182,8 +182,8 @@ def test_more_processes_than_members_are_refused(small_store, label_maps, tmp_pa
 def test_features_that_are_made_again_are_learnt_as_those_stored_in_float32(small_generator, label_maps, tmp_path):
     latents = make_latents(small_generator, 6)
     made = []
-    for store in ("none", "zarr"):
-        features = extract(small_generator, latents, tmp_path / store, blocks=3, dtype="float32", store=store)
+    for store, kept in (("none", {}), ("zarr", {"dtype": "float32"})):
+        features = extract(small_generator, latents, tmp_path / store, blocks=3, store=store, **kept)
         made.append(fit(features, label_maps, tmp_path / f"fit {store}", split=SPLIT, members=2, preset=QUICK))
     for name, tensor in made[0].state_dict().items():
         torch.testing.assert_close(tensor, made[1].state_dict()[name], rtol=1e-5, atol=1e-6)

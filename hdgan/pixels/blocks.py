@@ -80,9 +80,14 @@ class LabelBlocks:
         """(edge, edge) uint8 of one block; a class beyond the K is there as it was."""
         return np.frombuffer(zlib.decompress(self._packed[block]), np.uint8).reshape(self.edge, self.edge)
 
-    def by_class(self, block: int) -> npt.NDArray[np.uint16]:
+    @property
+    def position(self) -> type[np.uint16 | np.uint32]:
+        """What holds a position in the flattened block."""
+        return np.uint16 if self.edge <= 256 else np.uint32
+
+    def by_class(self, block: int) -> npt.NDArray[np.uint16 | np.uint32]:
         """Positions in the flattened block: those of class 0 first, then of class 1, and so on."""
-        return np.argsort(self.labels(block), axis=None, kind="stable").astype(np.uint16)
+        return np.argsort(self.labels(block), axis=None, kind="stable").astype(self.position)
 
     def window(self, image: int, y: int, x: int, edge: int) -> LabelMap:
         """(edge, edge) uint8 of a window, 255 where there is no label."""
@@ -131,7 +136,7 @@ class BlockPool:
         self._returned = list[Floats]()
         self.held = np.full(self.slots, -1, np.int64)
         """(slots,): which block is in which slot; -1 for none."""
-        self.by_class = np.zeros((self.slots, blocks.edge**2), np.uint16)
+        self.by_class = np.zeros((self.slots, blocks.edge**2), blocks.position)
         """Positions of every slot's block in the order of their classes."""
         self.labels = np.zeros((self.slots, blocks.edge**2), np.uint8)
 

@@ -46,10 +46,11 @@ class PixelSampler:
 
     Batches are drawn from blocks of 128 x 128 px that are in memory at native resolution, some 256 of 496 channels. If
     there are no more, all are held, and pixels drawn independently of each other. Else every class has its share of the
-    slots that hold blocks. A slot's block is drawn with a probability proportional to the pixels of the class in it,
-    and its pixels among these, so that all pixels of a class are equally probable. Of the class's blocks, image by
-    image, each slot draws from its own part, so that the blocks in memory are at any time from everywhere. When as many
-    pixels were drawn as are a quarter of a block, another takes its place; slots change in turn, a few with each batch.
+    slots that hold blocks. A slot's block comes with a probability proportional to the pixels of the class in it,
+    and its pixels are drawn among these, so that all pixels of a class are equally probable. Of the class's blocks,
+    image by image, each slot has its own part, so that the blocks in memory are at any time from everywhere, and goes
+    through it evenly. When as many pixels were drawn as are a quarter of a block, or in a short training so few that
+    about every block comes by, another takes its place; slots change in turn, a few with each batch.
 
     Parameters
     ----------
@@ -130,14 +131,16 @@ class PixelSampler:
         return features
 
     def batches(
-        self, numbers: range, *, size: int, seed: int, noise: Noise | None = None
+        self, numbers: range, *, size: int, seed: int, total: int | None = None, noise: Noise | None = None
     ) -> Iterator[tuple[Floats, Indices]]:
         """Batches of features (size, C) float32 and labels (size,) int64, in random order, made ahead in a thread.
 
         A batch, and which blocks are in memory for it, is keyed by the seed and its number: a training that goes on
-        sees the same.
+        sees the same. `total` is how many batches the whole training has, so that it sees blocks from everywhere; without
+        it the training is taken to be a long one.
         """
-        making = prefetch(lambda k: self._batch(numbers[k], size, seed, noise), 0, len(numbers), ahead=2)
+        life = self._life(size, total)
+        making = prefetch(lambda k: self._batch(numbers[k], size, seed, life, noise), 0, len(numbers), ahead=2)
         yield from making
 
     def windows(
@@ -172,7 +175,7 @@ class PixelSampler:
             _add_noise(np.moveaxis(features, 1, 3), noise, rng)
         return features, labels
 
-    def _batch(self, number: int, size: int, seed: int, noise: Noise | None) -> tuple[Floats, Indices]:
+    def _batch(self, number: int, size: int, seed: int, life: float, noise: Noise | None) -> tuple[Floats, Indices]:
         rng = numpy_draws(seed, "pixels", number)
         with self._lock:
             if self._pool is None:
@@ -182,7 +185,7 @@ class PixelSampler:
                 pool.hold(np.arange(pool.slots))
                 slot, rank = self._draw_ranks(size, rng)
             else:
-                pool.hold(self._held(pool.slots, number, size, seed))
+                pool.hold(self._held(pool.slots, number, size, seed, life))
                 slot, rank = self._draw_held(pool, size, rng)
             position = pool.by_class[slot, rank].astype(np.int64)
             label = pool.labels[slot, position].astype(np.int64)
@@ -206,17 +209,28 @@ class PixelSampler:
         """(slots,): whose blocks each slot holds, in equal parts."""
         return self._strata[np.arange(slots) * len(self._strata) // slots]
 
-    def _held(self, slots: int, number: int, size: int, seed: int) -> Indices:
+    def _life(self, size: int, total: int | None) -> float:
+        """How many pixels are drawn from a block before another takes its place."""
+        most = _TAKEN * self._blocks.edge**2
+        return most if total is None else min(most, total * size / np.count_nonzero(self._counts))
+
+    def _held(self, slots: int, number: int, size: int, seed: int, life: float) -> Indices:
         """(slots,): the blocks in memory for a batch."""
-        life = max(int(_TAKEN * self._blocks.edge**2 * slots / size), 1)  # batches
-        return np.array([self._held_by(k, (number + k * life // slots) // life, slots, seed) for k in range(slots)])
+        batches = max(int(life * slots / size), 1)
+        turns = [(number + slot * batches // slots) // batches for slot in range(slots)]
+        return np.array([self._held_by(slot, turn, slots, seed) for slot, turn in enumerate(turns)])
 
     def _draw_block(self, slot: int, turn: int, slots: int, seed: int) -> int:
-        """The block that a slot holds at its turn: drawn from its part of the pixels of its class, image by image."""
+        """The block that a slot holds at its turn, from its part of the pixels of its class, image by image.
+
+        As many turns as the part has blocks take places at equal distances, in random order; then it begins anew.
+        """
         stratum = self._stratum_of(slots)
         t, first, count = stratum[slot], np.searchsorted(stratum, stratum[slot]), np.sum(stratum == stratum[slot])
-        place = (slot - first + numpy_draws(seed, f"block of slot {slot}", turn).random()) / count
-        rank = min(int(place * self._ends[-1, t]), int(self._ends[-1, t]) - 1)
+        round_of = -(-np.count_nonzero(self._counts[:, t]) // count)
+        rng = numpy_draws(seed, f"blocks of slot {slot}", turn // round_of)
+        in_part = (rng.permutation(round_of)[turn % round_of] + rng.random()) / round_of
+        rank = min(int((slot - first + in_part) / count * self._ends[-1, t]), int(self._ends[-1, t]) - 1)
         return int(np.searchsorted(self._ends[:, t], rank, side="right"))
 
     def _draw_held(self, pool: BlockPool, n: int, rng: np.random.Generator) -> tuple[Indices, Indices]:

@@ -162,7 +162,10 @@ class EnsembleTrainer:
 
         self._own.train()
         total = torch.zeros(self._own.members, device=device)
-        for features, labels in self._sampler.batches(numbers, size=preset.batch, seed=self._seed, noise=noise):
+        batches = self._sampler.batches(
+            numbers, size=preset.batch, seed=self._seed, total=preset.epochs * steps, noise=noise
+        )
+        for features, labels in batches:
             logits = self._own(torch.from_numpy(features).to(device).T, uniform=uniform)
             target = torch.from_numpy(labels).to(device)
             times = times_drawn(len(target)) if preset.bootstrap else None

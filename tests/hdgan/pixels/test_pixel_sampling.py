@@ -48,6 +48,13 @@ def test_every_pixel_of_a_class_is_found_by_its_rank_in_its_block():
     np.testing.assert_array_equal(blocks.window(4, 5, 20, 37), labels[4][5:42, 20:57])
 
 
+def test_positions_in_large_blocks_are_not_cut_off():
+    labels = np.zeros((512, 512), np.uint8)
+    labels[400:, 500:] = 1
+    blocks = LabelBlocks({0: labels}, [0], classes=2, edge=512)
+    np.testing.assert_array_equal(blocks.by_class(0)[-112 * 12 :], np.flatnonzero(labels))
+
+
 def test_labels_take_no_memory_to_speak_of():
     labels = np.zeros((2048, 2048), np.uint8)
     labels[300:900, 500:1700] = 1
@@ -261,15 +268,24 @@ def test_blocks_come_by_as_often_as_they_hold_pixels_of_a_class():
         share = np.bincount(came, minlength=len(counts)) / len(came)
         np.testing.assert_allclose(share, counts[:, k] / counts[:, k].sum(), atol=0.04)
     for number in range(20):  # each time from everywhere
-        assert len({sampler._blocks.places[block].image for block in sampler._held(12, number, 500, 0)[:4]}) >= 3
+        assert len({sampler._blocks.places[block].image for block in sampler._held(12, number, 500, 0, 4096)[:4]}) >= 3
 
 
-def test_natural_batches_take_classes_as_they_come_while_blocks_come_and_go():
-    maps = blobs(4)
-    labels = np.concatenate([b[1] for b in streaming(maps, balanced=False).batches(range(200), size=2000, seed=0)])
+@pytest.mark.parametrize("balanced", [True, False])
+def test_a_short_training_sees_blocks_from_everywhere_and_every_class_as_often_as_it_should(balanced):
+    maps, batches = blobs(8), range(1000)
+    for labels in maps.values():
+        labels[480:484, 300:] = 1  # rare: 0.4%
+    sampler = streaming(maps, images=8, pool_bytes=1_100_000, balanced=balanced)
+    rows = [*sampler.batches(batches, size=100, seed=1, total=len(batches))]
+    assert sampler._pool.slots * 10 < len(sampler._blocks)
+    image, y, x = np.concatenate([features[:, 1:] for features, _ in rows]).T.astype(int)
+    drawn = np.bincount(np.concatenate([labels for _, labels in rows]), minlength=3) / len(y)
     stack = np.stack(list(maps.values()))
-    true = np.bincount(stack[stack != 255], minlength=3) / (stack != 255).sum()
-    np.testing.assert_allclose(np.bincount(labels, minlength=3) / len(labels), true, atol=0.02)
+    natural = np.bincount(stack[stack != 255], minlength=3) / (stack != 255).sum()
+    np.testing.assert_allclose(drawn, 1 / 3 if balanced else natural, rtol=0.03 if balanced else 0.1)
+    seen = np.bincount(image * 16 + y // 128 * 4 + x // 128, minlength=128) > 0
+    assert seen.mean() > (0.6 if balanced else 0.95)  # of a class that is everywhere not all, where it is one of three
 
 
 def test_neighbours_in_a_batch_are_not_neighbours_in_the_image(streamed):

@@ -136,8 +136,8 @@ class PixelSampler:
         """Batches of features (size, C) float32 and labels (size,) int64, in random order, made ahead in a thread.
 
         A batch, and which blocks are in memory for it, is keyed by the seed and its number: a training that goes on
-        sees the same. `total` is how many batches the whole training has, so that it sees blocks from everywhere; without
-        it the training is taken to be a long one.
+        sees the same. `total` is how many batches the whole training has, so that it sees blocks from everywhere;
+        without it the training is taken to be a long one.
         """
         life = self._life(size, total)
         making = prefetch(lambda k: self._batch(numbers[k], size, seed, life, noise), 0, len(numbers), ahead=2)

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import reprlib
 
+import numpy as np
+import numpy.typing as npt
+
 from tiling.errors import InputError
+
+_WINDOW = (8, 4096)  # px; several GiB at the upper end
 
 
 def check_number(name: str, value: object, least: float, most: float, *, whole: bool = True) -> None:
@@ -20,6 +25,19 @@ def check_number(name: str, value: object, least: float, most: float, *, whole: 
     if isinstance(value, bool) or not isinstance(value, kinds) or not least <= value <= most:
         kind = "whole number" if whole else "number"
         raise InputError(f"{name} must be a {kind} from {least} to {most}, not {reprlib.repr(value)}")
+
+
+def check_window_edge(window: object) -> None:
+    """An :class:`InputError` unless windows of this edge, px, make sense: smaller ones cost their margins, mostly."""
+    check_number("window", window, *_WINDOW)
+
+
+def whole_numbers(name: str, values: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    """An array of int64, whatever kind of whole numbers is given; an :class:`InputError` for other values."""
+    array = np.asarray(values)
+    if array.size and array.dtype.kind not in "iu":
+        raise InputError(f"{name} must be whole numbers, not {array.dtype}")
+    return array.astype(np.int64)
 
 
 def check_texts(name: str, values: object) -> None:

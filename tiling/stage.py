@@ -65,6 +65,7 @@ class Stage:
         origins: Mapping[str, str] = _NONE,
         grows: Collection[str] = (),
         unsettled: Callable[[Mapping[str, Any]], bool] = lambda summary: False,
+        as_now: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda config: config,
         aside: bool = False,
         redo: bool = False,
     ) -> Stage:
@@ -89,6 +90,9 @@ class Stage:
             files, see :meth:`finish`.
         unsettled
             Tells from the summary of a complete stage whether something in it is to be tried again.
+        as_now
+            Gives the settings of a record, which an earlier version may have written, as they would be recorded now:
+            with what was always so before it was a setting.
         aside
             Whether what is made lies beside the output of a complete stage until :meth:`change` is called: that stays
             complete until then, also if this process is killed.
@@ -117,6 +121,7 @@ class Stage:
             origins=origins,
             grows=grows,
             unsettled=unsettled,
+            as_now=as_now,
         )
         licence = sorted({licence for path in inputs.values() for licence in _licence_of(path)})
         mend(folder)

@@ -29,6 +29,8 @@ class Wanted:
         Settings that may be others than before.
     unsettled
         Tells from the summary of a complete stage whether something in it is to be tried again.
+    as_now
+        Gives the settings of a record, which an earlier version may have written, as they would be recorded now.
     """
 
     stage: str
@@ -37,6 +39,7 @@ class Wanted:
     origins: Mapping[str, str]
     grows: Collection[str]
     unsettled: Callable[[Mapping[str, Any]], bool]
+    as_now: Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
     def to_dict(self) -> dict[str, Any]:
         """What the stage's record says of it."""
@@ -45,13 +48,14 @@ class Wanted:
     def is_what_was(self, previous: Mapping[str, Any]) -> bool:
         """Whether the same was wanted when a record was written, but for what grows."""
         before, now = (
-            {k: v for k, v in each.items() if k not in self.grows} for each in (previous["config"], self.config)
+            {k: v for k, v in each.items() if k not in self.grows}
+            for each in (self.as_now(previous["config"]), self.config)
         )
         return before == now and previous["inputs"] == self.inputs
 
     def is_settled(self, previous: Mapping[str, Any]) -> bool:
         """Whether a stage is complete, as far as is wanted now, and nothing in it is to be tried again."""
-        complete = previous["status"] == "complete" and previous["config"] == self.config
+        complete = previous["status"] == "complete" and self.as_now(previous["config"]) == self.config
         return complete and not self.unsettled(previous.get("summary", {}))
 
     def refuse_other_stage(self, folder: Path, previous: Mapping[str, Any]) -> None:
@@ -62,11 +66,10 @@ class Wanted:
 
     def refuse_other(self, folder: Path, previous: Mapping[str, Any]) -> None:
         """Refuse to go on with a folder of other settings or from other inputs."""
-        changed = [key for key in _differing(previous["config"], self.config) if key not in self.grows]
+        config = self.as_now(previous["config"])
+        changed = [key for key in _differing(config, self.config) if key not in self.grows]
         if settings := [key for key in changed if key not in self.origins]:
-            values = [
-                pair for key in settings for pair in _values(key, previous["config"].get(key), self.config.get(key))
-            ]
+            values = [pair for key in settings for pair in _values(key, config.get(key), self.config.get(key))]
             before = first_few([_told(key, value) for key, value, _ in values])
             now = first_few([_told(key, value) for key, _, value in values])
             if len(values) == 1 and values[0][2] is not None:

@@ -47,7 +47,10 @@ def synthesize(
     ] = None,
     first_seed: Annotated[int, typer.Option(help="Seeds count up from here.", min=0)] = 1_000_000,
     out: Annotated[Path | None, typer.Option(help="Folder to write, for a second set; default: the study's.")] = None,
-    window: Annotated[int, typer.Option(help="Edge of the windows made at a time, px.", min=1)] = 512,
+    label: Annotated[
+        str, typer.Option(help="Class of a pixel: vote (of most members) or mean (of the highest mean probability).")
+    ] = "vote",
+    window: Annotated[int, typer.Option(help="Edge of the windows made at a time, 8 to 4096 px.")] = 512,
     nearest_tile: Annotated[
         bool,
         typer.Option("--nearest/--no-nearest", help="Note it and its distance.", rich_help_panel=_NEAREST),
@@ -112,6 +115,7 @@ def synthesize(
         folder,
         format=format_,
         window=window,
+        label=label,
         tiles=tiles,
         inputs=inputs,
         scheduler=scheduler,

@@ -54,12 +54,12 @@ def protocol(
     from hdgan.annotated import annotated_samples
     from hdgan.cli.tables import print_table
     from hdgan.pixels import efficiency_rows, protocol_rows, run_protocol
-    from training.devices import choose_device
+    from training.host import Host
 
-    place = Study(study)
+    place, host = Study(study), Host(device)
     counts = parse_split(split)
     assert counts is not None
-    samples = annotated_samples(place, device=choose_device(device))
+    samples = annotated_samples(place, device=host.device)
     report = run_protocol(
         samples.store,
         samples.masks,
@@ -71,10 +71,12 @@ def protocol(
         preset=preset,
         seed=seed,
         classes=samples.classes,
-        device=choose_device(device),
+        device=host.device,
         inputs={"masks": place.annotations / "masks"},
         redo=redo,
     )
+    if not host.is_main:
+        return
     if figure:
         from hdgan.explore import confusion_figure, efficiency_figure
 

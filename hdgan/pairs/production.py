@@ -102,6 +102,8 @@ class Production:
         The format in it.
     window
         Edge of the windows that are made at a time, px.
+    label
+        How masks are decided, see :class:`hdgan.pixels.LabelRule`.
     tiles
         What each image is compared with.
     """
@@ -111,6 +113,7 @@ class Production:
     folder: Path
     target: PairFormat
     window: int
+    label: str
     tiles: TrainingTiles | None
 
     def make(self, indices: Sequence[int], crew: Crew) -> list[PairFailure]:
@@ -149,7 +152,8 @@ class Production:
     def _tasks(self, indices: Sequence[int], networks: Networks | NetworkFiles) -> Iterator[PairTask]:
         thumbnail = None if self.tiles is None else self.tiles.edge
         for i in indices:
-            yield PairTask(i, self.latents.subset([i]), networks, self.target, self.window, thumbnail)
+            latent = self.latents.subset([i])
+            yield PairTask(i, latent, networks, self.target, self.window, self.label, thumbnail)
 
     def _record(self, task: PairTask, made: Made) -> PairRecord:
         tile, distance = None, None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hdgan.checks import check_window_edge
 from hdgan.labels import ClassList
 from hdgan.latents import Latents, SeededLatents
 from hdgan.pairs.formats import pair_format
@@ -22,7 +23,9 @@ from hdgan.pairs.manifest import (
 )
 from hdgan.pairs.pairset import CLASSES, PairSet
 from hdgan.pairs.production import Crew, Production
+from hdgan.pixels import LabelRule
 from hdgan.provenance import digest
+from tiling.choices import chosen
 from tiling.errors import InputError
 from tiling.progress import track
 from tiling.stage import RECORD, Stage, read_record
@@ -44,6 +47,7 @@ def synthesize(
     *,
     format: str = "zarr",
     window: int = 512,
+    label: str = "vote",
     classes: ClassList | None = None,
     tiles: TrainingTiles | None = None,
     inputs: Mapping[str, Path] | None = None,
@@ -71,7 +75,10 @@ def synthesize(
     format
         "zarr", "ome-tiff" or "png".
     window
-        Edge in px of the windows that are made at a time.
+        Edge of the windows that are made at a time, 8 to 4096 px; the whole image at once, if that is no larger.
+    label
+        How a pixel's class is decided where the members differ: "vote" (of most members) or "mean" (of the highest mean
+        probability), see :class:`hdgan.pixels.LabelRule`.
     classes
         Names and colours to write; default: the ensemble's.
     tiles
@@ -101,8 +108,8 @@ def synthesize(
         For settings that make no sense, latents other than those of the pairs that are there, an ensemble of another
         generator, or if workers could make no pair at all.
     """
-    if window < 1:
-        raise InputError(f"window must be at least 1 px, not {window}")
+    check_window_edge(window)
+    rule = chosen(LabelRule, label, option="label")
     crew = Crew(scheduler, workers, memory, retries)
     if len(latents) == 0:
         raise InputError("there are no latents to make pairs of; draw some with `hdgan sample`")
@@ -123,6 +130,7 @@ def synthesize(
         "n": len(latents),
         "format": format,
         "window": window,
+        "label": rule,
         "classes": named.names,
         "generator": whose,
         "ensemble": digest(ensemble.state_dict()),
@@ -143,11 +151,12 @@ def synthesize(
         origins=origins,
         grows=("n", "window"),
         unsettled=lambda summary: summary.get("failed", 0) > 0,
+        as_now=lambda made: {"label": "vote", **made},  # before there was a choice
         redo=redo,
     ) as stage:
         if not stage.complete:
             named.save(folder / CLASSES)
-            production = Production(Networks(generator, ensemble), latents, folder, pairs, window, tiles)
+            production = Production(Networks(generator, ensemble), latents, folder, pairs, window, rule, tiles)
             _complete(stage, production, crew, named)
     return PairSet.open(folder)
 

@@ -7,6 +7,7 @@ little; here there are several, drawn by seeds, and smaller parts of each one's 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from tiling.errors import InputError
 from tiling.files import read_json, write_json
 from tiling.progress import note
 from tiling.stage import Stage
+from training.host import Host
 
 REPORT = "report.json"
 _ORIGINS = {
@@ -55,7 +57,8 @@ def run_protocol(
 ) -> dict[str, Any]:
     """Fit and test an ensemble on several splits of the labelled images.
 
-    What was fitted before the process was killed is not fitted again.
+    What was fitted before the process was killed is not fitted again. Scores are those of the members' vote, as of
+    :func:`hdgan.pixels.fit`.
 
     Parameters
     ----------
@@ -93,38 +96,59 @@ def run_protocol(
     shares = [split_images(sorted(labels), counts=counts, seed=seed + k) for k in range(splits)]
     subsets = [nested_subsets(share["train"], sizes, seed=seed + k) for k, share in enumerate(shares)]
     whose: dict[str, Any] = {"members": members, "preset": asdict(preset_of(preset)), "seed": seed}
-    config = {
-        **whose,
-        "counts": list(counts),
-        "training": sizes,
-        "splits": splits,
-        "subsets": subsets,
-        "classes": None if classes is None else [c if isinstance(c, str) else c.name for c in classes],
-        "labels": digest(LazyMapping(sorted(labels), labels.__getitem__)),
-    }
-    sources = {"features": store.path, **(inputs or {})}
-    with Stage.begin(Path(out), name="protocol", config=config, inputs=sources, origins=_ORIGINS, redo=redo) as stage:
-        if not stage.complete:
+    host = Host(device)
+
+    def begin() -> Stage:
+        config = {
+            **whose,
+            "counts": list(counts),
+            "training": sizes,
+            "splits": splits,
+            "subsets": subsets,
+            "classes": None if classes is None else [c if isinstance(c, str) else c.name for c in classes],
+            "labels": digest(LazyMapping(sorted(labels), labels.__getitem__)),
+        }
+        sources = {"features": store.path, **(inputs or {})}
+        return Stage.begin(Path(out), name="protocol", config=config, inputs=sources, origins=_ORIGINS, redo=redo)
+
+    stage = host.led(begin)  # None in others of several processes, which share every fit
+    with stage or nullcontext():
+        if not host.told(stage is not None and stage.complete):
             found: dict[int, list[dict[str, Any]]] = {size: [] for size in sizes}
             for k, share in enumerate(shares):
                 for size in sizes:
-                    folder = stage.folder / f"split-{k}" / f"train-{size}"
+                    folder = Path(out) / f"split-{k}" / f"train-{size}"
                     note(f"split {k + 1} of {splits}, {size} training images")
                     fit(
                         store, labels, folder, split={**share, "train": subsets[k][size]}, members=members,
-                        preset=preset, seed=seed + k, classes=classes, device=device,
+                        preset=preset, seed=seed + k, classes=classes, device=host.device,
                     )  # fmt: skip
                     found[size].append(read_json(folder / FIT_REPORT)["ensemble"])
-            report = whose | {
-                "counts": list(counts),
-                "splits": splits,
-                "classes": found[sizes[0]][0]["classes"],
-                "training": {str(size): over_splits(reports) for size, reports in found.items()},
-            }
-            write_json(stage.folder / REPORT, report)
-            macro = report["training"][str(sizes[0])]["mean"]["macro"]
-            stage.finish(principal=[stage.folder / REPORT], summary={"splits": splits, "macro": macro})
+            if stage is not None:
+                _finish(stage, whose, counts, splits, found)
+    host.told()  # the report is written
     return dict(read_json(Path(out) / REPORT))
+
+
+def _finish(
+    stage: Stage,
+    whose: Mapping[str, Any],
+    counts: Sequence[int],
+    splits: int,
+    found: Mapping[int, Sequence[Mapping[str, Any]]],
+) -> None:
+    """Write what the fits' reports, {number of training images: one of each split}, have in common."""
+    most = max(found)
+    report: dict[str, Any] = {
+        **whose,
+        "counts": list(counts),
+        "splits": splits,
+        "classes": found[most][0]["classes"],
+        "training": {str(size): over_splits(reports) for size, reports in found.items()},
+    }
+    write_json(stage.folder / REPORT, report)
+    summary = {"splits": splits, "macro": report["training"][str(most)]["mean"]["macro"]}
+    stage.finish(principal=[stage.folder / REPORT], summary=summary)
 
 
 def over_splits(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

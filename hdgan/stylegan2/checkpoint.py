@@ -29,13 +29,16 @@ def save_generator(generator: Generator, path: Path | str, *, about: Mapping[str
 def load_generator(path: Path | str) -> Generator:
     """Read a generator that :func:`save_generator` wrote, in evaluation mode, on the CPU.
 
+    Its large noise maps stay in the file (see :func:`training.mapped.mapped_floats`), and windows read what they need
+    of them. So as long as the generator is used, the file may be replaced or removed, but not written over in place.
+
     Raises
     ------
     InputError
         When the file is no generator of ours, or its tensors do not fit its configuration.
     """
     path = Path(path)
-    tensors, about = load_weights(path, kind=GENERATOR_KIND)
+    tensors, about = load_weights(path, kind=GENERATOR_KIND, mapped=lambda name: name.endswith(".noise_const"))
     generator = build_network(lambda: _generator_of(about), tensors, path)
     return generator.eval().requires_grad_(False)
 

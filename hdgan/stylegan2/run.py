@@ -132,7 +132,7 @@ def train(
     settings, sources = training.settings, dict(inputs or {})
     if start_from is not None:
         sources["start_from"] = start_from
-    host = Host(training.execution.device)
+    host = training.execution.host()
     loop = LoopConfig(
         steps=training.config.steps,
         checkpoint_seconds=checkpoint_seconds,

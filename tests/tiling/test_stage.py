@@ -119,6 +119,19 @@ def test_other_origins_are_told_in_words_and_not_as_settings(tmp_path, slides):
         Stage.begin(tmp_path / "out", name="tile", config={}, inputs={"generator": slides}, grows=[*SETTINGS, "masks"])
 
 
+def test_a_record_of_an_earlier_version_is_read_as_it_would_be_written_now(tmp_path, slides):
+    def begin_now(size, **more):
+        now = {**SETTINGS, "size": size, "rule": "vote"}
+        return begin(tmp_path / "out", slides, now | more, as_now=lambda made: {"rule": "vote", **made}, grows={"size"})
+
+    make(tmp_path / "out", slides)
+    assert begin_now(64).complete
+    with pytest.raises(InputError, match="was made with rule = 'vote', and now 'mean' is asked for"):
+        begin_now(64, rule="mean")
+    begin_now(128).finish()
+    assert completed(tmp_path / "out", made_by="hdgan tile")["config"]["rule"] == "vote"
+
+
 def test_a_half_made_stage_does_not_change_its_settings_either(tmp_path, slides):
     begin(tmp_path / "out", slides)
     with pytest.raises(InputError, match="was made with size = 64, and now 32"):

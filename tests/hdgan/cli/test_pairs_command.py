@@ -16,6 +16,7 @@ from hdgan.pairs import PairSet
 from hdgan.pixels import PixelEnsemble
 from hdgan.stylegan2 import Generator, save_generator
 from tiling.files import write_json
+from tiling.stage import read_record
 
 
 def completed(folder: Path, stage: str) -> None:
@@ -72,6 +73,14 @@ def test_the_nearest_tile_is_noted_and_stays_asked_for(study: Path) -> None:
     table = PairSet.open(study / "pairs").table()
     assert table["nearest_distance"].null_count == 0
     assert set(table["nearest_tile"].to_pylist()) <= {0, 1, 2}
+
+
+def test_the_rule_for_labels_stays_as_it_was_asked_for_and_another_is_refused(study: Path) -> None:
+    run("synthesize", "--study", study, "-n", 1, "--label", "mean")
+    run("synthesize", "--study", study, "-n", 2)
+    assert read_record(study / "pairs")["config"]["label"] == "mean"
+    said = refused("synthesize", "--study", study, "-n", 3, "--label", "vote")
+    assert "was made with label = 'mean', and now 'vote' is asked for" in said
 
 
 def test_workers_of_this_machine_beside_a_scheduler_are_refused(study: Path) -> None:

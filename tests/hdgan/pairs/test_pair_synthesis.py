@@ -19,9 +19,9 @@ from hdgan.latents import SeededLatents
 from hdgan.pairs import PairSet, synthesize
 from hdgan.pairs.strips import image_score
 from hdgan.pixels import PixelEnsemble
-from hdgan.stylegan2 import to_uint8
+from hdgan.stylegan2 import synthesize_windows, to_uint8
 from tiling.errors import InputError
-from tiling.files import fingerprint
+from tiling.files import fingerprint, write_json
 from tiling.stage import read_record
 
 CLASSES = ClassList((LabelClass("a", (10, 20, 30)), LabelClass("b", (40, 50, 60)), LabelClass("c", (70, 80, 90))))
@@ -166,7 +166,8 @@ def test_a_finished_set_is_recognised_and_other_requests_are_refused(made, small
     refused("format = 'zarr', and now 'png'", format="png")
     refused("format must be one of zarr, ome-tiff, png, not 'jpeg'", format="jpeg")
     refused("tells 3 classes apart, and 5 are named", classes=KIDNEY)
-    refused("window must be at least 1", window=0)
+    refused("window must be a whole number from 8 to 4096, not 0", window=0)
+    refused("label must be vote, mean, not 'median'", label="median")
     refused("workers must be a whole number", workers=-1)
     refused("is about workers of this machine", workers=2, scheduler="tcp://127.0.0.1:8786")
     refused("was made from another ensemble; add --redo", ensemble=make_ensemble_like(random_ensemble))
@@ -174,6 +175,30 @@ def test_a_finished_set_is_recognised_and_other_requests_are_refused(made, small
 
 def make_ensemble_like(ensemble):
     return PixelEnsemble(layers=ensemble.layers, classes="abc", generator=torch.Generator().manual_seed(9))
+
+
+def test_masks_are_made_by_the_rule_asked_for_and_a_set_has_one(small_generator, small_store, latents, tmp_path, capfd):
+    ensemble = make_ensemble(small_store, members=4)
+
+    def make(n, **more):
+        return synthesize(small_generator, ensemble, latents.subset(range(n)), tmp_path / "pairs", **more)
+
+    window = next(synthesize_windows(small_generator, torch.tensor(latents.w[:1]), blocks=3))
+    mask = make(1, label="mean")[0].mask()
+    np.testing.assert_array_equal(mask, ensemble.predict(window.features, label="mean")[0])
+    assert (mask != ensemble.predict(window.features)[0]).any()
+    with pytest.raises(InputError, match="label = 'mean', and now 'vote' is asked for; repeat the first setting"):
+        make(2)
+    make(1, redo=True)
+    record = read_record(tmp_path / "pairs")
+    assert record["config"].pop("label") == "vote"
+    write_json(tmp_path / "pairs" / "stage.json", record)  # of a set made when there was no choice
+    make(1)
+    assert "is complete: nothing to do" in capfd.readouterr().err
+    with pytest.raises(InputError, match="label = 'vote', and now 'mean' is asked for"):
+        make(2, label="mean")
+    assert len(make(2)) == 2
+    assert read_record(tmp_path / "pairs")["config"]["label"] == "vote"
 
 
 def test_an_ensemble_for_other_features_is_refused(small_generator, latents, tmp_path):

@@ -91,8 +91,7 @@ of each class, which finds more of what is rare, and takes more for it that is n
 
 The members of an ensemble begin with weights of their own, and train together on the same batches with the same noise
 on the features. What else differs between them: in `default` and `balanced` dropout, and how often each pixel of a
-batch counts (`bootstrap`); in `paper` dropout; in `datasetgan` nothing. The code of DatasetGAN fits one member after
-the other, each on the pixels in an order of its own; that of HDGAN has one network."""
+batch counts (`bootstrap`); in `paper` dropout; in `datasetgan` nothing."""
 
 
 def preset_of(preset: str | Preset) -> Preset:

@@ -26,7 +26,7 @@ class Wanted:
     origins
         Settings that are fingerprints, and what it means that one is another.
     grows
-        Settings that may be others than before.
+        Settings, and inputs, that may be others than before.
     unsettled
         Tells from the summary of a complete stage whether something in it is to be tried again.
     """
@@ -44,14 +44,17 @@ class Wanted:
 
     def is_what_was(self, previous: Mapping[str, Any]) -> bool:
         """Whether the same was wanted when a record was written, but for what grows."""
-        before, now = (
-            {k: v for k, v in each.items() if k not in self.grows} for each in (previous["config"], self.config)
+        asked = self.to_dict()
+        return not any(
+            key not in self.grows for part in ("config", "inputs") for key in _differing(previous[part], asked[part])
         )
-        return before == now and previous["inputs"] == self.inputs
 
     def is_settled(self, previous: Mapping[str, Any]) -> bool:
         """Whether a stage is complete, as far as is wanted now, and nothing in it is to be tried again."""
-        complete = previous["status"] == "complete" and previous["config"] == self.config
+        asked = self.to_dict()
+        complete = previous["status"] == "complete" and all(
+            previous[part] == asked[part] for part in ("config", "inputs")
+        )
         return complete and not self.unsettled(previous.get("summary", {}))
 
     def refuse_other_stage(self, folder: Path, previous: Mapping[str, Any]) -> None:
@@ -76,7 +79,7 @@ class Wanted:
                 "repeat the first setting, add --redo to replace it, or use another study"
             )
         others = [words for key, words in self.origins.items() if key in changed]
-        others += [_other(key) for key in _differing(previous["inputs"], self.inputs)]
+        others += [_other(key) for key in _differing(previous["inputs"], self.inputs) if key not in self.grows]
         if others:
             raise InputError(f"{folder} was made from {others[0]}; add --redo to make it again from what is there now")
 

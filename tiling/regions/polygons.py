@@ -167,7 +167,7 @@ def _around(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
 
 def _cycles(following: Integers) -> tuple[Integers, list[int]]:
     """Edges in the order of the rings that they make, each from its least edge on; and where in it rings begin."""
-    follows, passed = memoryview(following), bytearray(len(following))
+    follows, passed = following.data, bytearray(len(following))
     order, starts = array("q"), []
     for start in range(len(following)):
         if passed[start]:

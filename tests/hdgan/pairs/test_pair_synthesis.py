@@ -104,7 +104,11 @@ def test_the_zarr_store_has_one_image_per_chunk(made):
         "image": ((5, 32, 32, 3), (1, 32, 32, 3), "uint8"),
         "mask": ((5, 32, 32), (1, 32, 32), "uint8"),
         "uncertainty": ((5, 32, 32), (1, 32, 32), "float16"),
+        "index": ((5,), (65536,), "int64"),
+        "seed": ((5,), (65536,), "int64"),
     }
+    assert group["index"][:].tolist() == [0, 1, 2, 3, 4]
+    assert group["seed"][:].tolist() == [pair.seed for pair in made]
 
 
 @pytest.mark.parametrize("format", ["png", "ome-tiff"])

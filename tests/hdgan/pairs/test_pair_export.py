@@ -191,7 +191,9 @@ def test_exports_that_cannot_be_are_refused(made: PairSet, tmp_path: Path) -> No
 
 
 def test_a_folder_without_pairs_is_told_with_the_command_that_makes_them(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=f"nowhere does not exist yet: make it with `hdgan synthesize --out {tmp_path}"):
+    with pytest.raises(
+        InputError, match=f"nowhere does not exist yet: make it with `hdgan synthesize --out {tmp_path}"
+    ):
         PairSet.open(tmp_path / "nowhere")
     (tmp_path / "classifiers").mkdir()
     with pytest.raises(InputError, match=f"make it with `hdgan synthesize --study {tmp_path}`"):

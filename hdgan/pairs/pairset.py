@@ -132,10 +132,11 @@ class PairSet:
             raise InputError(f"{folder} holds the output of `{record['stage']}`, not image-mask pairs")
         config = record["config"]
         if config["format"] == GEOJSON:
-            pairs = folder / record["summary"]["pairs are in"]
+            place = record["summary"].get("pairs are in")  # unless an earlier version wrote it
+            pairs = "the set that it is of" if place is None else (folder / place).resolve()
             raise InputError(
-                f"{folder} was exported for QuPath ({GEOJSON}), which is not read as pairs: these are in "
-                f"{pairs.resolve()}; or export them as zarr, ome-tiff or png"
+                f"{folder} was exported for QuPath ({GEOJSON}), which is not read as pairs: open {pairs}, or export "
+                "that as zarr, ome-tiff or png"
             )
         classes, table = ClassList.load(folder / CLASSES), read_manifest(folder)
         source = pair_format(config["format"], folder.absolute(), classes, _mpp(table))
@@ -207,7 +208,7 @@ def _mpp(table: pa.Table) -> float | None:
 def _identity(record: Mapping[str, Any]) -> str:
     config = record["config"]
     if record["stage"] == EXPORT:
-        return str(config["set"])
+        return str(config.get("set", record["fingerprint"]))  # exports of earlier versions tell no set
     shared = {key: value for key, value in config.items() if key not in GROWS}
     return hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()[:16]
 

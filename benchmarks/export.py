@@ -81,10 +81,13 @@ def measure(name: str) -> dict[str, Any]:
         pairs = drawn_pair(Path(made) / "pairs", _NOISE["ragged " if ragged else ""])
         before, began = peak_gb(), time.process_time()
         export_pairs(pairs, Path(made) / "out", format=format, least_region=least)
+        spent, peak = time.process_time() - began, peak_gb()
+        regions = sum(len(path.read_text().splitlines()) for path in Path(made).rglob("*.geojson"))  # a line each
         return {
-            "cpu_s": time.process_time() - began,
+            "cpu_s": spent,
             "before_gb": before,
-            "peak_gb": peak_gb(),
+            "peak_gb": peak,
+            "regions": regions,
             "files_mb": sum(path.stat().st_size for path in (Path(made) / "out").rglob("*") if path.is_file()) / 1e6,
         }
 

@@ -21,6 +21,7 @@ pytestmark = pytest.mark.slow
 
 KILLS = 3
 PROTOCOL = ["protocol", "--split", "4/2/2", "--training", "2", "--splits", "2", "--members", "2"]
+EXPORT = ["export", "--format", "zarr"]
 STAGES = {
     "tile": (["tile", "{study}/slides/phantom-0.tiff"], ["tiles"]),
     "train": (["train", "--checkpoint-seconds", "0"], ["generator"]),
@@ -32,14 +33,16 @@ STAGES = {
     "expert": (["demo", "expert", "--plan", "quick"], ["expert"]),
     "compare": (["demo", "compare", "--plan", "quick"], ["comparison"]),
     "protocol": (PROTOCOL, ["protocol"]),
+    "export": (EXPORT, ["export"]),
 }
 
 
 @pytest.fixture(scope="module")
 def whole_study(demo_study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo's study with a protocol, which the demo has not. To read only."""
+    """The demo's study with a protocol and an export, which the demo has not. To read only."""
     study = Path(shutil.copytree(demo_study, tmp_path_factory.mktemp("whole") / "study"))
-    hdgan(*PROTOCOL, "--study", study)
+    for stage in (PROTOCOL, EXPORT):
+        hdgan(*stage, "--study", study)
     return study
 
 

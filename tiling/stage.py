@@ -86,8 +86,9 @@ class Stage:
             means that one is another, in words: `{"labels": "other masks"}`.
         grows
             Settings of `config` that may change from call to call because the stage continues from where it was
-            (the number of pairs, the length of a training). What they change in the output shows in its principal
-            files, see :meth:`finish`.
+            (the number of pairs, the length of a training), and `inputs` that may, where the stage tells itself what
+            of its output is still theirs. What they change in the output shows in its principal files, see
+            :meth:`finish`.
         unsettled
             Tells from the summary of a complete stage whether something in it is to be tried again.
         as_now

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from hdgan.checks import whole_numbers
 from hdgan.features.patch import Floats, Patch, gather, upsample
 from tiling.errors import InputError
+from tiling.wording import counted
 
 _BLOCK = 512  # px: single pixels are gathered block by block, so that a few of them do not read a whole map
 
@@ -51,6 +52,10 @@ class Features(Protocol):
 
     def __len__(self) -> int:
         return len(self.latents)
+
+    def __repr__(self) -> str:
+        of = f"{counted(len(self), 'latent')}: {self.channels} channels of {counted(len(self.layers), 'layer')}"
+        return f"{type(self).__name__}({str(self.path)!r}, {of}, {self.shape[0]} x {self.shape[1]} px)"
 
     @property
     def channels(self) -> int:

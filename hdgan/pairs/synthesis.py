@@ -11,7 +11,8 @@ import numpy as np
 from hdgan.checks import check_window_edge
 from hdgan.labels import ClassList
 from hdgan.latents import Latents, SeededLatents
-from hdgan.pairs.formats import pair_format
+from hdgan.pairs.crew import Crew
+from hdgan.pairs.formats import UNMADE, pair_format
 from hdgan.pairs.making import Networks, blocks_of
 from hdgan.pairs.manifest import (
     MANIFEST,
@@ -21,8 +22,8 @@ from hdgan.pairs.manifest import (
     write_failures,
     write_manifest,
 )
-from hdgan.pairs.pairset import CLASSES, PairSet
-from hdgan.pairs.production import Crew, Production
+from hdgan.pairs.pairset import CLASSES, GROWS, PairSet
+from hdgan.pairs.production import Production
 from hdgan.pixels import LabelRule
 from hdgan.provenance import digest
 from tiling.choices import chosen
@@ -123,7 +124,7 @@ def synthesize(
             "the ensemble was fitted on the features of another generator (this one was trained on, or again); "
             "draw samples, annotate and fit anew, or use the generator that it was fitted on"
         )
-    pairs = pair_format(format, folder.absolute(), named)  # workers may be in other folders
+    pairs = pair_format(format, folder.absolute(), named, generator.mpp)  # workers may be in other folders
     if not redo and _format_of(folder) in (None, format):  # another format is refused below, with both named
         _check_made(folder, latents)
     config = {
@@ -136,6 +137,7 @@ def synthesize(
         "ensemble": digest(ensemble.state_dict()),
         "first latent": latents.subset([0]).fingerprint(0),  # the others are compared one by one
         **({} if tiles is None else {"nearest": tiles.about}),
+        **({} if generator.mpp is None else {"mpp": generator.mpp}),
     }
     origins = {
         "generator": "another generator",
@@ -149,7 +151,7 @@ def synthesize(
         config=config,
         inputs=inputs or {},
         origins=origins,
-        grows=("n", "window"),
+        grows=GROWS,
         unsettled=lambda summary: summary.get("failed", 0) > 0,
         as_now=lambda made: {"label": "vote", **made},  # before there was a choice
         redo=redo,
@@ -173,7 +175,11 @@ def _complete(stage: Stage, production: Production, crew: Crew, classes: ClassLi
     if not len(records):
         raise InputError(f"none of {counted(len(failed), 'pair')} could be made: {failed[0].error}")
     licence = sorted({*stage.record["licence"], *networks.generator.licence, *networks.ensemble.licence})
-    write_manifest(folder, records, classes.names, "; ".join(licence))
+    index, seed = np.full((2, len(production.latents)), UNMADE)
+    made = records["index"].to_numpy()
+    index[made], seed[made] = made, records["seed"].to_numpy()
+    production.target.settle(index, seed)
+    write_manifest(folder, records, classes.names, "; ".join(licence), networks.generator.mpp)
     summary = {"pairs": len(records), **({"failed": len(failed)} if failed else {})}
     stage.finish(principal=[folder / MANIFEST], summary=summary, licence=licence)
 

@@ -20,9 +20,10 @@ DISCRIMINATOR_KIND = "discriminator"
 
 
 def save_generator(generator: Generator, path: Path | str, *, about: Mapping[str, Any] | None = None) -> None:
-    """Write a generator atomically, with its licence and classes; `about` is more JSON to keep with it."""
+    """Write a generator atomically, with its licence, classes and resolution; `about` is more JSON to keep with it."""
     header = {"config": asdict(generator.config), "licence": list(generator.licence), **(about or {})}
     header |= {"classes": generator.classes} if generator.classes else {}
+    header |= {"mpp": generator.mpp} if generator.mpp is not None else {}
     save_weights(Path(path), generator.state_dict(), kind=GENERATOR_KIND, about=header)
 
 
@@ -53,6 +54,9 @@ def _generator_of(about: Mapping[str, Any]) -> Generator:
     generator = Generator.from_config(GeneratorConfig(**config))
     generator.licence = tuple(licence)
     generator.classes = _classes_of(about.get("classes", {}), generator.config.c_dim)
+    if "mpp" in about:
+        check_number("mpp", about["mpp"], 1e-6, 1e6, whole=False)
+        generator.mpp = float(about["mpp"])
     return generator
 
 

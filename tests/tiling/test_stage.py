@@ -149,6 +149,20 @@ def test_what_grows_may_change_and_the_stage_goes_on(tmp_path, slides):
     assert read_json(tmp_path / "out" / "stage.json")["seconds"] > before > 0
 
 
+def test_inputs_that_grow_may_change_and_the_stage_goes_on(tmp_path):
+    def again(content: str) -> Stage:
+        (tmp_path / "in").write_text(content)
+        return Stage.begin(tmp_path / "out", name="s", config={}, inputs={"given": tmp_path / "in"}, grows=("given",))
+
+    again("some").finish()
+    first = read_json(tmp_path / "out" / "stage.json")["inputs"]
+    assert again("some").complete
+    more = again("some more")
+    assert not more.complete
+    more.finish()
+    assert read_json(tmp_path / "out" / "stage.json")["inputs"] != first
+
+
 def test_the_time_of_a_run_that_was_stopped_counts(tmp_path, slides):
     stage = begin(tmp_path / "out", slides)
     (stage.folder / "item").touch()

@@ -61,6 +61,12 @@ def test_a_store_knows_its_layers_in_order(made):
     assert store.native(0, "b8.conv0").dtype == np.float16
 
 
+def test_a_store_is_shown_with_what_it_holds(made):
+    _, latents, store = made
+    shown = f"FeatureStore({str(store.path)!r}, {len(latents)} latents: 192 channels of 7 layers, 32 x 32 px)"
+    assert repr(store) == shown
+
+
 def test_reading_features_needs_no_torch(made):
     code = f"""
 import sys

@@ -16,10 +16,11 @@ from small_study import make_ensemble, make_latents, make_small_generator
 
 from hdgan.labels import KIDNEY, ClassList, LabelClass
 from hdgan.latents import SeededLatents
-from hdgan.pairs import PairSet, synthesize
+from hdgan.pairs import PairSet, export_pairs, synthesize
 from hdgan.pairs.strips import image_score
 from hdgan.pixels import PixelEnsemble
 from hdgan.stylegan2 import synthesize_windows, to_uint8
+from tiling import open_slide
 from tiling.errors import InputError
 from tiling.files import fingerprint, write_json
 from tiling.stage import read_record
@@ -104,7 +105,11 @@ def test_the_zarr_store_has_one_image_per_chunk(made):
         "image": ((5, 32, 32, 3), (1, 32, 32, 3), "uint8"),
         "mask": ((5, 32, 32), (1, 32, 32), "uint8"),
         "uncertainty": ((5, 32, 32), (1, 32, 32), "float16"),
+        "index": ((5,), (65536,), "int64"),
+        "seed": ((5,), (65536,), "int64"),
     }
+    assert group["index"][:].tolist() == [0, 1, 2, 3, 4]
+    assert group["seed"][:].tolist() == [pair.seed for pair in made]
 
 
 @pytest.mark.parametrize("format", ["png", "ome-tiff"])
@@ -273,3 +278,16 @@ synthesize(generator, ensemble, make_latents(generator, 5), {str(tmp_path / "kil
         process.wait()
     subprocess.run([sys.executable, str(script)], check=True)
     assert content(tmp_path / "killed") == content(tmp_path / "undisturbed")
+
+
+@pytest.mark.parametrize("mpp", [None, 0.25])
+def test_pairs_are_of_the_resolution_of_their_generator_where_it_is_known(random_ensemble, mpp, tmp_path):
+    generator = make_small_generator()
+    generator.mpp = mpp
+    pairs = synthesize(generator, random_ensemble, make_latents(generator, 2), tmp_path / "pairs")
+    assert pairs.mpp == mpp
+    assert pairs.table()["mpp"].to_pylist() == [mpp, mpp]
+    assert zarr.open_group(tmp_path / "pairs" / "pairs.zarr", mode="r").attrs.get("mpp") == mpp
+    export_pairs(pairs[1:], tmp_path / "out", format="ome-tiff")
+    with open_slide(tmp_path / "out" / "images" / "000001.ome.tiff") as slide:
+        assert slide.mpp == mpp

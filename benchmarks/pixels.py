@@ -11,15 +11,17 @@ equality    the same labels, uncertainty and features by both ways: 512 and 1024
 pair        one pair of 4096 px, from a latent to the written image, mask and uncertainty: 496 channels, 10 members, 5
             classes, the widths of StyleGAN2, random weights; beside it the published way at 1024 px, which does not fit
             into memory at 4096; and whether the mask is what the plain definition gives on three crops
-pair 8192   the same of 8192 px
+pair 8192   the same of 8192 px, where the generator's last five blocks have 248 channels
 strip 16384 the first 512 rows of a pair of 16384 px, into the zarr store: with the noise that the generator stores, in
             its file of 2.7 GiB, and with noise that is drawn
 fit         an ensemble of 10 members against ten of one, by the same code, on the same pixels
 extraction  the store of one latent of 4096 px: its size, and its time beside that of the synthesis alone
 loader      pixels a second for a fit, beside the published one-pixel-at-a-time memory map
 sampler     what drawing pixels of 16 images of 4096 px holds in memory
+gpu         where asked for by name: the strips of a pair of 4096 px on a GPU, made and dropped, and whether its labels in
+            bfloat16 are those in float32 and those of the CPU
 
-The last three are written out, with other kinds of stores, in `benchmarks/feature_stores.py`.
+Those of stores, loader and sampler are written out, with other kinds of stores, in `benchmarks/feature_stores.py`.
 """
 
 from __future__ import annotations
@@ -338,6 +340,41 @@ def measure_pair(size: int) -> Figures:
     return found | {"share_of_time": found["ours_wall_us"] / found["published_wall_us"]}
 
 
+def measure_gpu(size: int = 4096, device: str = "cuda") -> Figures:
+    import numpy as np
+    import torch
+
+    from hdgan.latents import Latents
+    from hdgan.pairs.making import pair_strips
+    from hdgan.stylegan2 import WindowSynthesis
+
+    torch.set_grad_enabled(False)
+    with tempfile.TemporaryDirectory() as folder:
+        generator, ensemble = make_networks(size, Path(folder))
+        latents, place = Latents.sample(generator, [0]), {"y": size // 4, "x": size // 4, "h": 128, "w": 128}
+        asked = latents.synthesis(0, device=torch.device("cpu"))
+        of_cpu = ensemble.predict(WindowSynthesis(generator, **asked).window(**place).features)[0]
+        generator, ensemble = generator.to(device), ensemble.to(device)
+        window = WindowSynthesis(generator, **latents.synthesis(0, device=torch.device(device))).window(**place)
+        full, half = (
+            ensemble.predictor(dtype=dtype).predict(window.features)[0] for dtype in (torch.float32, torch.bfloat16)
+        )
+        for strip in itertools.islice(pair_strips(generator, ensemble, latents), 1):  # kernels are chosen
+            del strip
+        began = time.perf_counter()
+        for strip in pair_strips(generator, ensemble, latents):  # each of which is read back, which waits for the GPU
+            del strip
+        wall = time.perf_counter() - began
+    memory = torch.cuda.max_memory_allocated() / 2**30 if device == "cuda" else None
+    return {
+        "wall_s": wall,
+        "wall_us": wall / size**2 * 1e6,
+        "gpu_gib": memory,
+        "float32_labels_as_cpu": float(np.mean(full == of_cpu)),
+        "bfloat16_labels_as_float32": float(np.mean(half == full)),
+    }
+
+
 def measure_fit() -> Figures:
     import numpy as np
     import torch
@@ -375,7 +412,9 @@ MEASURES: dict[str, Callable[[], Figures]] = {
     "extraction": lambda: measure_extraction("zarr", "float16"),
     "loader": lambda: measure_loader("zarr"),
     "sampler": measure_sampler,
+    "gpu": measure_gpu,
 }
+ASKED_FOR = "gpu"  # not measured unless it is named
 
 
 def verdicts(results: Figures) -> list[Figures]:
@@ -406,7 +445,8 @@ def table(measure: str, figures: Figures) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", choices=MEASURES, default=list(MEASURES), help="what to measure")
+    usual = [name for name in MEASURES if name != ASKED_FOR]
+    parser.add_argument("--only", nargs="+", choices=MEASURES, default=usual, help="what to measure")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--measure", choices=MEASURES, help=argparse.SUPPRESS)
     asked = parser.parse_args()

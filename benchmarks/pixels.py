@@ -18,8 +18,8 @@ fit         an ensemble of 10 members against ten of one, by the same code, on t
 extraction  the store of one latent of 4096 px: its size, and its time beside that of the synthesis alone
 loader      pixels a second for a fit, beside the published one-pixel-at-a-time memory map
 sampler     what drawing pixels of 16 images of 4096 px holds in memory
-gpu         where asked for by name: the strips of a pair of 4096 px on a GPU, made and dropped, and whether its labels in
-            bfloat16 are those in float32 and those of the CPU
+gpu         where asked for by name: the strips of a pair of 4096 px on a GPU, made and dropped, and whether its labels
+            in bfloat16 are those in float32 and those of the CPU
 
 Those of stores, loader and sampler are written out, with other kinds of stores, in `benchmarks/feature_stores.py`.
 """

@@ -22,6 +22,8 @@ _UsageError = cast(type[Exception], BadParameter.__mro__[1])
 
 def main() -> None:
     """Run the command line: exit code 2 and one line for bad input, 1 for a training that diverged, 130 for Ctrl-C."""
+    # Threads of PyTorch that wait would spin otherwise, each on a core that another process may need.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         _run(sys.argv[1:] or ["--help"])
         sys.stdout.flush()

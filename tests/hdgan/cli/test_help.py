@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from typing import Any
 
 import pytest
 import typer
-from command_line import hdgan
+from command_line import hdgan, hdgan_here
 
 from hdgan import __version__
 from hdgan.cli import app
@@ -51,3 +52,13 @@ def test_whatever_keeps_a_record_can_be_told_to_redo(path: tuple[str, ...]) -> N
     for name in path:
         command = command.commands[name]
     assert "redo" in [parameter.name for parameter in command.params]
+
+
+def test_threads_that_wait_leave_their_core_to_others_unless_the_user_says_otherwise(monkeypatch) -> None:
+    monkeypatch.setenv("OMP_WAIT_POLICY", "")  # so that what is set is undone
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    hdgan_here("--version")
+    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    hdgan_here("--version")
+    assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"

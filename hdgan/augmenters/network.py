@@ -13,7 +13,7 @@ from typing import Protocol, Self
 import torch
 from torch import Tensor, nn
 
-from hdgan.augmenters.base import AUGMENTER, Augmenter, Shape
+from hdgan.augmenters.base import AUGMENTER, ORIGINS, Augmenter, Shape
 from hdgan.augmenters.batches import as_rgb, one_hot, to_pixels
 from hdgan.augmenters.images import LabelledImages, Pixels, fingerprint_of
 from hdgan.augmenters.trainer import AugmenterTrainer
@@ -30,7 +30,6 @@ from training.host import Host
 from training.loop import CHECKPOINTS, LoopConfig, run_loop
 
 CONFIG, SHEETS = "config.json", "samples"
-_ORIGINS = {"images": "other images, or other labels"}
 _COLUMNS, _MOST_ROWS, _THUMBNAIL = 8, 12, 64
 _SHEETS = 20  # in the course of a training
 
@@ -100,7 +99,7 @@ class NetworkAugmenter(Augmenter):
         shape = Shape.of(labelled)
         stage = host.led(
             lambda: Stage.begin(
-                run, name="augment", config=settings, inputs=dict(inputs or {}), origins=_ORIGINS, redo=redo
+                run, name="augment", config=settings, inputs=dict(inputs or {}), origins=ORIGINS, redo=redo
             )
         )
         if stage is None:

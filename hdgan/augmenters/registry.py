@@ -12,6 +12,7 @@ from tiling.errors import InputError
 from training.checkpoint import read_about
 
 _METHODS = {
+    "geometric": "hdgan.augmenters.geometric:Geometric",
     "dcgan": "hdgan.augmenters.dcgan:DCGAN",
 }
 

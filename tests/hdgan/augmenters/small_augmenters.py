@@ -1,0 +1,30 @@
+"""Every method of the registry, so small that a step takes milliseconds, and images to fit it on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from hdgan.augmenters import Augmenter, LabelledImages, create
+
+SMALL: dict[str, dict[str, Any]] = {
+    "geometric": {},
+    "dcgan": {"steps": 6, "batch": 8, "latent": 4, "width": 4},
+}
+TRAINED = [name for name in SMALL if name != "geometric"]
+
+
+def small(name: str, **settings: Any) -> Augmenter:
+    return create(name, **SMALL[name] | settings)
+
+
+def two_classes(count: int = 40, *, size: int = 16, channels: int = 1) -> LabelledImages:
+    """Images that are dark on the left (class "left") or on the right ("right"), and noise."""
+    draws = np.random.default_rng(0)
+    labels = np.arange(count) % 2
+    pixels = draws.integers(120, 256, (count, size, size, channels), np.uint8)
+    for image, label in zip(pixels, labels, strict=True):
+        half = slice(size // 2, None) if label else slice(size // 2)
+        image[:, half] //= 4
+    return LabelledImages(pixels, labels, ("left", "right"), ("CC0-1.0",))

@@ -14,8 +14,9 @@ from hdgan.augmenters.batches import as_maps
 from hdgan.augmenters.images import LabelledImages, Pixels
 from hdgan.augmenters.layers import Down, Up, initialise
 from hdgan.augmenters.network import NetworkAugmenter
-from hdgan.augmenters.trainer import AugmenterTrainer
+from hdgan.augmenters.trainer import SamplerTrainer
 from hdgan.checks import check_number
+from training.draws import drawing
 from training.host import Host
 
 
@@ -92,19 +93,18 @@ class DCGAN(NetworkAugmenter):
         """The generator."""
         return Generator(shape, self.config.latent, self.config.width)
 
-    def trainer(self, images: LabelledImages, *, unlabelled: Pixels | None, seed: int, host: Host) -> AugmenterTrainer:
+    def trainer(self, images: LabelledImages, *, unlabelled: Pixels | None, seed: int, host: Host) -> SamplerTrainer:
         """Both networks at their beginning."""
         return DCGANTrainer(self.config, images, seed=seed, host=host)
 
 
-class DCGANTrainer(AugmenterTrainer):
+class DCGANTrainer(SamplerTrainer):
     """One step of the discriminator, then one of the generator (Goodfellow et al. 2014, non-saturating)."""
 
     def __init__(self, config: DCGANConfig, images: LabelledImages, *, seed: int, host: Host) -> None:
         super().__init__(images, batch=config.batch, steps=config.steps, seed=seed, host=host, parts=config.parts)
         self.config, shape = config, Shape.of(images)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with drawing(seed, "weights"):
             self.generator = Generator(shape, config.latent, config.width).to(self.device)
             self.discriminator = Discriminator(shape, config.width).to(self.device)
         self.networks = {"generator": self.generator, "discriminator": self.discriminator}

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from hdgan.augmenters.base import AUGMENTER, ORIGINS, Augmenter, Shape
 from hdgan.augmenters.batches import as_rgb, one_hot, to_pixels
 from hdgan.augmenters.images import LabelledImages, Pixels, fingerprint_of
-from hdgan.augmenters.trainer import AugmenterTrainer
+from hdgan.augmenters.trainer import SamplerTrainer
 from hdgan.labels import Image
 from hdgan.pictures import contact_sheet, write_png
 from hdgan.provenance import digest
@@ -67,7 +67,7 @@ class NetworkAugmenter(Augmenter):
         """The network that samples come from, initialised by PyTorch's own draws."""
 
     @abstractmethod
-    def trainer(self, images: LabelledImages, *, unlabelled: Pixels | None, seed: int, host: Host) -> AugmenterTrainer:
+    def trainer(self, images: LabelledImages, *, unlabelled: Pixels | None, seed: int, host: Host) -> SamplerTrainer:
         """What trains the network, at its beginning."""
 
     def fit(
@@ -125,7 +125,7 @@ class NetworkAugmenter(Augmenter):
         host.told()
         return self.take(run / AUGMENTER)
 
-    def _picture(self, trainer: AugmenterTrainer, shape: Shape, run: Path) -> Callable[[int], None]:
+    def _picture(self, trainer: SamplerTrainer, shape: Shape, run: Path) -> Callable[[int], None]:
         """Writes a contact sheet of the samples as they are now, a row for each class."""
 
         def picture(done: int) -> None:

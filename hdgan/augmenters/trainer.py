@@ -1,4 +1,4 @@
-"""What the trainers of all augmenters share."""
+"""What all share that train on labelled images."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from training.share import Share
 _MEASURED = 16  # batches, for the statistics that samples are normalised by
 
 
-class AugmenterTrainer(ABC):
+class ImageTrainer(ABC):
     """Networks and their optimisers, a step at a time; fits :class:`training.loop.Trainer`.
 
     Draws are keyed by what they are for and by the step, and made for the whole batch: a process takes its rows.
@@ -54,10 +54,6 @@ class AugmenterTrainer(ABC):
     @abstractmethod
     def step(self, index: int) -> Mapping[str, float | Tensor]:
         """Do step `index` and return its losses, each by its name."""
-
-    @abstractmethod
-    def sampler(self) -> nn.Module:
-        """The network that samples come from as it is now, ready to be used: see :meth:`settled`."""
 
     def state(self) -> Mapping[str, Any]:
         """Everything that later steps depend on."""
@@ -102,6 +98,14 @@ class AugmenterTrainer(ABC):
     @property
     def _size(self) -> int:
         return len(self.share.parts[0])
+
+
+class SamplerTrainer(ImageTrainer):
+    """One among whose networks is one that samples come from."""
+
+    @abstractmethod
+    def sampler(self) -> nn.Module:
+        """The network that samples come from as it is now, ready to be used: see :meth:`settled`."""
 
     def settled(self, network: nn.Module, latent: int) -> nn.Module:
         """A copy of a network of z (n, latent) and classes (n, K), its batch norm measured, in evaluation mode.

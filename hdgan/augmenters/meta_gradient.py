@@ -178,7 +178,7 @@ def _products(
 def by_graph(
     inner: Inner, begin: State, log_rates: Tensor, log_momenta: Tensor, real: Sequence[Batch], push: Push
 ) -> MetaGradient:
-    """The meta-gradient by PyTorch's own differentiation of all steps at once, in one process; the measure of others."""
+    """The meta-gradient by PyTorch's own differentiation of all steps at once, in one process: what others equal."""
     rates, momenta = (logs.detach().requires_grad_() for logs in (log_rates, log_momenta))
     state = State(begin.theta.detach().requires_grad_(), begin.v)
     images: list[list[Tensor]] = []

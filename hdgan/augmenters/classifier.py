@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import reprlib
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +15,7 @@ from torch.nn.functional import cross_entropy, softmax
 
 from hdgan.augmenters.base import ORIGINS, Shape
 from hdgan.augmenters.batches import Transform, to_tensor
+from hdgan.augmenters.classifier_networks import ClassifierNetwork, network_of
 from hdgan.augmenters.images import LabelledImages, Pixels, fingerprint_of
 from hdgan.augmenters.trainer import ImageTrainer
 from hdgan.checks import check_number, check_texts
@@ -34,43 +32,7 @@ CLASSIFIER = "classifier.safetensors"
 Floats = npt.NDArray[np.float32]
 
 _KIND = "classifier"
-_SLOPE = 0.2
 _AT_ONCE = 256
-
-
-class ClassifierNetwork(nn.Module, ABC):
-    """Images (n, C, H, W) in [-1, 1] to logits (n, K), by way of features (n, F)."""
-
-    head: nn.Linear
-
-    @abstractmethod
-    def features(self, images: Tensor) -> Tensor:
-        """What the last layer sees, (n, F)."""
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits, (n, K)."""
-        logits: Tensor = self.head(self.features(images))
-        return logits
-
-
-class StridedNetwork(ClassifierNetwork):
-    """Strided convolutions with leaky ReLU and dropout, the mean over the image, a linear layer."""
-
-    def __init__(self, shape: Shape, *, width: int = 64, dropout: float = 0.3) -> None:
-        super().__init__()
-        widths = [shape.channels, width, 2 * width, 4 * width]
-        self.stages = nn.Sequential(
-            *(
-                nn.Sequential(nn.Conv2d(before, after, 5, 2, 2), nn.LeakyReLU(_SLOPE), nn.Dropout(dropout))
-                for before, after in itertools.pairwise(widths)
-            )
-        )
-        self.head = nn.Linear(widths[-1], len(shape.classes))
-
-    def features(self, images: Tensor) -> Tensor:
-        """What the last layer sees, (n, 4 * width)."""
-        maps: Tensor = self.stages(images)
-        return maps.mean(dim=(2, 3))
 
 
 @dataclass(frozen=True)
@@ -167,14 +129,6 @@ class Classifier:
         return np.concatenate([of(to_tensor(pixels[part], self._device)).cpu().numpy() for part in parts])
 
 
-def network_of(about: object, shape: Shape) -> ClassifierNetwork:
-    """A network as a file's header describes it, initialised by PyTorch's own draws."""
-    if not isinstance(about, dict) or about.get("kind") not in _KINDS:
-        raise InputError(f"no network of a classifier: {reprlib.repr(about)}; there are: {', '.join(_KINDS)}")
-    settings = {name: value for name, value in about.items() if name != "kind"}
-    return _KINDS[about["kind"]](shape, **settings)
-
-
 def fit_classifier(
     images: LabelledImages,
     *,
@@ -252,6 +206,3 @@ class _ClassifierTrainer(ImageTrainer):
             losses.append(loss)
         self.update("classifier")
         return {"loss": self.mean(losses)}
-
-
-_KINDS: Mapping[str, Callable[..., ClassifierNetwork]] = {"strided": StridedNetwork}

@@ -135,7 +135,7 @@ class DCGANTrainer(SamplerTrainer):
 
     def sampler(self) -> nn.Module:
         """The generator."""
-        return self.settled(self.generator, self.config.latent)
+        return self.settled(self.generator, self.drawn(self.config.latent))
 
 
 def _against(logits: Tensor, target: int) -> Tensor:

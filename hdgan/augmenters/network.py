@@ -70,6 +70,9 @@ class NetworkAugmenter(Augmenter):
     def trainer(self, images: LabelledImages, *, unlabelled: Pixels | None, seed: int, host: Host) -> SamplerTrainer:
         """What trains the network, at its beginning."""
 
+    def finish(self, trainer: SamplerTrainer, run: Path) -> None:
+        """Write what a method leaves besides the network that samples come from."""
+
     def fit(
         self,
         labelled: LabelledImages,
@@ -120,6 +123,7 @@ class NetworkAugmenter(Augmenter):
                 self._shape, self.licence = shape, tuple(sorted({*labelled.licence, *stage.record["licence"]}))
                 self._network = trainer.sampler().cpu()
                 self.save(run / AUGMENTER)
+                self.finish(trainer, run)
                 stage.finish(principal=[run / AUGMENTER], summary={"steps": loop.steps}, licence=self.licence)
                 remove(run / CHECKPOINTS)
         host.told()

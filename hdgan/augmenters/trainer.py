@@ -107,20 +107,22 @@ class SamplerTrainer(ImageTrainer):
     def sampler(self) -> nn.Module:
         """The network that samples come from as it is now, ready to be used: see :meth:`settled`."""
 
-    def settled(self, network: nn.Module, latent: int) -> nn.Module:
-        """A copy of a network of z (n, latent) and classes (n, K), its batch norm measured, in evaluation mode.
-
-        Of latents as they are drawn in training, and of classes as often as the images have them.
-        """
+    def settled(self, network: nn.Module, batches: Iterable[tuple[Tensor, ...]]) -> nn.Module:
+        """A copy of a network, its batch norm measured over some batches of its inputs, in evaluation mode."""
         network = copy.deepcopy(network)
-
-        def batches() -> Iterator[tuple[Tensor, Tensor]]:
-            for index in range(_MEASURED):
-                _, labels = self._batches.read(index, range(self.share.batch))
-                draws = torch_draws(self.seed, "latents to measure", index)
-                z = torch.randn(self.share.batch, latent, generator=draws)
-                c = one_hot(torch.from_numpy(labels), self.classes)
-                yield from zip(z.to(self.device).split(self._size), c.to(self.device).split(self._size), strict=True)
-
-        settle(network, batches())
+        settle(network, batches)
         return network.requires_grad_(False)
+
+    def drawn(self, latent: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Some batches as in training: z (n, latent), and classes (n, K) as often as the images have them."""
+        for index in range(_MEASURED):
+            _, labels = self._batches.read(index, range(self.share.batch))
+            z = torch.randn(self.share.batch, latent, generator=torch_draws(self.seed, "latents to measure", index))
+            c = one_hot(torch.from_numpy(labels), self.classes)
+            yield from zip(z.to(self.device).split(self._size), c.to(self.device).split(self._size), strict=True)
+
+    def shown(self) -> Iterator[tuple[Tensor]]:
+        """Some batches of the real images."""
+        for index in range(_MEASURED):
+            pixels, _ = self._batches.read(index, range(self.share.batch))
+            yield from ((part,) for part in to_tensor(pixels, self.device).split(self._size))

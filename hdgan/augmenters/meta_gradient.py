@@ -19,7 +19,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.func import functional_call
 
 Batch = tuple[Tensor, Tensor]
 """Images x (n, C, H, W) and classes (n, K) or (n,), as the loss takes them."""
@@ -198,3 +199,29 @@ def by_graph(
         push(index, of_steps[index])
     end = State(state.theta.detach(), state.v.detach())
     return MetaGradient(end, real_loss.detach(), of_theta, of_rates, of_momenta)
+
+
+class Flattened:
+    """The parameters of a module as one vector (P,)."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module = module
+        self._shapes = {name: parameter.shape for name, parameter in module.named_parameters()}
+
+    def vector(self) -> Tensor:
+        """Their values, a copy."""
+        return torch.cat([parameter.detach().flatten() for parameter in self._module.parameters()])
+
+    def named(self, theta: Tensor) -> dict[str, Tensor]:
+        """The parameters that a vector holds, as views of it."""
+        parts = theta.split([shape.numel() for shape in self._shapes.values()])
+        return {name: part.view(shape) for (name, shape), part in zip(self._shapes.items(), parts, strict=True)}
+
+    def call(self, theta: Tensor, *inputs: Tensor) -> Tensor:
+        """What the module gives with these parameters in place of its own."""
+        outputs: Tensor = functional_call(self._module, self.named(theta), inputs)
+        return outputs
+
+    def put(self, theta: Tensor) -> None:
+        """Make these the module's own."""
+        self._module.load_state_dict(self.named(theta.detach()), strict=False)

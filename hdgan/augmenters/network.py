@@ -145,12 +145,16 @@ class NetworkAugmenter(Augmenter):
 
     def _draw(self, label: int, seed: int, samples: Sequence[int]) -> Image:
         network = self._fitted()
-        draws = sample_draws(seed, f"samples of class {label}", 0, samples)
-        z = torch.stack([torch.randn(self.config.latent, generator=each) for each in draws])
+        z = self._latents(label, seed, samples)
         c = one_hot(torch.full((len(samples),), label), len(self.classes))
         device = next(network.parameters()).device
         with torch.no_grad():
             return to_pixels(network(z.to(device), c.to(device)))
+
+    def _latents(self, label: int, seed: int, samples: Sequence[int]) -> Tensor:
+        """z of some samples of a class, (n, latent) float32 on the CPU."""
+        draws = sample_draws(seed, f"samples of class {label}", 0, samples)
+        return torch.stack([torch.randn(self.config.latent, generator=each) for each in draws])
 
     def _fitted(self) -> nn.Module:
         if self._network is None:

@@ -14,6 +14,7 @@ from training.checkpoint import read_about
 _METHODS = {
     "geometric": "hdgan.augmenters.geometric:Geometric",
     "dcgan": "hdgan.augmenters.dcgan:DCGAN",
+    "gmcl": "hdgan.augmenters.gmcl:GMCL",
 }
 
 

@@ -11,6 +11,7 @@ from hdgan.augmenters import Augmenter, LabelledImages, create
 SMALL: dict[str, dict[str, Any]] = {
     "geometric": {},
     "dcgan": {"steps": 6, "batch": 8, "latent": 4, "width": 4},
+    "gmcl": {"steps": 6, "batch": 8, "inner_steps": 3, "inner_batch": 8, "latent": 4, "student_width": 4},
 }
 TRAINED = [name for name in SMALL if name != "geometric"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -10,19 +11,19 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from hdgan.augmenters.base import Shape
-from hdgan.augmenters.batches import as_maps
+from hdgan.augmenters.conditional_networks import Discriminator, Generator
 from hdgan.augmenters.images import LabelledImages, Pixels
-from hdgan.augmenters.layers import Down, Up, initialise
 from hdgan.augmenters.network import NetworkAugmenter
 from hdgan.augmenters.trainer import SamplerTrainer
 from hdgan.checks import check_number
 from training.draws import drawing
+from training.ema import update_average, warmed
 from training.host import Host
 
 
 @dataclass(frozen=True)
 class DCGANConfig:
-    """Settings of :class:`DCGAN`; the defaults are the paper's, but for the length.
+    """Settings of :class:`DCGAN`; the defaults are the paper's, but for width, length and the average.
 
     Attributes
     ----------
@@ -34,6 +35,8 @@ class DCGANConfig:
         Channels of the maps of half the images' size, in both networks.
     learning_rate, beta1, beta2
         Of Adam.
+    average
+        How much of the average of the generator's weights, which samples come from, is left by a step; 0: no average.
     parts
         See :class:`training.share.Share`; None: one for each process.
     """
@@ -45,42 +48,14 @@ class DCGANConfig:
     learning_rate: float = 2e-4
     beta1: float = 0.5
     beta2: float = 0.999
+    average: float = 0.995
     parts: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "latent", "width"):
             check_number(name, getattr(self, name), 1, 2**31)
-        for name in ("learning_rate", "beta1", "beta2"):
+        for name in ("learning_rate", "beta1", "beta2", "average"):
             check_number(name, getattr(self, name), 0, 1, whole=False)
-
-
-class Generator(nn.Module):
-    """z (n, latent) and classes (n, K) to images (n, C, H, W) in [-1, 1]."""
-
-    def __init__(self, shape: Shape, latent: int, width: int) -> None:
-        super().__init__()
-        self.up = Up(latent + len(shape.classes), shape.size, shape.channels, width)
-        initialise(self)
-
-    def forward(self, z: Tensor, c: Tensor) -> Tensor:
-        """Images of latents and classes."""
-        images: Tensor = self.up(torch.cat([z, c], dim=1))
-        return images
-
-
-class Discriminator(nn.Module):
-    """Images (n, C, H, W) with classes (n, K) to logits (n,) of being real."""
-
-    def __init__(self, shape: Shape, width: int) -> None:
-        super().__init__()
-        self.down = Down(shape.size, shape.channels + len(shape.classes), width)
-        self.verdict = nn.Conv2d(self.down.outputs, 1, self.down.edge)
-        initialise(self)
-
-    def forward(self, images: Tensor, c: Tensor) -> Tensor:
-        """Logits of images."""
-        logits: Tensor = self.verdict(self.down(as_maps(c, images)))
-        return logits.flatten()
 
 
 class DCGAN(NetworkAugmenter):
@@ -107,36 +82,41 @@ class DCGANTrainer(SamplerTrainer):
         with drawing(seed, "weights"):
             self.generator = Generator(shape, config.latent, config.width).to(self.device)
             self.discriminator = Discriminator(shape, config.width).to(self.device)
-        self.networks = {"generator": self.generator, "discriminator": self.discriminator}
+        self.average = copy.deepcopy(self.generator)
+        trained = {"generator": self.generator, "discriminator": self.discriminator}
+        self.networks = {**trained, "average": self.average}
         betas = (config.beta1, config.beta2)
         self.optimisers = {
             name: torch.optim.Adam(network.parameters(), lr=config.learning_rate, betas=betas)
-            for name, network in self.networks.items()
+            for name, network in trained.items()
         }
 
     def step(self, index: int) -> Mapping[str, float | Tensor]:
         """Both networks on batch `index`."""
         parts = list(zip(self.real(index), self.normal("z", index, self.config.latent), strict=True))
-        losses_d, losses_g = [], []
+        losses: list[Tensor] = []
         for (images, c), z in parts:
             with torch.no_grad():
                 fakes = self.generator(z, c)
-            loss = _against(self.discriminator(images, c), 1) + _against(self.discriminator(fakes, c), 0)
-            (loss / self.share.count).backward()
-            losses_d.append(loss)
+            real, fake = against(self.discriminator(images, c), 1), against(self.discriminator(fakes, c), 0)
+            self.descend("discriminator", real + fake)
+            losses.append(torch.stack([real, fake]).detach())
         self.update("discriminator")
+        losses_g = []
         for (_, c), z in parts:
-            loss = _against(self.discriminator(self.generator(z, c), c), 1)
-            (loss / self.share.count).backward()
+            loss = against(self.discriminator(self.generator(z, c), c), 1)
+            self.descend("generator", loss)
             losses_g.append(loss)
-        self.optimisers["discriminator"].zero_grad()
         self.update("generator")
-        return {"loss_d": self.mean(losses_d), "loss_g": self.mean(losses_g)}
+        update_average(self.average, self.generator, warmed(self.config.average, index))
+        real, fake = (self.mean(each) for each in zip(*losses, strict=True))
+        return {"loss_real": real, "loss_fake": fake, "loss_generator": self.mean(losses_g)}
 
     def sampler(self) -> nn.Module:
-        """The generator."""
-        return self.settled(self.generator, self.drawn(self.config.latent))
+        """The average of the generator."""
+        return self.settled(self.average, self.drawn(self.config.latent))
 
 
-def _against(logits: Tensor, target: int) -> Tensor:
+def against(logits: Tensor, target: int) -> Tensor:
+    """Cross entropy of logits (n,) with all images being fakes (0), or real (1): a scalar."""
     return binary_cross_entropy_with_logits(logits, torch.full_like(logits, target))

@@ -13,7 +13,9 @@ from training.checkpoint import read_about
 
 _METHODS = {
     "geometric": "hdgan.augmenters.geometric:Geometric",
+    "cvae": "hdgan.augmenters.cvae:CVAE",
     "dcgan": "hdgan.augmenters.dcgan:DCGAN",
+    "cvaedcgan": "hdgan.augmenters.cvaedcgan:CVAEDCGAN",
     "gmcl": "hdgan.augmenters.gmcl:GMCL",
 }
 

@@ -84,6 +84,11 @@ class ImageTrainer(ABC):
         parts: tuple[Tensor, ...] = drawn[list(self.share.samples)].to(self.device).split(self._size)
         return parts
 
+    def descend(self, name: str, loss: Tensor, *, again: bool = False) -> None:
+        """Add a part's gradient to those of an optimiser's parameters, and of no other; `again` keeps the graph."""
+        parameters = [p for group in self.optimisers[name].param_groups for p in group["params"]]
+        (loss / self.share.count).backward(inputs=parameters, retain_graph=again)
+
     def update(self, name: str) -> None:
         """Step an optimiser on the gradients that the parts left, summed over all processes."""
         optimiser = self.optimisers[name]

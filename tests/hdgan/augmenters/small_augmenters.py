@@ -10,6 +10,8 @@ from hdgan.augmenters import Augmenter, LabelledImages, create
 
 SMALL: dict[str, dict[str, Any]] = {
     "geometric": {},
+    "cvae": {"steps": 6, "batch": 8, "latent": 4, "width": 4},
+    "cvaedcgan": {"steps": 6, "batch": 8, "latent": 4, "width": 4},
     "dcgan": {"steps": 6, "batch": 8, "latent": 4, "width": 4},
     "gmcl": {"steps": 6, "batch": 8, "inner_steps": 3, "inner_batch": 8, "latent": 4, "student_width": 4},
 }

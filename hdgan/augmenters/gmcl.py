@@ -302,8 +302,10 @@ class GMCLTrainer(SamplerTrainer):
         self._v = state["v"].to(self.device)
 
     def sampler(self) -> nn.Module:
-        """The curriculum; its batch norm is measured on what the student is shown."""
-        asked = (self._asked(0, step) for step in range(self.config.inner_steps))
+        """The curriculum; its batch norm is measured on all that the student is shown, whoever computes it."""
+        size = len(self._inner.parts[0])
+        parts = [range(at, at + size) for at in range(0, self.config.inner_batch, size)]
+        asked = (self._asked(0, step, parts) for step in range(self.config.inner_steps))
         return self.settled(self.curriculum, itertools.chain.from_iterable(asked))
 
     def deployed_student(self) -> StudentNetwork:
@@ -322,7 +324,7 @@ class GMCLTrainer(SamplerTrainer):
         )
 
         def push(step: int, gradients: Sequence[Tensor]) -> None:
-            for (z, c), gradient in zip(self._asked(index, step), gradients, strict=True):
+            for (z, c), gradient in zip(self._asked(index, step, self._inner.parts), gradients, strict=True):
                 curriculum(z, c).backward(gradient)
 
         settings = curriculum.log_rates.detach(), curriculum.log_momenta.detach()
@@ -332,7 +334,7 @@ class GMCLTrainer(SamplerTrainer):
         keep = {"sqrt": None, "reverse": config.inner_steps, "truncated": None}[config.mode]
         return by_adjoint(*given, keep=keep, through=config.through if config.mode == "truncated" else None)
 
-    def _asked(self, index: int, step: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def _asked(self, index: int, step: int, parts: Sequence[range]) -> Iterator[tuple[Tensor, Tensor]]:
         """What the teacher is asked for at an inner step, part by part: z (n, latent), and classes (n, K)."""
         config, curriculum = self.config, self.curriculum
         if config.z == "random":
@@ -341,12 +343,12 @@ class GMCLTrainer(SamplerTrainer):
         else:
             z = curriculum.z[step]
         c = one_hot(curriculum.labels[step], self.classes)
-        for part in self._inner.parts:
+        for part in parts:
             yield z[part.start : part.stop], c[part.start : part.stop]
 
     @torch.no_grad()
     def _drawn_by_teacher(self, index: int, step: int) -> list[Batch]:
-        return [(self.curriculum(z, c), c) for z, c in self._asked(index, step)]
+        return [(self.curriculum(z, c), c) for z, c in self._asked(index, step, self._inner.parts)]
 
     def _fresh_student(self, index: int) -> StudentNetwork:
         with drawing(self.seed, "student", index):

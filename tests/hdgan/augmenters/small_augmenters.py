@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from hdgan.augmenters import Augmenter, LabelledImages, create
+from hdgan.augmenters.base import AUGMENTER
+from training.checkpoint import load_weights
 
 SMALL: dict[str, dict[str, Any]] = {
     "geometric": {},
@@ -31,3 +35,13 @@ def two_classes(count: int = 40, *, size: int = 16, channels: int = 1) -> Labell
         half = slice(size // 2, None) if label else slice(size // 2)
         image[:, half] //= 4
     return LabelledImages(pixels, labels, ("left", "right"), ("CC0-1.0",))
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return load_weights(run / AUGMENTER, kind="augmenter")[0]
+
+
+def assert_equal(got: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> None:
+    assert got.keys() == wanted.keys()
+    for name, tensor in got.items():
+        assert torch.equal(tensor, wanted[name]), name

@@ -7,27 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from small_augmenters import SMALL, TRAINED, small, two_classes
+from small_augmenters import SMALL, TRAINED, assert_equal, small, two_classes, weights
 
 from hdgan.augmenters import create, load, names
 from hdgan.augmenters.base import AUGMENTER
 from tiling.errors import InputError
 from tiling.stage import read_record
-from training.checkpoint import load_weights
 from training.host import Host
 
 EVERY, EVERY_TRAINED = pytest.mark.parametrize("name", SMALL), pytest.mark.parametrize("name", TRAINED)
-
-
-def weights(run: Path) -> dict[str, torch.Tensor]:
-    return load_weights(run / AUGMENTER, kind="augmenter")[0]
-
-
-def assert_equal(got: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> None:
-    assert got.keys() == wanted.keys()
-    for name, tensor in got.items():
-        assert torch.equal(tensor, wanted[name]), name
 
 
 def test_every_method_is_tried_here() -> None:

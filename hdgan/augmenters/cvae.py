@@ -1,14 +1,15 @@
 """A conditional variational autoencoder (Kingma and Welling 2014; Sohn et al. 2015) of strided convolutions.
 
 Its likelihood is Gaussian, with one variance for all pixels that is the best for each batch (Rybkin et al. 2021), so
-that nothing has to be weighed by hand.
+that nothing has to be weighed by hand. Samples are drawn by the Gaussian prior of each class that is the best for the
+encoder as it was trained: that with the moments of the latents of the class's images (Ghosh et al. 2020).
 """
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -65,15 +66,61 @@ class CVAEConfig:
             check_number(name, getattr(self, name), 0, 1, whole=False)
 
 
+class Sampler(nn.Module):
+    """Standard normal z (n, latent) and classes (n, K) to images (n, C, H, W), by way of the prior of the class.
+
+    Attributes
+    ----------
+    decoder
+        Latents and classes to images.
+    centres, spreads
+        Of the priors: means (K, latent), and lower triangles whose squares are the covariances (K, latent, latent).
+    """
+
+    centres: Tensor
+    spreads: Tensor
+
+    def __init__(self, decoder: Generator, latent: int, classes: int) -> None:
+        super().__init__()
+        self.decoder = decoder
+        self.register_buffer("centres", torch.zeros(classes, latent))
+        self.register_buffer("spreads", torch.eye(latent).repeat(classes, 1, 1))
+
+    def forward(self, z: Tensor, c: Tensor) -> Tensor:
+        """Images of standard normal numbers and classes."""
+        latents = c @ self.centres + torch.einsum("nk,kij,nj->ni", c, self.spreads, z)
+        images: Tensor = self.decoder(latents, c)
+        return images
+
+    @torch.no_grad()
+    def fit_prior(self, posteriors: Iterable[tuple[Tensor, Tensor, Tensor]]) -> None:
+        """Give the prior of each class the moments of its images' posteriors: means, log-variances, classes (n, K).
+
+        One standard normal image of each class is counted as well: of a class without any that is the prior.
+        """
+        identity = torch.eye(self.centres.shape[1], dtype=torch.float64, device=self.centres.device)
+        count = torch.ones(len(self.centres), dtype=torch.float64, device=self.centres.device)
+        first, second = torch.zeros_like(self.centres, dtype=torch.float64), identity.repeat(len(count), 1, 1)
+        for mean, log_variance, c in ((part.double() for part in parts) for parts in posteriors):
+            count += c.sum(dim=0)
+            first += c.T @ mean
+            second += torch.einsum("nk,ni,nj->kij", c, mean, mean) + (c.T @ log_variance.exp()).diag_embed()
+        centres = first / count[:, None]
+        covariances = second / count[:, None, None] - torch.einsum("ki,kj->kij", centres, centres)
+        self.centres.copy_(centres)
+        self.spreads.copy_(torch.linalg.cholesky(covariances))
+
+
 class CVAE(NetworkAugmenter):
-    """Encoder and decoder, each told the class; samples are what the decoder makes of the prior."""
+    """Encoder and decoder, each told the class; samples are what the decoder makes of the prior of the class."""
 
     name, settings = "cvae", CVAEConfig
     config: CVAEConfig
 
     def build(self, shape: Shape) -> nn.Module:
-        """The decoder."""
-        return Generator(shape, self.config.latent, self.config.width)
+        """The decoder, with the priors."""
+        latent = self.config.latent
+        return Sampler(Generator(shape, latent, self.config.width), latent, len(shape.classes))
 
     def trainer(self, images: LabelledImages, *, unlabelled: Pixels | None, seed: int, host: Host) -> SamplerTrainer:
         """Both networks at their beginning."""
@@ -102,7 +149,7 @@ class CVAETrainer(SamplerTrainer):
             mean, log_variance = self.encoder(images, c)
             reconstructed = self.decoder(mean + (0.5 * log_variance).exp() * noise, c)
             variance = (reconstructed - images).square().mean() + _LEAST_VARIANCE
-            prior, likelihood = prior_loss(mean, log_variance), _likelihood_loss(variance, images[0].numel())
+            prior, likelihood = prior_loss(mean, log_variance), likelihood_loss(variance, images[0].numel())
             self.descend("both", prior + likelihood)
             losses.append(torch.stack([prior, likelihood, variance]).detach())
         self.update("both")
@@ -116,10 +163,13 @@ class CVAETrainer(SamplerTrainer):
         }
 
     def sampler(self) -> nn.Module:
-        """The average of the decoder."""
-        return self.settled(self.average, self.drawn(self.config.latent))
+        """The average of the decoder, and the priors of the encoder as it is now."""
+        sampler = Sampler(self.average, self.config.latent, self.classes).to(self.device)
+        with torch.no_grad():
+            sampler.fit_prior((*self.encoder(images, c), c) for images, c in self.labelled())
+        return self.settled(sampler, self.drawn(self.config.latent))
 
 
-def _likelihood_loss(variance: Tensor, values: int) -> Tensor:
+def likelihood_loss(variance: Tensor, values: int) -> Tensor:
     """Negative log-likelihood of an image of so many values that are off by a variance, which is the Gaussian's too."""
     return 0.5 * values * ((2 * math.pi * variance).log() + 1)

@@ -104,8 +104,8 @@ class CVAEDCGANTrainer(SamplerTrainer):
         latent, found = self.config.latent, list[Mapping[str, Tensor]]()
         draws = self.normal("noise", index, latent), self.normal("z", index, latent)
         for (images, c), noise, z in zip(self.real(index), *draws, strict=True):
-            found.append(self._losses(images, c, noise, z))
-            self._descend(found[-1])
+            found.append(self.losses(images, c, noise, z))
+            self.add_gradients(found[-1])
         for name in self.optimisers:
             self.update(name)
         update_average(self.average, self.decoder, warmed(self.config.average, index))
@@ -115,7 +115,8 @@ class CVAEDCGANTrainer(SamplerTrainer):
         """The average of the decoder."""
         return self.settled(self.average, self.drawn(self.config.latent))
 
-    def _losses(self, images: Tensor, c: Tensor, noise: Tensor, z: Tensor) -> Mapping[str, Tensor]:
+    def losses(self, images: Tensor, c: Tensor, noise: Tensor, z: Tensor) -> Mapping[str, Tensor]:
+        """All losses of a part, scalars: its images with their classes, noise of the posterior, z of the prior."""
         mean, log_variance = self.encoder(images, c)
         reconstructed = self.decoder(mean + (0.5 * log_variance).exp() * noise, c)
         wanted, of_real = self.discriminator.look(images, c)
@@ -130,7 +131,8 @@ class CVAEDCGANTrainer(SamplerTrainer):
             "loss_deceived": against(of_reconstructed, 1) + against(of_sampled, 1),
         }
 
-    def _descend(self, losses: Mapping[str, Tensor]) -> None:
+    def add_gradients(self, losses: Mapping[str, Tensor]) -> None:
+        """Each network's, of the losses that are its own."""
         prior, likelihood, real, reconstructed, sampled, deceived = losses.values()
         self.descend("encoder", prior + likelihood, again=True)
         self.descend("decoder", self.config.gamma * likelihood + deceived, again=True)

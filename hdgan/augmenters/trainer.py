@@ -126,8 +126,13 @@ class SamplerTrainer(ImageTrainer):
             c = one_hot(torch.from_numpy(labels), self.classes)
             yield from zip(z.to(self.device).split(self._size), c.to(self.device).split(self._size), strict=True)
 
-    def shown(self) -> Iterator[tuple[Tensor]]:
-        """Some batches of the real images."""
+    def labelled(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Some batches of the real images: images (n, C, H, W) in [-1, 1], and classes (n, K)."""
         for index in range(_MEASURED):
-            pixels, _ = self._batches.read(index, range(self.share.batch))
-            yield from ((part,) for part in to_tensor(pixels, self.device).split(self._size))
+            pixels, labels = self._batches.read(index, range(self.share.batch))
+            images, c = to_tensor(pixels, self.device), one_hot(torch.from_numpy(labels), self.classes)
+            yield from zip(images.split(self._size), c.to(self.device).split(self._size), strict=True)
+
+    def shown(self) -> Iterator[tuple[Tensor]]:
+        """The images of these."""
+        return ((images,) for images, _ in self.labelled())

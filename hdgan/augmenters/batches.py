@@ -33,22 +33,45 @@ class Batches:
         Of the order and of what `transform` draws.
     transform
         What each image goes through every time that it is shown.
+    balanced
+        Whether the rows go through the classes by turns, each of them with epochs of its own; or else an epoch is of
+        all images, and a class is shown as often as it has images.
     """
 
-    def __init__(self, images: LabelledImages, *, batch: int, seed: int, transform: Transform | None = None) -> None:
+    def __init__(
+        self,
+        images: LabelledImages,
+        *,
+        batch: int,
+        seed: int,
+        transform: Transform | None = None,
+        balanced: bool = False,
+    ) -> None:
         if len(images) < batch:
             raise InputError(f"{len(images)} images are fewer than a batch of {batch}: take a smaller batch")
         self._images, self._batch, self._seed, self._transform = images, batch, seed, transform
+        classes = range(len(images.classes))
+        self._of_class = [np.flatnonzero(images.labels == label) for label in classes] if balanced else None
 
     def read(self, step: int, rows: Sequence[int]) -> tuple[Image, Indices]:
         """Some rows of a batch: images (n, H, W, C) uint8, and their classes (n,)."""
         places = np.arange(step * self._batch, (step + 1) * self._batch)[list(rows)]
-        chosen = shuffled(self._seed, places, len(self._images))
+        chosen = self._chosen(places)
         pixels = self._images.pixels[chosen]
         if self._transform is not None:
             draws = [numpy_draws(self._seed, f"transform of sample {row}", step) for row in rows]
             pixels = np.stack([self._transform(*each) for each in zip(pixels, draws, strict=True)])
         return pixels, self._images.labels[chosen]
+
+    def _chosen(self, places: Indices) -> Indices:
+        """Which images are at these places of the sequence of all batches."""
+        if self._of_class is None:
+            return shuffled(self._seed, places, len(self._images))
+        turns, chosen = len(self._of_class), np.empty_like(places)
+        for label, images in enumerate(self._of_class):
+            mine = places % turns == label
+            chosen[mine] = images[shuffled(self._seed, places[mine] // turns, len(images))]
+        return chosen
 
     def stream(self, start: int, stop: int, rows: Sequence[int]) -> Iterator[tuple[Image, Indices]]:
         """Some rows of batches start to stop - 1, read ahead in a thread."""

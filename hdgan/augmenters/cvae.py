@@ -45,6 +45,8 @@ class CVAEConfig:
         Of Adam.
     average
         How much of the average of the decoder's weights, which samples come from, is left by a step; 0: no average.
+    balanced
+        Whether each class is shown as often as any other, however few images it has.
     parts
         See :class:`training.share.Share`; None: one for each process.
     """
@@ -57,6 +59,7 @@ class CVAEConfig:
     beta1: float = 0.9
     beta2: float = 0.999
     average: float = 0.995
+    balanced: bool = True
     parts: int | None = None
 
     def __post_init__(self) -> None:
@@ -131,7 +134,10 @@ class CVAETrainer(SamplerTrainer):
     """One step of both networks on the evidence lower bound."""
 
     def __init__(self, config: CVAEConfig, images: LabelledImages, *, seed: int, host: Host) -> None:
-        super().__init__(images, batch=config.batch, steps=config.steps, seed=seed, host=host, parts=config.parts)
+        super().__init__(
+            images, batch=config.batch, steps=config.steps, seed=seed, host=host, parts=config.parts,
+            balanced=config.balanced,
+        )  # fmt: skip
         self.config, shape = config, Shape.of(images)
         with drawing(seed, "weights"):
             self.encoder = Encoder(shape, config.latent, config.width).to(self.device)

@@ -41,11 +41,12 @@ class ImageTrainer(ABC):
         host: Host,
         parts: int | None = None,
         transform: Transform | None = None,
+        balanced: bool = False,
     ) -> None:
         self.host, self.device, self.seed, self.steps = host, host.device, seed, steps
         self.share = Share.of(batch, host, parts)
         self.classes = len(images.classes)
-        self._batches = Batches(images, batch=batch, seed=seed, transform=transform)
+        self._batches = Batches(images, batch=batch, seed=seed, transform=transform, balanced=balanced)
         self._stream: Iterator[Any] | None = None
         self._stream_at = -1
         self.networks: dict[str, nn.Module] = {}

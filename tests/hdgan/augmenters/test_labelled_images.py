@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from hdgan.augmenters import LabelledImages, open_images
+from hdgan.augmenters.batches import Batches
 from hdgan.pictures import write_png
 from tiling.errors import InputError
 
@@ -66,3 +67,17 @@ def test_folders_of_classes_are_read_as_they_are_asked_for(tmp_path: Path) -> No
     first = train.pixels[np.array([0])][0]
     blocks = rgb.reshape(20, 16, 2, 16, 2, 3).mean(axis=(2, 4))
     assert (np.abs(blocks - first.astype(float)).max(axis=(1, 2, 3)) <= 0.5).sum() == 1
+
+
+def test_balanced_batches_show_each_class_as_often_and_each_of_its_images() -> None:
+    labels = np.array([0] * 5 + [1] * 2 + [2] * 9)
+    pixels = np.arange(16, dtype=np.uint8).repeat(16 * 16).reshape(16, 16, 16, 1)
+    batches = Batches(LabelledImages(pixels, labels, tuple("abc")), batch=6, seed=3, balanced=True)
+    read = [batches.read(step, range(6)) for step in range(9)]
+    assert all(np.bincount(found).tolist() == [2, 2, 2] for _, found in read)
+    shown = np.concatenate([images[:, 0, 0, 0] for images, _ in read])
+    assert sorted(shown[labels[shown] == 2]) == sorted([*range(7, 16)] * 2)
+    assert set(shown[labels[shown] == 1]) == {5, 6}
+    rows, found = batches.read(4, [1, 5])
+    np.testing.assert_array_equal(rows, read[4][0][[1, 5]])
+    np.testing.assert_array_equal(found, read[4][1][[1, 5]])

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from hdgan.augmenters.base import Shape
-from hdgan.augmenters.conditional_networks import Encoder, Generator, prior_loss
+from hdgan.augmenters.conditional_networks import Encoder, Generator, Sampler, prior_loss
 from hdgan.augmenters.images import LabelledImages, Pixels
 from hdgan.augmenters.network import NetworkAugmenter
 from hdgan.augmenters.trainer import SamplerTrainer
@@ -67,51 +67,6 @@ class CVAEConfig:
             check_number(name, getattr(self, name), 1, 2**31)
         for name in ("learning_rate", "beta1", "beta2", "average"):
             check_number(name, getattr(self, name), 0, 1, whole=False)
-
-
-class Sampler(nn.Module):
-    """Standard normal z (n, latent) and classes (n, K) to images (n, C, H, W), by way of the prior of the class.
-
-    Attributes
-    ----------
-    decoder
-        Latents and classes to images.
-    centres, spreads
-        Of the priors: means (K, latent), and lower triangles whose squares are the covariances (K, latent, latent).
-    """
-
-    centres: Tensor
-    spreads: Tensor
-
-    def __init__(self, decoder: Generator, latent: int, classes: int) -> None:
-        super().__init__()
-        self.decoder = decoder
-        self.register_buffer("centres", torch.zeros(classes, latent))
-        self.register_buffer("spreads", torch.eye(latent).repeat(classes, 1, 1))
-
-    def forward(self, z: Tensor, c: Tensor) -> Tensor:
-        """Images of standard normal numbers and classes."""
-        latents = c @ self.centres + torch.einsum("nk,kij,nj->ni", c, self.spreads, z)
-        images: Tensor = self.decoder(latents, c)
-        return images
-
-    @torch.no_grad()
-    def fit_prior(self, posteriors: Iterable[tuple[Tensor, Tensor, Tensor]]) -> None:
-        """Give the prior of each class the moments of its images' posteriors: means, log-variances, classes (n, K).
-
-        One standard normal image of each class is counted as well: of a class without any that is the prior.
-        """
-        identity = torch.eye(self.centres.shape[1], dtype=torch.float64, device=self.centres.device)
-        count = torch.ones(len(self.centres), dtype=torch.float64, device=self.centres.device)
-        first, second = torch.zeros_like(self.centres, dtype=torch.float64), identity.repeat(len(count), 1, 1)
-        for mean, log_variance, c in ((part.double() for part in parts) for parts in posteriors):
-            count += c.sum(dim=0)
-            first += c.T @ mean
-            second += torch.einsum("nk,ni,nj->kij", c, mean, mean) + (c.T @ log_variance.exp()).diag_embed()
-        centres = first / count[:, None]
-        covariances = second / count[:, None, None] - torch.einsum("ki,kj->kij", centres, centres)
-        self.centres.copy_(centres)
-        self.spreads.copy_(torch.linalg.cholesky(covariances))
 
 
 class CVAE(NetworkAugmenter):

@@ -1,4 +1,7 @@
-"""An autoencoder that is judged by a discriminator's features: VAE-GAN (Larsen et al. 2016), told the class."""
+"""An autoencoder that is judged by a discriminator's features: VAE-GAN (Larsen et al. 2016), told the class.
+
+Samples are drawn by the Gaussian prior of each class that fits the encoder, as those of :mod:`hdgan.augmenters.cvae`.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from hdgan.augmenters.base import Shape
-from hdgan.augmenters.conditional_networks import Discriminator, Encoder, Generator, prior_loss
+from hdgan.augmenters.conditional_networks import Discriminator, Encoder, Generator, Sampler, prior_loss
 from hdgan.augmenters.dcgan import against
 from hdgan.augmenters.images import LabelledImages, Pixels
 from hdgan.augmenters.network import NetworkAugmenter
@@ -66,14 +69,15 @@ class CVAEDCGANConfig:
 
 
 class CVAEDCGAN(NetworkAugmenter):
-    """Encoder, decoder and discriminator, each told the class; samples are what the decoder makes of the prior."""
+    """Encoder, decoder and discriminator, each told the class; samples are what the decoder makes of the prior of the class."""
 
     name, settings = "cvaedcgan", CVAEDCGANConfig
     config: CVAEDCGANConfig
 
     def build(self, shape: Shape) -> nn.Module:
-        """The decoder."""
-        return Generator(shape, self.config.latent, self.config.width)
+        """The decoder, with the priors."""
+        latent = self.config.latent
+        return Sampler(Generator(shape, latent, self.config.width), latent, len(shape.classes))
 
     def trainer(self, images: LabelledImages, *, unlabelled: Pixels | None, seed: int, host: Host) -> SamplerTrainer:
         """The three networks at their beginning."""
@@ -118,8 +122,11 @@ class CVAEDCGANTrainer(SamplerTrainer):
         return {name: self.mean(losses[name] for losses in found) for name in found[0]}
 
     def sampler(self) -> nn.Module:
-        """The average of the decoder."""
-        return self.settled(self.average, self.drawn(self.config.latent))
+        """The average of the decoder, and the priors of the encoder as it is now."""
+        sampler = Sampler(self.average, self.config.latent, self.classes).to(self.device)
+        with torch.no_grad():
+            sampler.fit_prior((*self.encoder(images, c), c) for images, c in self.labelled())
+        return self.settled(sampler, self.drawn(self.config.latent))
 
     def losses(self, images: Tensor, c: Tensor, noise: Tensor, z: Tensor) -> Mapping[str, Tensor]:
         """All losses of a part, scalars: its images with their classes, noise of the posterior, z of the prior."""

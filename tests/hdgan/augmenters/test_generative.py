@@ -14,8 +14,8 @@ from torch.distributions import Normal, kl_divergence
 
 from hdgan.augmenters import create
 from hdgan.augmenters.base import Shape
-from hdgan.augmenters.conditional_networks import Generator, prior_loss
-from hdgan.augmenters.cvae import CVAETrainer, Sampler, likelihood_loss
+from hdgan.augmenters.conditional_networks import Generator, Sampler, prior_loss
+from hdgan.augmenters.cvae import CVAETrainer, likelihood_loss
 from hdgan.augmenters.cvaedcgan import CVAEDCGANTrainer
 from hdgan.augmenters.layers import Down, Up, edges
 from training.host import Host

@@ -69,7 +69,7 @@ class CVAEDCGANConfig:
 
 
 class CVAEDCGAN(NetworkAugmenter):
-    """Encoder, decoder and discriminator, each told the class; samples are what the decoder makes of the prior of the class."""
+    """Encoder, decoder and discriminator, each told the class; samples are the decoder's, of the prior of the class."""
 
     name, settings = "cvaedcgan", CVAEDCGANConfig
     config: CVAEDCGANConfig

@@ -154,7 +154,7 @@ class Augmenter(ABC):
     def _restore(self, tensors: Mapping[str, Tensor], path: Path) -> None:
         """Take over what :meth:`_tensors` gave, for the shape that is set."""
 
-    def sample(self, n: int, label: int | str, *, seed: int) -> Image:
+    def sample(self, n: int, label: int | str, *, seed: int, first: int = 0) -> Image:
         """Draw images of a class.
 
         Parameters
@@ -165,6 +165,8 @@ class Augmenter(ABC):
             The class, by its place or name.
         seed
             Of all draws.
+        first
+            Number of the first: samples that were drawn before are left out.
 
         Returns
         -------
@@ -172,9 +174,11 @@ class Augmenter(ABC):
             (n, H, W, C) uint8.
         """
         check_number("n", n, 1, 2**31)
+        check_number("first", first, 0, 2**62)
         check_number("seed", seed, 0, 2**63 - 1)
         which = self._place(label)
-        parts = [range(at, min(at + _SAMPLES_AT_ONCE, n)) for at in range(0, n, _SAMPLES_AT_ONCE)]
+        end = first + n
+        parts = [range(at, min(at + _SAMPLES_AT_ONCE, end)) for at in range(first, end, _SAMPLES_AT_ONCE)]
         return np.concatenate([self._draw(which, seed, part) for part in parts])
 
     def save(self, path: Path | str) -> None:

@@ -102,7 +102,7 @@ class ClassificationReport:
 def classification_report(
     truth: npt.NDArray[np.integer[Any]], probabilities: npt.NDArray[np.floating[Any]], classes: Sequence[str]
 ) -> ClassificationReport:
-    """Compare predicted probabilities with the truth. The class of the highest is the predicted one, the first of equals.
+    """Compare predicted probabilities with the truth; the class of the highest, the first of equals, is predicted.
 
     Parameters
     ----------

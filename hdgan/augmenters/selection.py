@@ -13,7 +13,7 @@ import numpy.typing as npt
 from hdgan.augmenters.base import Augmenter
 from hdgan.augmenters.batches import as_rgb
 from hdgan.augmenters.classifier import Classifier
-from hdgan.augmenters.images import LabelledImages
+from hdgan.augmenters.images import Indices, LabelledImages
 from hdgan.checks import check_number
 from hdgan.labels import Image
 from hdgan.metrics import FeatureSpace
@@ -160,17 +160,27 @@ class Selection:
 
     Attributes
     ----------
-    images
-        (N, H, W, C), by class.
+    pixels, labels
+        (N, H, W, C) uint8 and (N,) int64, class after class; N is 0 if none passed.
     numbers
         (N,): each sample's number among those of its class.
     accounts
         {class: what came of those drawn}.
+    licence
+        Terms of what the augmenter was fitted on.
     """
 
-    images: LabelledImages
-    numbers: npt.NDArray[np.int64]
+    pixels: Image
+    labels: Indices
+    numbers: Indices
     accounts: dict[str, Account]
+    licence: tuple[str, ...]
+
+    def added_to(self, images: LabelledImages) -> LabelledImages:
+        """Real images, and these after them."""
+        if not len(self.labels):
+            return images
+        return images.joined(LabelledImages(self.pixels, self.labels, images.classes, self.licence))
 
     def to_dict(self) -> dict[str, Any]:
         """The accounts as JSON-able values."""
@@ -212,7 +222,7 @@ def select(
     Raises
     ------
     InputError
-        For numbers out of range, classes that are not the augmenter's, and a class of which no sample passes.
+        For numbers out of range, classes that are not the augmenter's, and where no sample is asked for.
     """
     check_number("ratio", ratio, 0, 1000, whole=False)
     check_number("among", among, 1, 1000, whole=False)
@@ -237,8 +247,9 @@ def select(
         numbers.append(np.array(pool.numbers, np.int64)[best])
     if not accounts:
         raise InputError(f"no sample is asked for: {ratio:g} times {dict(counts)}")
-    images = LabelledImages(np.concatenate(pixels), np.concatenate(labels), augmenter.classes, augmenter.licence)
-    return Selection(images, np.concatenate(numbers), accounts)
+    return Selection(
+        np.concatenate(pixels), np.concatenate(labels), np.concatenate(numbers), accounts, augmenter.licence
+    )
 
 
 class _Pool:
@@ -269,15 +280,13 @@ class _Pool:
 
 
 def _tell(name: str, account: Account) -> None:
-    """Note where there are fewer than wanted, and why; an :class:`InputError` if there are none."""
-    if account.taken == account.wanted:
-        return
-    why = ", ".join(f"{count} by {criterion}" for criterion, count in account.rejected.items() if count)
-    what = f"of {account.drawn} samples of {name}, {account.taken} are taken, and {account.wanted} were wanted"
-    told = f"{what}: rejected are {why}"
-    if not account.taken:
-        raise InputError(f"{told}; ask less of them, draw more, or fit the augmenter longer")
-    note(told)
+    """Note where there are fewer than wanted, and why."""
+    if account.taken < account.wanted:
+        why = ", ".join(f"{count} by {criterion}" for criterion, count in account.rejected.items() if count)
+        note(
+            f"of {account.drawn} samples of {name}, {account.taken} are taken, and {account.wanted} were wanted: "
+            f"rejected are {why}"
+        )
 
 
 def _unless(passed: npt.NDArray[np.bool_]) -> Costs:

@@ -95,6 +95,12 @@ class ImageTrainer(ABC):
         """The mean over the parts of all processes."""
         return self.host.mean(torch.stack([loss.detach() for loss in losses]).mean())
 
+    def shown(self) -> Iterator[tuple[Tensor]]:
+        """Some batches of the real images."""
+        for index in range(_MEASURED):
+            pixels, _ = self._batches.read(index, range(self.share.batch))
+            yield from ((part,) for part in to_tensor(pixels, self.device).split(self._size))
+
     @property
     def _size(self) -> int:
         return len(self.share.parts[0])
@@ -120,9 +126,3 @@ class SamplerTrainer(ImageTrainer):
             z = torch.randn(self.share.batch, latent, generator=torch_draws(self.seed, "latents to measure", index))
             c = one_hot(torch.from_numpy(labels), self.classes)
             yield from zip(z.to(self.device).split(self._size), c.to(self.device).split(self._size), strict=True)
-
-    def shown(self) -> Iterator[tuple[Tensor]]:
-        """Some batches of the real images."""
-        for index in range(_MEASURED):
-            pixels, _ = self._batches.read(index, range(self.share.batch))
-            yield from ((part,) for part in to_tensor(pixels, self.device).split(self._size))

@@ -59,11 +59,12 @@ def test_without_criteria_the_first_are_taken_at_any_ratio_and_a_higher_one_has_
     augmenter: Augmenter,
 ) -> None:
     few, many = (select(augmenter, COUNTS, ratio=ratio, seed=4) for ratio in (0.5, 2.0))
-    assert (few.images.counts, many.images.counts) == ({"left": 10, "right": 10}, {"left": 40, "right": 40})
-    np.testing.assert_array_equal(few.images.pixels[10:], augmenter.sample(10, "right", seed=4))
-    np.testing.assert_array_equal(many.images.pixels[40:50], few.images.pixels[10:])
+    assert [np.bincount(found.labels).tolist() for found in (few, many)] == [[10, 10], [40, 40]]
+    np.testing.assert_array_equal(few.pixels[10:], augmenter.sample(10, "right", seed=4))
+    np.testing.assert_array_equal(many.pixels[40:50], few.pixels[10:])
     assert few.to_dict()["left"] == {"wanted": 10, "drawn": 10, "taken": 10, "spare": 0, "rejected": {}}
-    assert select(augmenter, {"right": 3}, ratio=1).images.counts == {"left": 0, "right": 3}
+    assert select(augmenter, {"right": 3}, ratio=1).labels.tolist() == [1, 1, 1]
+    assert few.added_to(two_classes()).counts == {"left": 30, "right": 30}
 
 
 def test_samples_nearer_to_another_class_are_rejected_and_the_nearest_of_the_others_taken(augmenter: Augmenter) -> None:
@@ -80,8 +81,8 @@ def test_samples_nearer_to_another_class_are_rejected_and_the_nearest_of_the_oth
         assert account.taken == account.wanted == 60
         assert account.drawn == account.taken + account.spare + account.rejected["nearest centroid"]
         wanted = np.sort(passed[np.argsort(distances[passed, label])[:60]])
-        np.testing.assert_array_equal(found.numbers[found.images.labels == label], wanted)
-        np.testing.assert_array_equal(found.images.pixels[found.images.labels == label], drawn[wanted])
+        np.testing.assert_array_equal(found.numbers[found.labels == label], wanted)
+        np.testing.assert_array_equal(found.pixels[found.labels == label], drawn[wanted])
 
 
 def test_samples_that_a_classifier_is_not_sure_of_are_rejected(augmenter: Augmenter, classifier: Classifier) -> None:
@@ -89,9 +90,9 @@ def test_samples_that_a_classifier_is_not_sure_of_are_rejected(augmenter: Augmen
     found = select(augmenter, COUNTS, ratio=1, criteria=[sure], seed=1)
     assert all(account.rejected["label confidence"] > 0 for account in found.accounts.values())
     same = select(augmenter, COUNTS, ratio=1, criteria=[sure], seed=1)
-    np.testing.assert_array_equal(found.images.pixels, same.images.pixels)
-    chances = classifier.predict(found.images.pixels)[np.arange(40), found.images.labels]
-    unchosen = select(augmenter, COUNTS, ratio=1, seed=1).images
+    np.testing.assert_array_equal(found.pixels, same.pixels)
+    chances = classifier.predict(found.pixels)[np.arange(40), found.labels]
+    unchosen = select(augmenter, COUNTS, ratio=1, seed=1)
     assert chances.min() > 0.3
     assert chances.mean() > classifier.predict(unchosen.pixels)[np.arange(40), unchosen.labels].mean() + 0.1
 
@@ -117,8 +118,9 @@ def test_draws_are_bounded_and_what_is_lacking_is_told(
     }  # fmt: skip
     told = "of 40 samples of left, 3 are taken, and 20 were wanted: rejected are 19 by number, 18 by last"
     assert told in capsys.readouterr().err
-    with pytest.raises(InputError, match=r"0 are taken, and 20 were wanted: rejected are 40 by number; ask less"):
-        select(augmenter, COUNTS, ratio=1, criteria=[Number(0.0)], most=2)
+    nothing = select(augmenter, COUNTS, ratio=1, criteria=[Number(0.0)], most=2)
+    assert nothing.pixels.shape == (0, 16, 16, 1)
+    assert nothing.added_to(two_classes()).counts == COUNTS
     with pytest.raises(InputError, match="the augmenter knows no up; it has: left, right"):
         select(augmenter, {"up": 1}, ratio=1)
     with pytest.raises(InputError, match="no sample is asked for"):

@@ -11,9 +11,9 @@ from hdgan.checks import check_choice
 
 PRESETS = ("default", "quick")
 
-_QUICK: Mapping[str, Any] = {"steps": 250, "batch": 64, "width": 32}
+_QUICK: Mapping[str, Any] = {"steps": 200, "batch": 64, "width": 32}
 _QUICK_OF: Mapping[str, Mapping[str, Any]] = {
-    "gmcl": {"steps": 30, "inner_steps": 8, "inner_batch": 16, "student_width": 16}
+    "gmcl": {"steps": 20, "inner_steps": 8, "inner_batch": 16, "student_width": 16}
 }
 
 
@@ -35,7 +35,7 @@ def preset(name: str, of: str) -> dict[str, Any]:
     Examples
     --------
     >>> preset("quick", "dcgan")
-    {'steps': 250, 'batch': 64, 'width': 32}
+    {'steps': 200, 'batch': 64, 'width': 32}
     """
     check_choice("preset", name, PRESETS)
     known = [field.name for field in fields(method(of).settings)]

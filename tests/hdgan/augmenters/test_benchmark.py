@@ -87,7 +87,11 @@ def test_a_benchmark_that_is_stopped_goes_on_and_tells_what_was_measured(
 
 def test_students_stand_beside_their_network_trained_on_real_images(tmp_path: Path) -> None:
     plan = replace(PLAN, seeds=1, ratios=(1.0,))
-    report = run_benchmark(parts(), tmp_path, methods=[], plan=plan, space=MEAN)
+    report = run_benchmark(parts(), tmp_path, methods=["gmcl"], plan=plan, space=MEAN)
+    assert sorted(path.name for path in (tmp_path / "seed-0" / "augmenters").iterdir()) == [
+        "geometric", "gmcl", "gmcl-fixed-rates", "gtn"
+    ]  # fmt: skip
+    assert report["classifiers"]["gmcl 100 %"]["mean"]["samples"] == 40
     assert list(report["students"]) == ["student", "student + crops and flips", "gtn", "gmcl-fixed-rates", "gmcl"]
     assert report["students"]["gtn"]["deviation"]["accuracy"] is None
     assert read_record(tmp_path / "seed-0" / "augmenters" / "gtn")["config"]["reset_student"] is True

@@ -12,6 +12,7 @@ from command_line import files, refused, run
 from PIL import Image
 
 from hdgan.augmenters import load, open_images
+from hdgan.pictures import write_png
 from tiling.stage import read_record
 
 SMALL = "steps=2,batch=8,latent=4,width=4"
@@ -90,6 +91,28 @@ def test_settings_stand_in_the_studys_file_and_parts_of_settings_are_of_their_ty
     run("augment", "fit", "geometric", "--study", study)
     fitted = load(study / "augmenters" / "geometric" / "augmenter.safetensors")
     assert (fitted.config.rotation, fitted.config.flips, fitted.classes) == (10.0, False, ("a", "b"))
+
+
+def test_folders_of_classes_and_tiles_by_their_stain_are_images_too(tmp_path: Path) -> None:
+    draws, rows = np.random.default_rng(0), ["slide,stain"]
+    for index in range(6):
+        pixels = draws.integers(60, 200, (64, 64, 3), np.uint8)
+        write_png(tmp_path / "slides" / f"{index}.png", pixels)
+        write_png(tmp_path / "classes" / ("HE", "PAS")[index % 2] / f"{index}.png", pixels)
+        rows.append(f"{index}.png,{('HE', 'PAS')[index % 2]}")
+    (tmp_path / "stains.csv").write_text("\n".join(rows))
+    study = tmp_path / "study"
+    run("tile", tmp_path / "slides", "--study", study, "--size", 32, "--tissue", 0, "--labels", tmp_path / "stains.csv",
+        "--folds", 3)  # fmt: skip
+    fit = ["augment", "fit", "geometric", "--study", study, "--images", study / "tiles", "--size", 16]
+    assert "say by which one they are classed, such as stain" in refused(*fit)
+    assert "fitted on " in run(*fit, "--condition", "stain")
+    record = read_record(study / "augmenters" / "geometric")
+    assert record["inputs"] == {"tiles": read_record(study / "tiles")["fingerprint"]}
+    assert set(record["config"]["classes"]) == {"HE", "PAS"}
+    other = tmp_path / "other"
+    run("augment", "fit", "geometric", "--study", other, "--images", tmp_path / "classes")
+    assert load(other / "augmenters" / "geometric" / "augmenter.safetensors").shape.size == 64
 
 
 def test_a_benchmark_ends_in_tables_and_a_figure(

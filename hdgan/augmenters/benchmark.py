@@ -72,8 +72,6 @@ class Plan:
         How many.
     ratios
         Samples for each real image, class by class.
-    reference
-        The ratio of what is done at one alone: samples in geometric training, and what is told of methods.
     preset
         Of the methods' settings.
     classifier
@@ -84,7 +82,6 @@ class Plan:
 
     seeds: int = 3
     ratios: tuple[float, ...] = (0.5, 1.0, 2.0, 3.0)
-    reference: float = 1.0
     preset: str = "default"
     classifier: ClassifierConfig = field(default_factory=ClassifierConfig)
     least: float = 0.8
@@ -94,8 +91,15 @@ class Plan:
 
     def __post_init__(self) -> None:
         check_number("seeds", self.seeds, 1, 1000)
-        if self.reference not in self.ratios:
-            raise InputError(f"the reference must be one of the ratios, not {self.reference}")
+        if not self.ratios:
+            raise InputError("a benchmark needs a ratio of samples to real images, 1 say")
+        for ratio in self.ratios:
+            check_number("a ratio of samples to real images", ratio, 0.01, 1000, whole=False)
+
+    @property
+    def reference(self) -> float:
+        """The ratio of what is done at one alone: that nearest to 1."""
+        return min(self.ratios, key=lambda ratio: abs(ratio - 1))
 
 
 PLANS: Mapping[str, Plan] = {
@@ -108,6 +112,12 @@ PLANS: Mapping[str, Plan] = {
         most=5.0,
     ),
 }
+
+
+def plan_named(name: str, **changed: Any) -> Plan:
+    """One of :data:`PLANS`, with some settings changed."""
+    check_choice("plan", name, tuple(PLANS))
+    return replace(PLANS[name], **changed)
 
 
 @dataclass(frozen=True)
@@ -195,7 +205,7 @@ def run_benchmark(
     InputError
         Without test images, or other than two classes or more, and for what a method cannot make.
     """
-    settings = plan if isinstance(plan, Plan) else _plan_named(plan)
+    settings = plan if isinstance(plan, Plan) else plan_named(plan)
     chosen = [name for name in names() if name not in ("geometric", "gmcl")] if methods is None else list(methods)
     for name in chosen:
         check_choice("method", name, [name for name in names() if name != "geometric"])
@@ -369,11 +379,6 @@ class _Round:
             "sample_confidence": float(chances.max(axis=1).mean()),
             "recognised": float((chances.argmax(axis=1) == chosen.labels).mean()),
         }
-
-
-def _plan_named(name: str) -> Plan:
-    check_choice("plan", name, tuple(PLANS))
-    return PLANS[name]
 
 
 def _over(rounds: Sequence[Mapping[str, Mapping[str, float | None]]]) -> dict[str, Any]:

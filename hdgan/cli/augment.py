@@ -125,6 +125,10 @@ def benchmark(
     plan: Annotated[str, typer.Option(help="full (for a GPU) or quick (minutes on two cores, for small images).")] = (
         "full"
     ),
+    seeds: Annotated[int | None, typer.Option(help="How many; default by plan, 3.", min=1)] = None,
+    ratios: Annotated[
+        str | None, typer.Option(help="Samples, % of the real images, like 50,100,200; default by plan.")
+    ] = None,
     students: Annotated[bool, typer.Option(help="Train GMCL's students, too.")] = True,
     figure: Annotated[bool, typer.Option(help="Draw benchmark.png, too; it takes matplotlib.")] = False,
     space: SpaceOption = DEFAULT_SPACE,
@@ -140,19 +144,22 @@ def benchmark(
     """
     import json
 
-    from hdgan.augmenters.benchmark import TABLES, run_benchmark
+    from hdgan.augmenters.benchmark import TABLES, plan_named, run_benchmark
     from hdgan.augmenters.benchmark_table import tables
     from hdgan.cli.tables import print_table
     from hdgan.embedding import open_space
     from training.devices import choose_device
 
+    changed: dict[str, Any] = {} if seeds is None else {"seeds": seeds}
+    if ratios is not None:
+        changed["ratios"] = _parse_ratios(ratios)
     out = Study(study).benchmark
     report = run_benchmark(
         _open(images, size, classes, condition, labels),
         out,
         methods=methods or None,
         students=students,
-        plan=plan,
+        plan=plan_named(plan, **changed),
         seed=seed,
         space=open_space(space, choose_device(device)),
         device=device,
@@ -185,6 +192,14 @@ def _inputs(images: Path) -> dict[str, Path]:
     from tiling.stage import RECORD
 
     return {"tiles": images} if (images / RECORD).exists() else {}
+
+
+def _parse_ratios(text: str) -> tuple[float, ...]:
+    """ "50,100,200"."""
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not all(part.isdecimal() for part in parts):
+        raise InputError(f"--ratios takes whole numbers with commas like 50,100,200, not {text!r}")
+    return tuple(int(part) / 100 for part in parts)
 
 
 def _parse_settings(method: str, text: str | None) -> dict[str, Any]:

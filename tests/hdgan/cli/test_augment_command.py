@@ -123,16 +123,17 @@ def test_a_benchmark_ends_in_tables_and_a_figure(
     from hdgan.augmenters.classifier import ClassifierConfig
 
     settings = {"steps": 1, "batch": 8, "latent": 4, "width": 4}
-    tiny = benchmark.Plan(seeds=1, ratios=(1.0,), classifier=ClassifierConfig(steps=1, batch=8, width=4), passes=1)
+    tiny = benchmark.Plan(seeds=2, classifier=ClassifierConfig(steps=1, batch=8, width=4), passes=1)
     monkeypatch.setattr(benchmark, "PLANS", {"quick": tiny})
     monkeypatch.setattr(benchmark, "preset", lambda _, of: {} if of == "geometric" else settings)
     bench = ["augment", "benchmark", "dcgan", "--study", tmp_path / "study", "--images", archive, "--plan", "quick",
-             "--no-students", "--device", "cpu"]  # fmt: skip
+             "--ratios", 50, "--seeds", 1, "--no-students", "--device", "cpu"]  # fmt: skip
     said = run(*bench, "--figure")
-    assert "geometric + dcgan 100 % selected" in said
+    assert "geometric + dcgan 50 % selected" in said
     assert "balanced accuracy" in said
     assert (tmp_path / "study" / "benchmark" / "benchmark.png").stat().st_size > 5000
     report = json.loads((tmp_path / "study" / "benchmark" / "report.json").read_text())
     _, _, printed = run(*bench, "--json", "--quiet").partition("{")
     assert json.loads("{" + printed) == report
-    assert "plan must be one of quick" in refused(*bench[:-4], "--plan", "none", "--study", tmp_path / "other")
+    assert "plan must be one of quick" in refused(*bench, "--plan", "none")
+    assert "--ratios takes whole numbers with commas like 50,100,200, not '0.5'" in refused(*bench, "--ratios", "0.5")

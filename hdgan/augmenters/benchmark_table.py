@@ -35,7 +35,8 @@ def tables(report: Mapping[str, Any]) -> dict[str, Rows]:
     rows and the mean confidence of a classifier in them; all classifiers on the test images; GMCL's students, as its
     Table 2.
     """
-    seeds = f"{report['plan']['seeds']} seeds, mean ± deviation"
+    count = report["plan"]["seeds"]
+    seeds = f"{count} seeds, mean ± deviation" if count > 1 else "one seed"
     found = {
         f"Samples, judged by the classifier of real images; distances from these in {report['space']}; {seeds}": [
             _row(name, of, _OF_SAMPLES) | {"samples": f"{of['mean']['samples']:.0f}"} | _cost(report, name)

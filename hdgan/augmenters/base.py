@@ -99,6 +99,16 @@ class Augmenter(ABC):
         """Names, in the order of the labels."""
         return self.shape.classes
 
+    def place(self, label: int | str) -> int:
+        """The place of a class, given that (a text of digits, too) or its name; an :class:`InputError` for no class."""
+        if isinstance(label, str) and label in self.classes:
+            return self.classes.index(label)
+        if isinstance(label, str) and label.isdecimal() and int(label) < len(self.classes):
+            return int(label)
+        if isinstance(label, int) and not isinstance(label, bool) and 0 <= label < len(self.classes):
+            return label
+        raise InputError(f"no class {label!r}; there are: {', '.join(self.classes)}")
+
     @abstractmethod
     def fit(
         self,
@@ -154,7 +164,7 @@ class Augmenter(ABC):
     def _restore(self, tensors: Mapping[str, Tensor], path: Path) -> None:
         """Take over what :meth:`_tensors` gave, for the shape that is set."""
 
-    def sample(self, n: int, label: int | str, *, seed: int) -> Image:
+    def sample(self, n: int, label: int | str, *, seed: int, first: int = 0) -> Image:
         """Draw images of a class.
 
         Parameters
@@ -165,6 +175,8 @@ class Augmenter(ABC):
             The class, by its place or name.
         seed
             Of all draws.
+        first
+            Number of the first: samples that were drawn before are left out.
 
         Returns
         -------
@@ -172,9 +184,11 @@ class Augmenter(ABC):
             (n, H, W, C) uint8.
         """
         check_number("n", n, 1, 2**31)
+        check_number("first", first, 0, 2**62)
         check_number("seed", seed, 0, 2**63 - 1)
-        which = self._place(label)
-        parts = [range(at, min(at + _SAMPLES_AT_ONCE, n)) for at in range(0, n, _SAMPLES_AT_ONCE)]
+        which = self.place(label)
+        end = first + n
+        parts = [range(at, min(at + _SAMPLES_AT_ONCE, end)) for at in range(first, end, _SAMPLES_AT_ONCE)]
         return np.concatenate([self._draw(which, seed, part) for part in parts])
 
     def save(self, path: Path | str) -> None:
@@ -196,13 +210,6 @@ class Augmenter(ABC):
         self._shape, self.licence = Shape.read(about["shape"]), tuple(about["licence"])
         self._restore(tensors, Path(path))
         return self
-
-    def _place(self, label: int | str) -> int:
-        if isinstance(label, str) and label in self.classes:
-            return self.classes.index(label)
-        if isinstance(label, int) and not isinstance(label, bool) and 0 <= label < len(self.classes):
-            return label
-        raise InputError(f"no class {label!r}; there are: {', '.join(self.classes)}")
 
 
 def _as_json(config: Any) -> Any:

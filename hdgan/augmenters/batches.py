@@ -101,5 +101,5 @@ def as_maps(condition: Tensor, images: Tensor) -> Tensor:
 
 
 def as_rgb(image: Image) -> Image:
-    """An image (H, W, 1 or 3) uint8 as (H, W, 3)."""
-    return image.repeat(3 // image.shape[2], axis=2)
+    """An image, or several, (..., H, W, 1 or 3) uint8 as (..., H, W, 3)."""
+    return image.repeat(3 // image.shape[-1], axis=-1)

@@ -17,8 +17,9 @@ from hdgan.augmenters.base import ORIGINS, Shape
 from hdgan.augmenters.batches import Transform, to_tensor
 from hdgan.augmenters.classifier_networks import ClassifierNetwork, network_of
 from hdgan.augmenters.images import LabelledImages, Pixels, fingerprint_of
+from hdgan.augmenters.normalisation import settle
 from hdgan.augmenters.trainer import ImageTrainer
-from hdgan.checks import check_number, check_texts
+from hdgan.checks import check_choice, check_number, check_texts
 from hdgan.provenance import digest
 from tiling.errors import InputError
 from tiling.files import remove
@@ -45,13 +46,16 @@ class ClassifierConfig:
         Of the training; images in a step.
     learning_rate
         Of Adam.
+    network
+        "strided", or "student": GMCL's.
     width, dropout
-        Of :class:`StridedNetwork`.
+        Of the network; a student has no dropout.
     """
 
     steps: int = 1000
     batch: int = 128
     learning_rate: float = 1e-3
+    network: str = "strided"
     width: int = 64
     dropout: float = 0.3
 
@@ -60,6 +64,13 @@ class ClassifierConfig:
             check_number(name, getattr(self, name), 1, 2**31)
         for name in ("learning_rate", "dropout"):
             check_number(name, getattr(self, name), 0, 1, whole=False)
+        check_choice("network", self.network, ("strided", "student"))
+
+    @property
+    def about_network(self) -> dict[str, Any]:
+        """What :func:`network_of` makes the network of."""
+        dropout = {"dropout": self.dropout} if self.network == "strided" else {}
+        return {"kind": self.network, "width": self.width, **dropout}
 
 
 class Classifier:
@@ -159,7 +170,6 @@ def fit_classifier(
         Discard what is there.
     """
     config, run, host, shape = config or ClassifierConfig(), Path(run), Host(device), Shape.of(images)
-    about = {"kind": "strided", "width": config.width, "dropout": config.dropout}
     settings = {
         **asdict(config),
         "seed": seed,
@@ -167,11 +177,12 @@ def fit_classifier(
         "classes": images.counts,
         "images": [digest({"labels": images.labels}), fingerprint_of(images.pixels)],
     }
-    trainer = _ClassifierTrainer(config, images, about, seed=seed, host=host, transform=transform)
+    trainer = _ClassifierTrainer(config, images, seed=seed, host=host, transform=transform)
     with Stage.begin(run, name="classifier", config=settings, inputs={}, origins=ORIGINS, redo=redo) as stage:
         if not stage.complete:
             run_loop(trainer, run, LoopConfig(steps=config.steps, images=config.batch), "classifier", host=host)
-            made = Classifier(trainer.network.cpu(), shape, about)
+            settle(trainer.network, trainer.shown())
+            made = Classifier(trainer.network.cpu(), shape, config.about_network)
             made.licence = images.licence
             made.save(run / CLASSIFIER)
             stage.finish(principal=[run / CLASSIFIER], licence=images.licence)
@@ -184,7 +195,6 @@ class _ClassifierTrainer(ImageTrainer):
         self,
         config: ClassifierConfig,
         images: LabelledImages,
-        about: Mapping[str, Any],
         *,
         seed: int,
         host: Host,
@@ -192,7 +202,7 @@ class _ClassifierTrainer(ImageTrainer):
     ) -> None:
         super().__init__(images, batch=config.batch, steps=config.steps, seed=seed, host=host, transform=transform)
         with drawing(seed, "weights"):
-            self.network = network_of(about, Shape.of(images)).to(self.device)
+            self.network = network_of(config.about_network, Shape.of(images)).to(self.device)
         self.networks = {"classifier": self.network}
         self.optimisers = {"classifier": torch.optim.Adam(self.network.parameters(), lr=config.learning_rate)}
 

@@ -31,7 +31,7 @@ from training.loop import CHECKPOINTS, LoopConfig, run_loop
 
 CONFIG, SHEETS = "config.json", "samples"
 _COLUMNS, _MOST_ROWS, _THUMBNAIL = 8, 12, 64
-_SHEETS = 20  # in the course of a training
+_SHEETS = 10  # in the course of a training
 
 
 class NetworkConfig(Protocol):

@@ -41,6 +41,9 @@ def settle(network: nn.Module, batches: Iterable[tuple[Tensor, ...]]) -> None:
     In every batch the layers before normalise by that batch, as they did in training.
     """
     layers = [layer for layer in network.modules() if isinstance(layer, BatchNorm)]
+    if not layers:
+        network.eval()
+        return
     sums = {layer: layer.mean.new_zeros(3, len(layer.mean), dtype=torch.float64) for layer in layers}
 
     def look(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:

@@ -101,6 +101,17 @@ class ImageTrainer(ABC):
         """The mean over the parts of all processes."""
         return self.host.mean(torch.stack([loss.detach() for loss in losses]).mean())
 
+    def labelled(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Some batches of the real images: images (n, C, H, W) in [-1, 1], and classes (n, K)."""
+        for index in range(_MEASURED):
+            pixels, labels = self._batches.read(index, range(self.share.batch))
+            images, c = to_tensor(pixels, self.device), one_hot(torch.from_numpy(labels), self.classes)
+            yield from zip(images.split(self._size), c.to(self.device).split(self._size), strict=True)
+
+    def shown(self) -> Iterator[tuple[Tensor]]:
+        """The images of these."""
+        return ((images,) for images, _ in self.labelled())
+
     @property
     def _size(self) -> int:
         return len(self.share.parts[0])
@@ -126,14 +137,3 @@ class SamplerTrainer(ImageTrainer):
             z = torch.randn(self.share.batch, latent, generator=torch_draws(self.seed, "latents to measure", index))
             c = one_hot(torch.from_numpy(labels), self.classes)
             yield from zip(z.to(self.device).split(self._size), c.to(self.device).split(self._size), strict=True)
-
-    def labelled(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Some batches of the real images: images (n, C, H, W) in [-1, 1], and classes (n, K)."""
-        for index in range(_MEASURED):
-            pixels, labels = self._batches.read(index, range(self.share.batch))
-            images, c = to_tensor(pixels, self.device), one_hot(torch.from_numpy(labels), self.classes)
-            yield from zip(images.split(self._size), c.to(self.device).split(self._size), strict=True)
-
-    def shown(self) -> Iterator[tuple[Tensor]]:
-        """The images of these."""
-        return ((images,) for images, _ in self.labelled())

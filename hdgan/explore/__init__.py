@@ -3,7 +3,16 @@
 Pictures are uint8 arrays made with NumPy alone; figures need matplotlib, which is imported when the first one is made.
 """
 
-from hdgan.explore.figures import efficiency_figure, panels, training_figure, vote_figure
+from hdgan.explore.figures import benchmark_figure, efficiency_figure, panels, training_figure, vote_figure
 from hdgan.explore.pictures import channel_grid, mask_overlay, pca_rgb
 
-__all__ = ["channel_grid", "efficiency_figure", "mask_overlay", "panels", "pca_rgb", "training_figure", "vote_figure"]
+__all__ = [
+    "benchmark_figure",
+    "channel_grid",
+    "efficiency_figure",
+    "mask_overlay",
+    "panels",
+    "pca_rgb",
+    "training_figure",
+    "vote_figure",
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,15 @@ def test_it_learns_what_can_be_learnt_and_is_read_back(tmp_path: Path) -> None:
     np.testing.assert_array_equal(loaded.predict(images.pixels), chances)
     assert loaded.embed(images.pixels).shape == (40, 32)
     assert loaded.licence == ("CC0-1.0",)
+
+
+def test_a_student_normalises_by_what_it_saw_of_real_images_and_needs_no_batch(tmp_path: Path) -> None:
+    images = two_classes()
+    made = fit_classifier(images, run=tmp_path, config=replace(SMALL, network="student", width=4))
+    chances = made.predict(images.pixels)
+    assert (chances.argmax(axis=1) == images.labels).mean() > 0.9
+    np.testing.assert_allclose(made.predict(images.pixels[:1]), chances[:1], atol=1e-5)
+    assert made.about == {"kind": "student", "width": 4}
 
 
 def test_passes_differ_by_what_is_dropped_and_are_the_same_by_seed(tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
-"""What pixels cost, from latents to pairs: `python benchmarks/pixels.py [--only NAME ...] [--json]`.
+"""What features and pixels cost, from latents to pairs: `python benchmarks/pixels.py [--only NAME ...] [--json]`.
 
 Each measure is made in a process of its own: CPU seconds (of all threads), wall seconds, and the largest resident set,
-all included. Beside a figure stands the bound that it is to keep. The published way is written out in `published`: all
-feature maps are upsampled and concatenated, and one network after another classifies all pixels.
+all included. Beside a figure stands the bound that it is to keep, and whether it does. The published way is written out
+in `published`: all feature maps are upsampled and concatenated, and one network after another classifies all pixels.
 
 labels      one image of 1024 px, 496 channels, 10 members, 5 classes: the published way against ours, on the same
             features in the same run; microseconds per pixel are those of the better of two rounds in turn
@@ -11,13 +11,23 @@ equality    the same labels, uncertainty and features by both ways: 512 and 1024
 pair        one pair of 4096 px, from a latent to the written image, mask and uncertainty: 496 channels, 10 members, 5
             classes, the widths of StyleGAN2, random weights; beside it the published way at 1024 px, which does not fit
             into memory at 4096; and whether the mask is what the plain definition gives on three crops
-pair 8192   the same of 8192 px
+pair 8192   the same of 8192 px, where the generator's last five blocks have 248 channels
+strip 16384 the first 512 rows of a pair of 16384 px, into the zarr store: with the noise that the generator stores, in
+            its file of 2.7 GiB, and with noise that is drawn
 fit         an ensemble of 10 members against ten of one, by the same code, on the same pixels
+extraction  the store of one latent of 4096 px: its size, and its time beside that of the synthesis alone
+loader      pixels a second for a fit, beside the published one-pixel-at-a-time memory map
+sampler     what drawing pixels of 16 images of 4096 px holds in memory
+gpu         where asked for by name: the strips of a pair of 4096 px on a GPU, made and dropped, and whether its labels
+            in bfloat16 are those in float32 and those of the CPU
+
+Those of stores, loader and sampler are written out, with other kinds of stores, in `benchmarks/feature_stores.py`.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import platform
 import sys
@@ -30,7 +40,8 @@ from typing import Any
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from benchmarks.apart import peak_gb, run_apart
+from benchmarks.apart import peak_gb, run_apart, save_random_generator
+from benchmarks.feature_stores import measure_extraction, measure_loader, measure_sampler
 
 Figures = dict[str, Any]
 FINEST_CHANNELS = 8  # of the last block, as at 4096 px: five blocks have 496 channels, three have 112
@@ -42,12 +53,21 @@ AT_MOST = {
     ("pair", "wall_s"): 90,
     ("pair", "pair_gib"): 1.2,
     ("pair 8192", "pair_gib"): 1.6,
+    ("strip 16384", "gib"): 1.6,
+    ("strip 16384", "gib_with_noise_drawn"): 1.6,
     ("fit", "share_of_time"): 0.8,
     ("equality", "features_fp32"): 1e-5,
     ("equality", "features_fp16"): 1e-3,
     ("equality", "uncertainty"): 1e-4,
+    ("extraction", "share_of_time"): 1.3,
+    ("extraction", "stored_gib"): 0.98,
+    ("sampler", "mb"): 50,
 }
-AT_LEAST = {("equality", "equal_labels"): 0.9999, ("pair", "equal_labels_in_crops"): 0.9999}
+AT_LEAST = {
+    ("equality", "equal_labels"): 0.9999,
+    ("pair", "equal_labels_in_crops"): 0.9999,
+    ("loader", "times_published"): 10,
+}
 
 
 class Stopwatch:
@@ -237,32 +257,70 @@ def labels_of_crop(generator: Any, ensemble: Any, latents: Any, y: int, x: int, 
     raise ValueError("the crop lies in no window")
 
 
+def make_networks(size: int, folder: Path) -> tuple[Any, Any]:
+    """A generator of random weights, from its file, and an ensemble of random weights, standardised on a window."""
+    import torch
+
+    from hdgan.latents import Latents
+    from hdgan.pixels import PixelEnsemble
+    from hdgan.stylegan2 import WindowSynthesis, load_generator
+
+    save_random_generator(size, folder / "generator.safetensors")
+    generator = load_generator(folder / "generator.safetensors")
+    layers = generator.synthesis.layout.feature_channels(5)
+    ensemble = PixelEnsemble(layers=layers, classes=list("abcde"), generator=torch.Generator().manual_seed(0))
+    asked = Latents.sample(generator, [0]).synthesis(0, device=torch.device("cpu"))
+    window = WindowSynthesis(generator, **asked).window(y=size // 2, x=size // 2, h=128, w=128)
+    features = torch.as_tensor(window.upsampled()).flatten(1)
+    ensemble.mean.copy_(features.mean(dim=1))
+    ensemble.deviation.copy_(features.std(dim=1) + 1e-6)
+    return generator, ensemble
+
+
+def measure_strip(size: int) -> Figures:
+    import torch
+
+    from hdgan.latents import Latents
+    from hdgan.pairs.formats import pair_format
+    from hdgan.pairs.making import pair_strips
+    from hdgan.pairs.strips import Tally
+    from hdgan.provenance import digest
+
+    torch.set_grad_enabled(False)
+    found: Figures = {}
+    with tempfile.TemporaryDirectory() as folder:
+        generator, ensemble = make_networks(size, Path(folder))
+        digest(generator.state_dict())
+        target = pair_format("zarr", Path(folder), ensemble.class_list)
+        target.prepare(2, size)
+        for i, (noise, suffix) in enumerate((("const", ""), ("random", "_with_noise_drawn"))):
+            began, cpu = time.perf_counter(), time.process_time()
+            strips = pair_strips(generator, ensemble, Latents.sample(generator, [0], noise=noise))
+            tally = Tally(len(ensemble.class_list), size, thumbnail=256)
+            target.write(i, size, tally.watch(itertools.islice(strips, 1)))
+            found |= {
+                f"wall_s{suffix}": time.perf_counter() - began,
+                f"cpu_s{suffix}": time.process_time() - cpu,
+                f"gib{suffix}": peak_gb() * 1e9 / 2**30,
+            }
+    return found
+
+
 def measure_pair(size: int) -> Figures:
     import numpy as np
     import torch
 
     from hdgan.latents import Latents
     from hdgan.pairs import synthesize
-    from hdgan.pixels import PixelEnsemble
-    from hdgan.stylegan2 import Generator, WindowSynthesis
 
     torch.set_grad_enabled(False)
-    torch.manual_seed(0)
-    generator = Generator(resolution=size).eval().requires_grad_(False)
-    layers = generator.synthesis.layout.feature_channels(5)
-    ensemble = PixelEnsemble(layers=layers, classes=list("abcde"), generator=torch.Generator().manual_seed(0))
-    latents = Latents.sample(generator, [0])
-    synthesis = WindowSynthesis(generator, **latents.synthesis(0, device=torch.device("cpu")))
-    window = synthesis.window(y=size // 2, x=size // 2, h=128, w=128)
-    features = torch.as_tensor(window.upsampled()).flatten(1)
-    ensemble.mean.copy_(features.mean(dim=1))
-    ensemble.deviation.copy_(features.std(dim=1) + 1e-6)
-    del synthesis, window, features
     with tempfile.TemporaryDirectory() as folder:
+        generator, ensemble = make_networks(size, Path(folder))
+        latents = Latents.sample(generator, [0])
         began, cpu = time.perf_counter(), time.process_time()
         pairs = synthesize(generator, ensemble, latents, Path(folder) / "pairs")
         found = {
-            "channels": sum(layers.values()),
+            "channels": sum(ensemble.layers.values()),
             "wall_s": time.perf_counter() - began,
             "cpu_s": time.process_time() - cpu,
             "pair_gib": peak_gb() * 1e9 / 2**30,
@@ -280,6 +338,41 @@ def measure_pair(size: int) -> Figures:
     found["ours_wall_us"] = found["wall_s"] / size**2 * 1e6
     found |= published_pair(1024)
     return found | {"share_of_time": found["ours_wall_us"] / found["published_wall_us"]}
+
+
+def measure_gpu(size: int = 4096, device: str = "cuda") -> Figures:
+    import numpy as np
+    import torch
+
+    from hdgan.latents import Latents
+    from hdgan.pairs.making import pair_strips
+    from hdgan.stylegan2 import WindowSynthesis
+
+    torch.set_grad_enabled(False)
+    with tempfile.TemporaryDirectory() as folder:
+        generator, ensemble = make_networks(size, Path(folder))
+        latents, place = Latents.sample(generator, [0]), {"y": size // 4, "x": size // 4, "h": 128, "w": 128}
+        asked = latents.synthesis(0, device=torch.device("cpu"))
+        of_cpu = ensemble.predict(WindowSynthesis(generator, **asked).window(**place).features)[0]
+        generator, ensemble = generator.to(device), ensemble.to(device)
+        window = WindowSynthesis(generator, **latents.synthesis(0, device=torch.device(device))).window(**place)
+        full, half = (
+            ensemble.predictor(dtype=dtype).predict(window.features)[0] for dtype in (torch.float32, torch.bfloat16)
+        )
+        for strip in itertools.islice(pair_strips(generator, ensemble, latents), 1):  # kernels are chosen
+            del strip
+        began = time.perf_counter()
+        for strip in pair_strips(generator, ensemble, latents):  # each of which is read back, which waits for the GPU
+            del strip
+        wall = time.perf_counter() - began
+    memory = torch.cuda.max_memory_allocated() / 2**30 if device == "cuda" else None
+    return {
+        "wall_s": wall,
+        "wall_us": wall / size**2 * 1e6,
+        "gpu_gib": memory,
+        "float32_labels_as_cpu": float(np.mean(full == of_cpu)),
+        "bfloat16_labels_as_float32": float(np.mean(half == full)),
+    }
 
 
 def measure_fit() -> Figures:
@@ -314,24 +407,46 @@ MEASURES: dict[str, Callable[[], Figures]] = {
     "equality": measure_equality,
     "pair": lambda: measure_pair(4096),
     "pair 8192": lambda: measure_pair(8192),
+    "strip 16384": lambda: measure_strip(16384),
     "fit": measure_fit,
+    "extraction": lambda: measure_extraction("zarr", "float16"),
+    "loader": lambda: measure_loader("zarr"),
+    "sampler": measure_sampler,
+    "gpu": measure_gpu,
 }
+ASKED_FOR = "gpu"  # not measured unless it is named
 
 
-def shown(measure: str, figure: str, value: Any) -> str:
-    """A line of the table: the figure, and its bound if it has one."""
-    text = f"{value:.4g}" if isinstance(value, float) and value != 1 else str(value)
-    bound, word = AT_MOST.get((measure, figure)), "at most"
-    met = bound is None or value <= bound
-    if (measure, figure) in AT_LEAST:
-        bound, word = AT_LEAST[measure, figure], "at least"
-        met = value >= bound
-    return f"{measure:12}{figure:26}{text:>12}" + (f"   {word} {bound}{'' if met else ': missed'}" if bound else "")
+def verdicts(results: Figures) -> list[Figures]:
+    """Of every bound on what was measured: the figure, None where the measure failed, and whether it is met."""
+    found = []
+    for word, bounds in (("at most", AT_MOST), ("at least", AT_LEAST)):
+        for (measure, figure), bound in bounds.items():
+            if measure in results:
+                value = results[measure].get(figure)
+                met = value is not None and (value <= bound if word == "at most" else value >= bound)
+                found.append({"measure": measure, "figure": figure, word: bound, "value": value, "met": met})
+    return found
+
+
+def table(measure: str, figures: Figures) -> str:
+    """A line for each figure, with its bound if it has one."""
+    bounds = {each["figure"]: each for each in verdicts({measure: figures})}
+    lines = []
+    for figure, value in figures.items():
+        text = f"{value:.4g}" if isinstance(value, float) and value != 1 else str(value)
+        line = f"{measure:12}{figure:26}{text:>12}"
+        if bound := bounds.get(figure):
+            word = "at most" if "at most" in bound else "at least"
+            line += f"   {word} {bound[word]}: {'met' if bound['met'] else 'missed'}"
+        lines.append(line)
+    return "\n".join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", choices=MEASURES, default=list(MEASURES), help="what to measure")
+    usual = [name for name in MEASURES if name != ASKED_FOR]
+    parser.add_argument("--only", nargs="+", choices=MEASURES, default=usual, help="what to measure")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--measure", choices=MEASURES, help=argparse.SUPPRESS)
     asked = parser.parse_args()
@@ -349,12 +464,13 @@ def main() -> None:
     for name in asked.only:
         results[name] = run_apart(__file__, name)
         if not asked.json:
-            print("\n".join(shown(name, *item) for item in results[name].items()), flush=True)
-    print(
-        json.dumps(machine | results)
-        if asked.json
-        else "{machine}, PyTorch {torch}, {threads} threads".format(**machine)
-    )
+            print(table(name, results[name]), flush=True)
+    bounds = verdicts(results)
+    if asked.json:
+        print(json.dumps(machine | results | {"bounds": bounds}))
+    else:
+        print(f"{sum(each['met'] for each in bounds)} of {len(bounds)} bounds are met")
+        print("{machine}, PyTorch {torch}, {threads} threads".format(**machine))
 
 
 if __name__ == "__main__":

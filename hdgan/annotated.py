@@ -29,7 +29,7 @@ class AnnotatedSamples:
     store
         The features.
     masks
-        {position in the store: (H, W) uint8}, of those that are annotated.
+        {position in the store: (H, W) uint8}, of those that are annotated, read when asked for.
     images
         {position in the store: (H, W, 3) uint8}, of all, read when asked for.
     classes
@@ -46,7 +46,7 @@ def extract_annotated(
     study: Study,
     *,
     blocks: int = 5,
-    dtype: str = "float16",
+    dtype: str | None = None,
     store: str = "zarr",
     all_samples: bool = False,
     device: str | torch.device = "cpu",
@@ -102,4 +102,5 @@ def annotated_samples(study: Study, *, device: str | torch.device = "cpu") -> An
         )
     files = ImageFiles(paths)
     images = LazyMapping(sample_of, lambda position: files[sample_of[position]])
-    return AnnotatedSamples(store, {position_of[i]: mask for i, mask in masks.items()}, images, classes)
+    of_masks = LazyMapping([position_of[i] for i in masks], lambda position: masks[sample_of[position]])
+    return AnnotatedSamples(store, of_masks, images, classes)

@@ -5,7 +5,12 @@ from __future__ import annotations
 import reprlib
 from collections.abc import Sequence
 
+import numpy as np
+import numpy.typing as npt
+
 from tiling.errors import InputError
+
+_WINDOW = (8, 4096)  # px; several GiB at the upper end
 
 
 def check_number(name: str, value: object, least: float, most: float, *, whole: bool = True) -> None:
@@ -27,6 +32,19 @@ def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
     """An :class:`InputError` unless `value` is one of a few words."""
     if value not in choices:
         raise InputError(f"{name} must be one of {', '.join(choices)}, not {reprlib.repr(value)}")
+
+
+def check_window_edge(window: object) -> None:
+    """An :class:`InputError` unless windows of this edge, px, make sense: smaller ones cost their margins, mostly."""
+    check_number("window", window, *_WINDOW)
+
+
+def whole_numbers(name: str, values: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    """An array of int64, whatever kind of whole numbers is given; an :class:`InputError` for other values."""
+    array = np.asarray(values)
+    if array.size and array.dtype.kind not in "iu":
+        raise InputError(f"{name} must be whole numbers, not {array.dtype}")
+    return array.astype(np.int64)
 
 
 def check_texts(name: str, values: object) -> None:

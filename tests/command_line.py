@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -68,3 +70,23 @@ def in_group(*arguments: object) -> subprocess.Popen[bytes]:
     """Start a command as the head of its own process group, as a terminal does; it says little enough for a pipe."""
     command = [*HDGAN, *map(str, arguments)]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
+
+
+def together(count: int, *arguments: object) -> subprocess.Popen[str]:
+    """Start a command in so many processes, by torchrun where they are several, as the head of a process group."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    by_torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", count, "--master-port", port]
+    start = [*by_torchrun, "-m", "hdgan"] if count > 1 else HDGAN
+    return subprocess.Popen(
+        [str(word) for word in (*start, *arguments)], env=os.environ | {"OMP_NUM_THREADS": "1"}, text=True,
+        start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def ended(process: subprocess.Popen[str], code: int = 0) -> str:
+    """All that a command said when it has ended, with this exit code."""
+    out, err = process.communicate(timeout=200)
+    assert process.returncode == code, out + err
+    return out + err

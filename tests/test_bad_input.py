@@ -190,6 +190,18 @@ def test_masks_that_are_not_there_or_not_masks(study: Path, refused: Refused) ->
     assert "not JSON" in refused("annotate", "import", notes)
 
 
+def test_masks_that_were_spoilt_after_their_import(study: Path, refused: Refused) -> None:
+    mask = min((study / "annotations" / "masks").iterdir())
+    for labels, said in (
+        (np.full((32, 32), 7, np.uint8), f"{mask} holds 7 as class index; allowed are 0 to 4"),
+        (np.zeros((31, 32), np.uint8), "is (31, 32) uint8; the features are of (32, 32) px"),
+    ):
+        Image.fromarray(labels).save(mask)
+        assert said in refused("fit", "--redo")
+    mask.write_bytes(mask.read_bytes()[:40])
+    assert str(mask) in refused("fit", "--redo")
+
+
 def test_masks_of_samples_that_were_replaced(study: Path, refused: Refused) -> None:
     hdgan("sample", "--study", study, "--psi", 0.5, "--redo")
     for verb in (("features", "--redo"), ("fit", "--redo"), ("annotate", "import", study / "expert" / "masks")):
@@ -245,12 +257,15 @@ def test_an_ensemble_that_is_none(study: Path, refused: Refused) -> None:
         (("train", "--hold-out", "0"), "fold 0 cannot be held out"),
         (("train", "--hold-out", "7"), "fold 7 cannot be held out"),
         (("sample", "--psi", "9"), "psi"),
-        (("features", "--dtype", "int8"), "int8"),
+        (("features", "--dtype", "float64"), "'float64'"),
+        (("features", "--store", "none", "--dtype", "int8", "--redo"), "dtype 'int8' is of stored features"),
         (("features", "--blocks", "99"), "99"),
         (("fit", "--preset", "huge"), "huge"),
         (("fit", "--split", "5/5"), "16/4/16"),
         (("fit", "--split", "50/5/5"), "8 labelled images cannot be split 50/5/5"),
         (("synthesize", "--format", "gif"), "gif"),
+        (("synthesize", "--label", "median"), "label must be vote, mean, not 'median'"),
+        (("synthesize", "--window", "100000"), "window must be a whole number from 8 to 4096, not 100000"),
         (("evaluate", "--truth", "masks"), "--predicted"),
         (("demo", "--plan", "huge"), "unknown demo plan 'huge'"),
         (("train", "--kimg", "many"), "'many'"),

@@ -48,7 +48,7 @@ def test_the_library_page_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: p
     for line, block in blocks(page, "python"):
         exec(compile("\n" * line + block, str(page), "exec"), names)  # line numbers of a traceback are the page's
     torch.set_num_threads(threads)
-    assert {"pair.png", "training.png", "votes.png"} <= {path.name for path in tmp_path.iterdir()}
+    assert {"pair.png", "training.png", "votes.png", "confusion.png"} <= {path.name for path in tmp_path.iterdir()}
 
 
 @pytest.mark.parametrize("text", commands())

@@ -113,6 +113,7 @@ def test_a_foreign_package_of_the_same_name_is_one_clear_error(tmp_path: Path, n
     assert ended.stderr.splitlines()[-1].startswith(f"ImportError: hdgan needs its own package '{name}'")
 
 
+@pytest.mark.slow
 def test_slides_are_tiled_by_the_light_install_without_torch(
     light: LightInstall, picture: Path, tmp_path: Path
 ) -> None:
@@ -128,6 +129,7 @@ def test_slides_are_tiled_by_the_light_install_without_torch(
     assert ended.stderr == f"hdgan: this needs safetensors, which comes with hdgan's extra 'gan': {how}\n"
 
 
+@pytest.mark.slow
 def test_the_light_install_is_small(light: LightInstall) -> None:
     assert light.megabytes <= LIGHT_INSTALL_MB
 

@@ -65,6 +65,7 @@ class Stage:
         origins: Mapping[str, str] = _NONE,
         grows: Collection[str] = (),
         unsettled: Callable[[Mapping[str, Any]], bool] = lambda summary: False,
+        as_now: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda config: config,
         aside: bool = False,
         redo: bool = False,
     ) -> Stage:
@@ -85,10 +86,14 @@ class Stage:
             means that one is another, in words: `{"labels": "other masks"}`.
         grows
             Settings of `config` that may change from call to call because the stage continues from where it was
-            (the number of pairs, the length of a training). What they change in the output shows in its principal
-            files, see :meth:`finish`.
+            (the number of pairs, the length of a training), and `inputs` that may, where the stage tells itself what
+            of its output is still theirs. What they change in the output shows in its principal files, see
+            :meth:`finish`.
         unsettled
             Tells from the summary of a complete stage whether something in it is to be tried again.
+        as_now
+            Gives the settings of a record, which an earlier version may have written, as they would be recorded now:
+            with what was always so before it was a setting.
         aside
             Whether what is made lies beside the output of a complete stage until :meth:`change` is called: that stays
             complete until then, also if this process is killed.
@@ -117,6 +122,7 @@ class Stage:
             origins=origins,
             grows=grows,
             unsettled=unsettled,
+            as_now=as_now,
         )
         licence = sorted({licence for path in inputs.values() for licence in _licence_of(path)})
         mend(folder)

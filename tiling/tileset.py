@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tiling.backends.base import Image
 from tiling.choices import Icc
@@ -189,6 +190,13 @@ class TileSet:
         """Edge of a tile, px."""
         size: int = self._row(index, ("size",))["size"]
         return size
+
+    @property
+    def mpp(self) -> float | None:
+        """Micrometres per px of the tiles; None where slides do not say, or it differs by more than a thousandth."""
+        known = self._table["mpp"]
+        least, most = pc.min_max(known).as_py().values()
+        return None if known.null_count or least is None or most > 1.001 * least else float(least + most) / 2
 
     def read(self, index: int) -> Image:
         """Read a tile's pixels, from its slide or from where they are stored.

@@ -10,6 +10,8 @@ from typing import Any
 from tiling.errors import InputError
 from tiling.wording import first_few
 
+_PARTS = ("config", "inputs")
+
 
 @dataclass(frozen=True)
 class Wanted:
@@ -26,9 +28,11 @@ class Wanted:
     origins
         Settings that are fingerprints, and what it means that one is another.
     grows
-        Settings that may be others than before.
+        Settings, and inputs, that may be others than before.
     unsettled
         Tells from the summary of a complete stage whether something in it is to be tried again.
+    as_now
+        Gives the settings of a record, which an earlier version may have written, as they would be recorded now.
     """
 
     stage: str
@@ -37,6 +41,7 @@ class Wanted:
     origins: Mapping[str, str]
     grows: Collection[str]
     unsettled: Callable[[Mapping[str, Any]], bool]
+    as_now: Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
     def to_dict(self) -> dict[str, Any]:
         """What the stage's record says of it."""
@@ -44,15 +49,18 @@ class Wanted:
 
     def is_what_was(self, previous: Mapping[str, Any]) -> bool:
         """Whether the same was wanted when a record was written, but for what grows."""
-        before, now = (
-            {k: v for k, v in each.items() if k not in self.grows} for each in (previous["config"], self.config)
-        )
-        return before == now and previous["inputs"] == self.inputs
+        before, asked = self._before(previous), self.to_dict()
+        return not any(key not in self.grows for part in _PARTS for key in _differing(before[part], asked[part]))
 
     def is_settled(self, previous: Mapping[str, Any]) -> bool:
         """Whether a stage is complete, as far as is wanted now, and nothing in it is to be tried again."""
-        complete = previous["status"] == "complete" and previous["config"] == self.config
+        before, asked = self._before(previous), self.to_dict()
+        complete = previous["status"] == "complete" and all(before[part] == asked[part] for part in _PARTS)
         return complete and not self.unsettled(previous.get("summary", {}))
+
+    def _before(self, previous: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+        """What was wanted when a record was written."""
+        return {"config": self.as_now(previous["config"]), "inputs": previous["inputs"]}
 
     def refuse_other_stage(self, folder: Path, previous: Mapping[str, Any]) -> None:
         """Refuse a folder that another stage made."""
@@ -62,11 +70,10 @@ class Wanted:
 
     def refuse_other(self, folder: Path, previous: Mapping[str, Any]) -> None:
         """Refuse to go on with a folder of other settings or from other inputs."""
-        changed = [key for key in _differing(previous["config"], self.config) if key not in self.grows]
+        config = self._before(previous)["config"]
+        changed = [key for key in _differing(config, self.config) if key not in self.grows]
         if settings := [key for key in changed if key not in self.origins]:
-            values = [
-                pair for key in settings for pair in _values(key, previous["config"].get(key), self.config.get(key))
-            ]
+            values = [pair for key in settings for pair in _values(key, config.get(key), self.config.get(key))]
             before = first_few([_told(key, value) for key, value, _ in values])
             now = first_few([_told(key, value) for key, _, value in values])
             if len(values) == 1 and values[0][2] is not None:
@@ -76,7 +83,7 @@ class Wanted:
                 "repeat the first setting, add --redo to replace it, or use another study"
             )
         others = [words for key, words in self.origins.items() if key in changed]
-        others += [_other(key) for key in _differing(previous["inputs"], self.inputs)]
+        others += [_other(key) for key in _differing(previous["inputs"], self.inputs) if key not in self.grows]
         if others:
             raise InputError(f"{folder} was made from {others[0]}; add --redo to make it again from what is there now")
 

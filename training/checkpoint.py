@@ -6,49 +6,73 @@ A file holds named tensors, and in its header one JSON document that says what i
 from __future__ import annotations
 
 import json
+import math
+import os
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor
 
 from tiling.errors import InputError
 from tiling.files import remove, replacing, sweep_partials
+from training.mapped import bytes_of, mapped_floats
 
 _HEADER = "hdgan"
 _TENSOR = "__tensor__"
 _PAIRS = "__pairs__"
 _BEST = "best"
+_LARGE = 2**20  # bytes from which on a tensor may stay in its file
+_TYPES = {
+    torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64",
+    torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL",
+}  # fmt: skip
 
 M = TypeVar("M", bound=torch.nn.Module)
 
 
 def save_weights(path: Path, tensors: Mapping[str, Tensor], *, kind: str, about: Mapping[str, Any]) -> None:
-    """Write named tensors and a JSON document about them, atomically."""
-    contiguous = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
-    with replacing(path) as partial:
-        header = {_HEADER: json.dumps({"kind": kind, **about})}
-        safetensors.torch.save_file(contiguous, partial, metadata=header)
-        partial.chmod(0o644)  # safetensors makes files that only their owner can read
+    """Write named tensors and a JSON document about them, atomically.
+
+    What safetensors would write, but that no tensor which is contiguous and on the CPU is copied for it.
+    """
+    header: dict[str, Any] = {"__metadata__": {_HEADER: json.dumps({"kind": kind, **about})}}
+    ordered = sorted(tensors.items(), key=lambda item: (-item[1].element_size(), item[0]))  # so all are aligned
+    end = 0
+    for name, tensor in ordered:
+        start, end = end, end + tensor.nbytes
+        header[name] = {"dtype": _TYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
+    told = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    told += b" " * (-len(told) % 8)
+    with replacing(path) as partial, partial.open("wb") as file:
+        file.write(len(told).to_bytes(8, "little") + told)
+        for _, tensor in ordered:
+            file.writelines(bytes_of(tensor))
 
 
-def load_weights(path: Path, *, kind: str, needs: Collection[str] = ()) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def load_weights(
+    path: Path, *, kind: str, needs: Collection[str] = (), mapped: Callable[[str], bool] = lambda _: False
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read what :func:`save_weights` wrote: the tensors, and the document with at least the keys in `needs`.
 
+    Large float32 tensors of the names that are `mapped` stay in the file, see :func:`training.mapped.mapped_floats`.
     Anything else is an :class:`InputError` that says what it is not.
     """
     if not path.is_file():
         raise InputError(f"no such file: {path}")
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
+        with path.open("rb") as content, safetensors.safe_open(path, framework="pt") as file:
+            if not os.path.samestat(os.fstat(content.fileno()), path.stat()):
+                raise ValueError("it was replaced while it was read; try again")
             header = file.metadata() or {}
             about = json.loads(header.get(_HEADER, "null"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
+            names = list(file.keys())
+            left = _mapped_tensors(content, filter(mapped, names))
+            tensors = {name: left[name] if name in left else file.get_tensor(name) for name in names}
     except (safetensors.SafetensorError, ValueError) as error:
         raise InputError(f"{path} is not a safetensors file ({error}); give a {kind} file made by hdgan") from error
     if not isinstance(about, dict) or about.get("kind") != kind:
@@ -57,6 +81,17 @@ def load_weights(path: Path, *, kind: str, needs: Collection[str] = ()) -> tuple
     if lacking := sorted(set(needs) - about.keys()):
         raise InputError(f"{path} does not tell its {', '.join(lacking)}; make it again with this version of hdgan")
     return tensors, about
+
+
+def _mapped_tensors(file: BinaryIO, names: Iterable[str]) -> dict[str, Tensor]:
+    """The large float32 tensors among those of a file whose header safetensors has checked."""
+    start = 8 + int.from_bytes(file.read(8), "little")
+    header = json.loads(file.read(start - 8))
+    return {
+        name: mapped_floats(file, start + header[name]["data_offsets"][0], header[name]["shape"])
+        for name in names
+        if header[name]["dtype"] == "F32" and 4 * math.prod(header[name]["shape"]) >= _LARGE
+    }
 
 
 def read_about(path: Path) -> dict[str, Any]:

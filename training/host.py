@@ -1,16 +1,15 @@
 """The device of this process, and the other processes of the same training.
 
 Started alone, a training has one process. `torchrun --nproc-per-node 4 -m hdgan train ...` or `accelerate launch` start
-several; each computes its share of every batch, and all keep the same weights. The group of processes, and which device
-each has, are accelerate's, which a process alone does not need.
+several. They share the samples of every batch, and all keep the same weights; or, where several networks are trained
+independently of each other, the networks. The group of processes, and which device each has, are accelerate's, which a
+process alone does not need.
 """
 
 from __future__ import annotations
 
 import atexit
-import ctypes
 import os
-import sys
 import time
 from collections.abc import Callable, Iterable
 from datetime import timedelta
@@ -25,8 +24,6 @@ from training.errors import ElsewhereError
 
 T = TypeVar("T")
 
-_MMAP_THRESHOLD = -3  # M_MMAP_THRESHOLD of malloc.h
-_LARGE = 2**21  # bytes
 _SETTLED = 0.2  # seconds
 _PATIENCE = timedelta(hours=6)
 """How long processes wait for one that checks tiles, or measures a generator, alone."""
@@ -35,18 +32,6 @@ _PATIENCE = timedelta(hours=6)
 def processes() -> int:
     """How many processes were started to train together, as `torchrun` and `accelerate launch` tell each."""
     return int(os.environ.get("WORLD_SIZE", "1"))
-
-
-def give_memory_back() -> None:
-    """Have glibc give the memory of large tensors back as soon as they are freed; nothing where there is no glibc.
-
-    Otherwise it keeps blocks of up to 32 MB for later and, between tensors of many sizes, cannot use half of them: a
-    training takes a quarter more memory. Large pages, where PyTorch may ask for them, make up for most of the time.
-    """
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
-        mallopt(_MMAP_THRESHOLD, _LARGE)
 
 
 def _leave() -> None:
@@ -66,7 +51,8 @@ class Host:
     Parameters
     ----------
     device
-        "auto" (a GPU if there is one), "cpu" or "cuda". With several processes on GPUs each takes its own.
+        "auto" (a GPU if there is one), "cpu", "cuda", or the device itself. With several processes on GPUs each takes
+        its own.
 
     Attributes
     ----------
@@ -76,7 +62,7 @@ class Host:
         Its number among the processes, from 0, and how many there are.
     """
 
-    def __init__(self, device: str = "auto") -> None:
+    def __init__(self, device: str | torch.device = "auto") -> None:
         self.device: torch.device = choose_device(device)
         self.index, self.count = 0, processes()
         if self.count > 1:
@@ -85,10 +71,6 @@ class Host:
             state = PartialState(cpu=self.device.type == "cpu", timeout=_PATIENCE)
             atexit.register(_leave)
             self.index, self.count, self.device = state.process_index, state.num_processes, state.device
-        if self.device.type == "cpu":
-            give_memory_back()
-        else:
-            torch.backends.cudnn.benchmark = True  # a training asks for the same convolutions again and again
 
     @property
     def is_main(self) -> bool:
@@ -102,6 +84,18 @@ class Host:
                 f"a batch of {batch} cannot be shared by {self.count} processes; use a multiple of {self.count}"
             )
         return batch // self.count
+
+    def part(self, count: int) -> range:
+        """Which of so many things are this process's: the same number as another's, or one more or less."""
+        return range(self.index * count // self.count, (self.index + 1) * count // self.count)
+
+    def joined(self, own: Tensor, count: int) -> Tensor:
+        """(count, ...): the rows of all processes, of which each gives those of its :meth:`part`."""
+        if self.count == 1:
+            return own
+        rows, mine = own.new_zeros(count, *own.shape[1:]), self.part(count)
+        rows[mine.start : mine.stop] = own
+        return self.sum(rows)  # exact: to each row all processes but one add zeros
 
     def mean(self, value: Tensor) -> Tensor:
         """The mean over all processes."""

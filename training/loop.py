@@ -36,7 +36,10 @@ class Trainer(Protocol):
         """Do step `index` (counted from 0) and return its metrics."""
 
     def state(self) -> Mapping[str, Any]:
-        """All that later steps depend on: nested dicts and lists of tensors and JSON values."""
+        """All that later steps depend on: nested dicts and lists of tensors and JSON values.
+
+        Of several processes the main one is asked alone: what they need each other for is done in :meth:`step`.
+        """
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take over a state that :meth:`state` gave."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -202,7 +202,7 @@ def _of_mask(labels: LabelMap, path: Path, kind: str, classes: ClassList, known:
         _check_proportions(labels, path, known)
     if kind == _PNG:
         return encode_indexed_png(labels if known is None else _resized(labels, _size(known, level)), classes)
-    drawn = regions_of(labels, classes)
+    drawn: Iterable[Region] = regions_of(labels, classes)
     if known is not None:
         drawn = [_scaled(region, labels.shape, known.shape) for region in drawn]
     return json.dumps(regions_to_geojson(drawn, colours=colours_of(classes))).encode()

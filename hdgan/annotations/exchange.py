@@ -10,6 +10,7 @@ from hdgan.annotations.drawn import read_object_masks
 from hdgan.annotations.indexed_png import encode_indexed_png, read_indexed_png
 from hdgan.annotations.registry import FORMATS, format_of, read_mask, required_format
 from hdgan.labels import ClassList, Image, LabelMap
+from hdgan.lazy import LazyMapping
 from hdgan.pictures import png_bytes
 from tiling.errors import InputError
 from tiling.files import read_json, remove, sweep_partials, write_bytes, write_json
@@ -204,11 +205,14 @@ def mask_indices(folder: Path) -> list[int]:
     return indices
 
 
-def load_masks(folder: Path) -> tuple[dict[int, LabelMap], ClassList]:
-    """The imported masks of an annotations folder, (H, W) uint8 each by image index, and their classes."""
+def load_masks(folder: Path) -> tuple[Mapping[int, LabelMap], ClassList]:
+    """The imported masks of an annotations folder, (H, W) uint8 each by image index, and their classes.
+
+    A mask is read, and refused if it is none of these classes', whenever it is asked for: hundreds take no memory.
+    """
     indices = mask_indices(folder)
     classes = ClassList.load(folder / CLASSES)
-    masks = {index: read_indexed_png(_mask_path(folder, index), shape=None, classes=classes) for index in indices}
+    masks = LazyMapping(indices, lambda i: read_indexed_png(_mask_path(folder, i), shape=None, classes=classes))
     return masks, classes
 
 

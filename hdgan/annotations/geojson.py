@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from hdgan.labels import ClassList, LabelMap
-from tiling.files import write_bytes
-from tiling.regions import Region, outline, regions_to_geojson
+from tiling.files import replacing
+from tiling.regions import Region, outline, region_to_feature, regions_to_geojson
 
 
 def to_geojson(labels: LabelMap, classes: ClassList) -> dict[str, Any]:
@@ -20,13 +21,14 @@ def to_geojson(labels: LabelMap, classes: ClassList) -> dict[str, Any]:
     return regions_to_geojson(regions_of(labels, classes), colours=colours_of(classes))
 
 
-def regions_of(labels: LabelMap, classes: ClassList) -> list[Region]:
-    """The 4-connected regions of a label map (H, W) uint8 along pixel edges, class by class."""
-    return [
-        Region((name,), [polygon], f"class {name}")
-        for value, name in enumerate(classes.names)
-        for polygon in outline(labels == value)
-    ]
+def regions_of(labels: LabelMap, classes: ClassList, *, least: int = 0) -> Iterator[Region]:
+    """The 4-connected regions of a label map (H, W) uint8 along pixel edges, class by class.
+
+    `least` is that of :func:`tiling.regions.outline`.
+    """
+    for value, name in enumerate(classes.names):
+        for polygon in outline(labels == value, least=least):
+            yield Region((name,), [polygon], f"class {name}")
 
 
 def colours_of(classes: ClassList) -> dict[str, tuple[int, int, int]]:
@@ -34,6 +36,16 @@ def colours_of(classes: ClassList) -> dict[str, tuple[int, int, int]]:
     return {each.name: each.colour for each in classes}
 
 
-def write_geojson(path: Path, labels: LabelMap, classes: ClassList) -> None:
-    """Write a label map (H, W) uint8 as a GeoJSON file that QuPath opens."""
-    write_bytes(path, json.dumps(to_geojson(labels, classes)).encode())
+def write_geojson(path: Path, labels: LabelMap, classes: ClassList, *, least: int = 0) -> None:
+    """Write a label map (H, W) uint8 as a GeoJSON file that QuPath opens, region by region.
+
+    Regions that enclose less than `least` px are left out, and the regions around them have no holes in their place:
+    they are of the class that encloses them, or unlabelled where they lie between several.
+    """
+    colours = colours_of(classes)
+    with replacing(path) as partial, partial.open("w", encoding="utf-8") as file:
+        file.write('{"type":"FeatureCollection","features":[')
+        for number, region in enumerate(regions_of(labels, classes, least=least)):
+            feature = json.dumps(region_to_feature(region, colours), separators=(",", ":"))
+            file.write(f",\n{feature}" if number else feature)
+        file.write("]}")

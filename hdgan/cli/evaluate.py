@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hdgan.cli.options import DEFAULT_STUDY, JsonOption, QuietOption, StudyOption
+from hdgan.cli.options import DEFAULT_STUDY, JsonOption, QuietOption, StudyOption, say
 from hdgan.labels import ClassList
 from hdgan.study import Study
 from tiling.errors import InputError
@@ -24,6 +24,13 @@ def evaluate(
     truth: Annotated[Path | None, typer.Option(help="Folder of true masks (PNG), with --predicted.")] = None,
     predicted: Annotated[Path | None, typer.Option(help="Folder of masks of the same names.")] = None,
     classes: Annotated[Path | None, typer.Option(help="classes.json; default: the study's.")] = None,
+    figure: Annotated[
+        bool,
+        typer.Option(
+            help="Draw confusion.png beside the ensemble, or PREDICTED-confusion.png beside that folder; "
+            "it takes matplotlib."
+        ),
+    ] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -39,9 +46,18 @@ def evaluate(
     split: dict[str, int] = {}
     if truth is not None and predicted is not None:
         reports = _compare_folders(truth, predicted, ClassList.load(classes) if classes else place.classes())
+        folder = predicted.resolve()
+        drawing = folder.with_name(f"{folder.name}-confusion.png")
     else:
         split, reports = _split_sizes(place), _ensemble_reports(place)
+        drawing = place.classifiers / "confusion.png"
         warn_if_outdated(place, "fit")
+    if figure:
+        from hdgan.explore import confusion_figure
+
+        title, report = next(iter(reports.items()))
+        confusion_figure(report).savefig(drawing)
+        say(f"{drawing}: what pixels of each class are taken for; {title}", quiet or as_json)
     if as_json:
         typer.echo(json.dumps(({"split": split} if split else {}) | {"reports": reports}, indent=2))
     elif not quiet:

@@ -34,8 +34,8 @@ def _load_settings(context: typer.Context, root: Path) -> Path:
         if key.replace("_", "-") not in names and key not in subtables:
             known = ", ".join(sorted(names))
             raise InputError(f"{root / 'study.toml'}: [{'.'.join(path)}] has no option {key!r}; there are: {known}")
-        listed = isinstance(value, list) and all(isinstance(item, str) for item in value)
-        defaults[names.get(key.replace("_", "-"), key)] = ",".join(value) if listed else value
+        listed = isinstance(value, list) and all(isinstance(item, str | int | float) for item in value)
+        defaults[names.get(key.replace("_", "-"), key)] = ",".join(map(str, value)) if listed else value
     before = remembered(root, path, context)
     there = {**before, **defaults}
     for name in taken_back(context):

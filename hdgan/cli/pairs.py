@@ -22,6 +22,7 @@ from hdgan.cli.options import (
 )
 from hdgan.cli.sources import open_trained_on
 from hdgan.study import FEATURES, Study
+from tiling.errors import InputError
 from tiling.progress import note
 from tiling.wording import counted
 
@@ -34,6 +35,15 @@ if TYPE_CHECKING:
 
 _WORK = "Who does the work"
 _NEAREST = "The training tile nearest to each image"
+_Workers = Annotated[
+    int, typer.Option(help="Processes on this machine, a core each; 0: this one.", min=0, rich_help_panel=_WORK)
+]
+_Memory = Annotated[str | None, typer.Option(help="What each of them may take; default 4GiB.", rich_help_panel=_WORK)]
+_Scheduler = Annotated[
+    str | None,
+    typer.Option(help="Address of a dask scheduler that does the work: tcp://HOST:8786.", rich_help_panel=_WORK),
+]
+_Retries = Annotated[int, typer.Option(help="How often workers try again what fails.", min=0, rich_help_panel=_WORK)]
 
 
 def synthesize(
@@ -47,7 +57,10 @@ def synthesize(
     ] = None,
     first_seed: Annotated[int, typer.Option(help="Seeds count up from here.", min=0)] = 1_000_000,
     out: Annotated[Path | None, typer.Option(help="Folder to write, for a second set; default: the study's.")] = None,
-    window: Annotated[int, typer.Option(help="Edge of the windows made at a time, px.", min=1)] = 512,
+    label: Annotated[
+        str, typer.Option(help="Class of a pixel: vote (of most members) or mean (of the highest mean probability).")
+    ] = "vote",
+    window: Annotated[int, typer.Option(help="Edge of the windows made at a time, 8 to 4096 px.")] = 512,
     nearest_tile: Annotated[
         bool,
         typer.Option("--nearest/--no-nearest", help="Note it and its distance.", rich_help_panel=_NEAREST),
@@ -63,19 +76,10 @@ def synthesize(
     images_now: ImagesNowOption = None,
     labels_now: LabelsNowOption = None,
     root: RootOption = None,
-    workers: Annotated[
-        int, typer.Option(help="Processes on this machine, a core each; 0: this one.", min=0, rich_help_panel=_WORK)
-    ] = 0,
-    memory: Annotated[
-        str | None, typer.Option(help="What each of them may take; default 4GiB.", rich_help_panel=_WORK)
-    ] = None,
-    scheduler: Annotated[
-        str | None,
-        typer.Option(help="Address of a dask scheduler that does the work: tcp://HOST:8786.", rich_help_panel=_WORK),
-    ] = None,
-    retries: Annotated[
-        int, typer.Option(help="How often workers try again what fails.", min=0, rich_help_panel=_WORK)
-    ] = 2,
+    workers: _Workers = 0,
+    memory: _Memory = None,
+    scheduler: _Scheduler = None,
+    retries: _Retries = 2,
     device: DeviceOption = "auto",
     redo: RedoOption = False,
     quiet: QuietOption = False,
@@ -112,6 +116,7 @@ def synthesize(
         folder,
         format=format_,
         window=window,
+        label=label,
         tiles=tiles,
         inputs=inputs,
         scheduler=scheduler,
@@ -130,26 +135,48 @@ def synthesize(
 def export(
     study: StudyOption = DEFAULT_STUDY,
     format_: Annotated[
-        str, typer.Option("--format", help="geojson (masks for QuPath), zarr, ome-tiff or png.")
-    ] = "geojson",
+        str | None, typer.Option("--format", help="zarr, ome-tiff, png, or geojson: masks for QuPath.")
+    ] = None,
     drop_uncertain: Annotated[
         float, typer.Option(help="Leave out this share of the pairs, the most uncertain ones.")
     ] = 0.1,
+    least_region: Annotated[
+        int, typer.Option(help="For geojson: leave out regions that enclose fewer px; 0 keeps the mask exactly.", min=0)
+    ] = 0,
     pairs: Annotated[Path | None, typer.Option(help="Folder of the pairs; default: the study's.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder to write; default: export in the study.")] = None,
+    workers: _Workers = 0,
+    memory: _Memory = None,
+    scheduler: _Scheduler = None,
+    retries: _Retries = 2,
     redo: RedoOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Write pairs anew: without the uncertain ones, in another format, or with masks as QuPath's GeoJSON.
 
-    Example: hdgan export --study kidney --format geojson --drop-uncertain 0.1
+    Example: hdgan export --study kidney --format ome-tiff --drop-uncertain 0.1
     """
     from hdgan.pairs import PairSet, export_pairs
 
+    if format_ is None:
+        raise InputError(
+            "say in which format: --format zarr, ome-tiff or png for training on, or geojson for QuPath, which takes "
+            "the most time and room"
+        )
     place = Study(study)
     folder = out or place.root / "export"
     selected = PairSet.open(pairs or place.require("synthesize")).select(drop_uncertain=drop_uncertain)
-    export_pairs(selected, folder, format=format_, redo=redo)
+    export_pairs(
+        selected,
+        folder,
+        format=format_,
+        least_region=least_region,
+        scheduler=scheduler,
+        workers=workers,
+        memory=memory,
+        retries=retries,
+        redo=redo,
+    )
     say(f"{folder}: {counted(len(selected), 'image-mask pair')}", quiet)
 
 

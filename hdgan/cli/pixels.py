@@ -25,7 +25,9 @@ from tiling.wording import counted, quoted
 def features(
     study: StudyOption = DEFAULT_STUDY,
     blocks: Annotated[int, typer.Option(help="Blocks, counted from the image's resolution down.", min=1)] = 5,
-    dtype: Annotated[str, typer.Option(help="float16, float32, or int8 with a scale per channel.")] = "float16",
+    dtype: Annotated[
+        str | None, typer.Option(help="float16 (default), float32, or int8 with a scale per channel.")
+    ] = None,
     store: Annotated[
         str, typer.Option(help="zarr, zarr-zstd, memmap, or none: features are made again when they are read.")
     ] = "zarr",
@@ -72,10 +74,10 @@ def fit(
     from hdgan.pixels import fit as fit_ensemble
     from hdgan.pixels import split_images
     from hdgan.state import again
-    from training.devices import choose_device
+    from training.host import Host
 
-    place = Study(study)
-    samples = annotated_samples(place, device=choose_device(device))
+    place, computing = Study(study), Host(device).device
+    samples = annotated_samples(place, device=computing)
     shares = split_images(sorted(samples.masks), counts=parse_split(split), seed=seed)
     _warn_of_empty(shares, len(samples.masks))
     ensemble = fit_ensemble(
@@ -89,7 +91,7 @@ def fit(
         classes=samples.classes,
         images=samples.images,
         inputs={"masks": place.annotations / "masks"},
-        device=choose_device(device),
+        device=computing,
         redo=redo,
     )
     say(

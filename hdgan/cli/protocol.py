@@ -20,18 +20,27 @@ from hdgan.cli.options import (
 from hdgan.cli.pixels import parse_split
 from hdgan.study import Study
 from tiling.errors import InputError
+from tiling.progress import note
+
+_FEWER = (8, 4, 2)
 
 
 def protocol(
     study: StudyOption = DEFAULT_STUDY,
     split: Annotated[str, typer.Option(help="Images for training/validation/test.")] = "16/4/16",
     training: Annotated[
-        str, typer.Option(help="Smaller numbers of training images to fit, too, with commas; none: leave it empty.")
-    ] = "8,4,2",
+        str | None,
+        typer.Option(
+            help="Smaller numbers of training images to fit, too, with commas; empty: none. "
+            "Default: 8,4,2, those that the split has."
+        ),
+    ] = None,
     splits: Annotated[int, typer.Option(help="How many splits, each by a seed of its own.", min=1)] = 5,
     members: Annotated[int, typer.Option(help="Networks in each ensemble.", min=1)] = 10,
     preset: Annotated[str, typer.Option(help="default, balanced, paper or datasetgan.")] = "default",
-    figure: Annotated[bool, typer.Option(help="Draw label-efficiency.png, too; it takes matplotlib.")] = False,
+    figure: Annotated[
+        bool, typer.Option(help="Draw label-efficiency.png and confusion.png, too; it takes matplotlib.")
+    ] = False,
     seed: SeedOption = 0,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
@@ -45,40 +54,55 @@ def protocol(
     from hdgan.annotated import annotated_samples
     from hdgan.cli.tables import print_table
     from hdgan.pixels import efficiency_rows, protocol_rows, run_protocol
-    from training.devices import choose_device
+    from training.host import Host
 
-    place = Study(study)
+    place, host = Study(study), Host(device)
     counts = parse_split(split)
     assert counts is not None
-    samples = annotated_samples(place, device=choose_device(device))
+    samples = annotated_samples(place, device=host.device)
     report = run_protocol(
         samples.store,
         samples.masks,
         place.protocol,
         counts=counts,
-        training=_parse_counts(training),
+        training=_fewer(counts[0]) if training is None else _parse_counts(training),
         splits=splits,
         members=members,
         preset=preset,
         seed=seed,
         classes=samples.classes,
-        device=choose_device(device),
+        device=host.device,
         inputs={"masks": place.annotations / "masks"},
         redo=redo,
     )
+    if not host.is_main:
+        return
     if figure:
-        from hdgan.explore import efficiency_figure
+        from hdgan.explore import confusion_figure, efficiency_figure
 
-        path = place.protocol / "label-efficiency.png"
-        efficiency_figure(report).savefig(path)
-        say(f"{path}: macro Dice and recall by the number of training images", quiet or as_json)
+        efficiency, confusion = place.protocol / "label-efficiency.png", place.protocol / "confusion.png"
+        efficiency_figure(report).savefig(efficiency)
+        say(f"{efficiency}: macro Dice and recall by the number of training images", quiet or as_json)
+        confusion_figure(report["training"][str(counts[0])]).savefig(confusion)
+        say(f"{confusion}: what pixels of each class are taken for, in all splits", quiet or as_json)
     if as_json:
         typer.echo(json.dumps(report, indent=2))
     elif not quiet:
-        title = f"{counts[0]} training images, {splits} splits: mean ± deviation on the test images"
-        print_table(title, protocol_rows(report, counts[0]), words=("class",))
+        title = f"{counts[0]} training images, {splits} splits: mean ± deviation (n - 1) on the test images"
+        rows = protocol_rows(report, counts[0])
+        print_table(title, rows, words=("class",))
+        if "splits" in rows[0]:
+            typer.echo("splits: those with the class among their test images; its means are over these.")
         if len(report["training"]) > 1:
             print_table("label efficiency", efficiency_rows(report), words=())
+
+
+def _fewer(most: int) -> list[int]:
+    """The default numbers of training images, without those that the split does not have."""
+    fewer = [n for n in _FEWER if n <= most]
+    if dropped := [n for n in _FEWER if n > most]:
+        note(f"not fitted with {', '.join(map(str, dropped))} training images: the split has {most} (see --training)")
+    return fewer
 
 
 def _parse_counts(text: str) -> list[int]:

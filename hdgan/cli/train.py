@@ -225,7 +225,7 @@ def train(
     from hdgan.stylegan2.run import begun_with, shape_of
     from training.checkpoint import Checkpoints
     from training.devices import choose_device
-    from training.host import Host, processes
+    from training.host import processes
     from training.loop import CHECKPOINTS
 
     execution = Execution(device, precision, micro_batch, recompute)
@@ -274,7 +274,7 @@ def train(
             tiles,
             sorted(set(range(len(tiles))) - set(indices)),
             config,
-            space=open_space(evaluate_space, Host(device).device),
+            space=open_space(evaluate_space, execution.host().device),
             condition=condition_labels,
             images=evaluate_images,
             kimg=evaluate_kimg,

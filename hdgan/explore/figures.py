@@ -98,7 +98,7 @@ def efficiency_figure(report: Mapping[str, Any]) -> Figure:
     Parameters
     ----------
     report
-        What :func:`hdgan.pixels.run_protocol` gives. Bars are deviations over its splits.
+        What :func:`hdgan.pixels.run_protocol` gives. Bars are sample deviations (n - 1) over its splits.
     """
     sizes = sorted(map(int, report["training"]))
     figure = _figure(5, 3.2)
@@ -136,6 +136,36 @@ def benchmark_figure(report: Mapping[str, Any], measure: str = "balanced_accurac
     axes.axhline(len(report["classifiers"]) - 0.5, color="gray", linewidth=0.5)  # below: students
     axes.set(xlabel=f"{measure.replace('_', ' ')} on the test images", yticks=range(len(rows)), yticklabels=list(rows))
     axes.invert_yaxis()
+    return figure
+
+
+def confusion_figure(report: Mapping[str, Any]) -> Figure:
+    """What pixels of each class are taken for: a row for each true class, a column for each predicted one.
+
+    A cell tells how many pixels, its shade their share of the row. There is a column "unlabelled" only where the
+    prediction left pixels so.
+
+    Parameters
+    ----------
+    report
+        What `SegmentationReport.to_dict` gives; or the sum over the splits of :func:`hdgan.pixels.run_protocol`, which
+        is `report["training"]["16"]` for 16 training images.
+    """
+    rows, columns = list(report["classes"]), [*report["classes"], "unlabelled"]
+    pixels = np.array(report["confusion"])
+    if not pixels[:, -1].any():
+        pixels, columns = pixels[:, :-1], columns[:-1]
+    shares = pixels / np.maximum(pixels.sum(axis=1, keepdims=True), 1)
+    figure = _figure(len(columns) + 3, 0.5 * len(rows) + 2)
+    axes = figure.subplots()
+    shown = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
+    for (row, column), count in np.ndenumerate(pixels):
+        colour = "white" if shares[row, column] > 0.5 else "black"
+        axes.text(column, row, f"{count:,}", ha="center", va="center", fontsize=8, color=colour)
+    axes.set(xlabel="predicted", ylabel="truth")
+    axes.set_xticks(range(len(columns)), labels=columns, rotation=30, ha="right")
+    axes.set_yticks(range(len(rows)), labels=rows)
+    figure.colorbar(shown, ax=axes, label="share of the true class")
     return figure
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -34,7 +34,7 @@ def extract(
     out: str | Path,
     *,
     blocks: int = 5,
-    dtype: str = "float16",
+    dtype: str | None = None,
     store: str = "zarr",
     inputs: Mapping[str, Path] | None = None,
     redo: bool = False,
@@ -55,7 +55,8 @@ def extract(
     blocks
         How many blocks, counted from the image's resolution down.
     dtype
-        "float16" (as HDGAN's authors stored them), "float32", or "int8": with a scale per channel and latent.
+        "float16" (default, as HDGAN's authors stored them), "float32", or "int8": with a scale per channel and latent.
+        Without a store there is none: windows are synthesised as float32.
     store
         "zarr": `features.zarr` with a group per latent and an array (C, h', w') per layer, of one shard. "zarr-zstd":
         the same, compressed without loss. "memmap": `maps/LATENT/LAYER.npy` of (h', w', C) for
@@ -74,13 +75,12 @@ def extract(
     Raises
     ------
     InputError
-        For blocks that the generator lacks, no latents, fewer latents than there are in `out`, or features that
-        float16 cannot hold; and as :meth:`tiling.stage.Stage.begin`.
+        For blocks that the generator lacks, a dtype without a store, no latents, fewer latents than there are in
+        `out`, or features that float16 cannot hold; and as :meth:`tiling.stage.Stage.begin`.
     """
-    if dtype not in DTYPES:
-        raise InputError(f"dtype must be {', '.join(DTYPES[:-1])} or {DTYPES[-1]}, not {dtype!r}")
     if store not in STORES:
         raise InputError(f"store must be {', '.join(STORES)}, not {store!r}")
+    kept_as = _checked_dtype(dtype, store)
     check_request(generator, latents, blocks)
     folder, names = Path(out), [latents.fingerprint(i) for i in range(len(latents))]
     if not redo:
@@ -88,7 +88,7 @@ def extract(
     whose = digest(generator.state_dict())
     config = {
         "blocks": blocks,
-        "dtype": dtype,
+        **kept_as,
         "store": store,
         "generator": whose,
         "latents": digest({"names": np.array(names)}),
@@ -100,6 +100,7 @@ def extract(
         inputs=inputs or {},
         origins={"generator": "another generator"},
         grows=("latents",),
+        as_now=_as_now,
         redo=redo,
     ) as stage:
         if not stage.complete:
@@ -108,7 +109,7 @@ def extract(
             if store == "none":
                 latents.save(root / LATENTS)
             else:
-                _extract_missing(generator, latents, names, root, blocks, dtype, store)
+                _extract_missing(generator, latents, names, root, blocks, kept_as["dtype"], store)
             attributes = attributes_of(
                 layers=generator.synthesis.layout.feature_channels(blocks),
                 shape=(generator.resolution, generator.resolution),
@@ -119,6 +120,24 @@ def extract(
             description = kind.describe(folder, attributes if store != "none" else attributes | {"blocks": blocks})
             stage.finish(principal=[description], summary={"latents": len(latents), "blocks": blocks})
     return open_features(out, lambda: generator)
+
+
+def _checked_dtype(dtype: str | None, store: str) -> dict[str, str]:
+    """The setting, where there is one."""
+    if store == "none":
+        if dtype is not None:
+            raise InputError(
+                f"dtype {dtype!r} is of stored features, and --store none stores nothing; leave one of the two out"
+            )
+        return {}
+    if dtype is not None and dtype not in DTYPES:
+        raise InputError(f"dtype must be {', '.join(DTYPES[:-1])} or {DTYPES[-1]}, not {dtype!r}")
+    return {"dtype": dtype or DTYPES[0]}
+
+
+def _as_now(made: Mapping[str, Any]) -> dict[str, Any]:
+    """Without the dtype that was once recorded where there is no store."""
+    return {key: value for key, value in made.items() if key != "dtype" or made.get("store") != "none"}
 
 
 def _refuse_fewer(folder: Path, names: list[str]) -> None:

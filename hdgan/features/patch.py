@@ -80,6 +80,12 @@ def taps(positions: npt.NDArray[np.integer[Any]], scale: int) -> tuple[Indices, 
     return lower, lower + (weight > 0), weight
 
 
+def block_taps(start: int, length: int, scale: int) -> tuple[Indices, Floats]:
+    """The two native pixels (length, 2) of each of `length` image pixels, from the first one's on; their shares."""
+    lower, upper, weight = taps(np.arange(start, start + length), scale)
+    return np.stack([lower, upper], axis=1) - lower[0], np.stack([1 - weight, weight], axis=1)
+
+
 def interpolation_matrix(start: int, length: int, *, scale: int, first: int, size: int) -> Floats:
     """(length, size): upsampling along one axis as a product with a patch's rows, which begin at `first`."""
     lower, upper, weight = taps(np.arange(start, start + length), scale)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hdgan.features.features import Features
-from hdgan.features.patch import Patch, check_window
+from hdgan.features.patch import Floats, Patch, check_window
 from hdgan.features.store import FeatureStore, kind_of
 from hdgan.latents import Latents
 from hdgan.provenance import digest
@@ -67,6 +67,25 @@ class ResynthesisedFeatures(Features):
         self._check(i)
         check_window(y, x, h, w, self.shape)
         return dict(self._window(i, y, x, h, w))
+
+    def native(self, i: int, layer: str) -> Floats:
+        """One layer of latent `i`, whole: (C, h', w') float32, synthesised window by window."""
+        self._check(i, layer)
+        height, width = self.shape
+        windows = [
+            (y, x, min(_EDGE, height - y), min(_EDGE, width - x))
+            for y in range(0, height, _EDGE)
+            for x in range(0, width, _EDGE)
+        ]
+        scale = self.patch(i, y=0, x=0, h=1, w=1)[layer].scale
+        values = np.empty((self.layers[layer], height // scale, width // scale), np.float32)
+        for y, x, h, w in windows:
+            patch = self.patch(i, y=y, x=x, h=h, w=w)[layer]
+            (top, bottom), (left, right) = ((at // scale, -(-(at + size) // scale)) for at, size in ((y, h), (x, w)))
+            values[:, top:bottom, left:right] = patch.values[
+                :, top - patch.y0 : bottom - patch.y0, left - patch.x0 : right - patch.x0
+            ]
+        return values
 
     def _around(self, i: int, y: npt.NDArray[np.int64], x: npt.NDArray[np.int64]) -> dict[str, Patch]:
         top, left = (int(positions[0]) // _EDGE * _EDGE for positions in (y, x))

@@ -6,6 +6,7 @@ At 4096 px and 496 channels an image's features take 0.97 GiB in half precision;
 from __future__ import annotations
 
 import functools
+import resource
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from tiling.files import read_json, write_json
 from tiling.stage import completed
 from tiling.wording import quoted
 
-_OPEN_MAPS = 256  # a mapped file each: a process may have some 1,000
+_MOST_FILES = 4096  # that are kept mapped, if the process may have as many
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,8 @@ class FeatureStore(Features):
         self.seeds: npt.NDArray[np.int64] = np.asarray(attributes["seeds"], np.int64)
         self.latents: tuple[str, ...] = tuple(attributes["latents"])
         self.generator: str = attributes["generator"]
-        self._map = functools.lru_cache(_OPEN_MAPS)(self._open_map)
+        latents_at_once = max(_files_at_once() // len(self.layers), 1)
+        self._maps = functools.lru_cache(latents_at_once)(self._open_maps)
 
     @classmethod
     def open(cls, path: str | Path) -> FeatureStore:
@@ -79,24 +81,27 @@ class FeatureStore(Features):
 
     def native(self, i: int, layer: str) -> npt.NDArray[np.floating[Any]]:
         """One layer of latent `i`: (C, h', w') float16 or float32."""
-        self._check(i)
-        if layer not in self.layers:
-            raise InputError(f"layer {layer!r} is not in {self.path}, which holds {', '.join(self.layers)}")
-        native = self._map(i, layer)
+        self._check(i, layer)
+        native = self._maps(i)[layer]
         return np.ascontiguousarray(native.read((0, native.shape[1]), (0, native.shape[2])))
 
     def patch(self, i: int, *, y: int, x: int, h: int, w: int) -> dict[str, Patch]:
         """The native pixels of every layer that the window at (y, x) of (h, w) image px needs."""
         self._check(i)
         check_window(y, x, h, w, self.shape)
-        maps = {layer: self._map(i, layer) for layer in self.layers}
         return {
             layer: patch_of(native, scale=self.shape[0] // native.shape[1], y=y, x=x, h=h, w=w)
-            for layer, native in maps.items()
+            for layer, native in self._maps(i).items()
         }
 
-    def _open_map(self, i: int, layer: str) -> NativeMap:
-        return self._read(self._root / self.latents[i], layer)
+    def _open_maps(self, i: int) -> dict[str, NativeMap]:
+        return {layer: self._read(self._root / self.latents[i], layer) for layer in self.layers}
+
+
+def _files_at_once() -> int:
+    """How many files a store may keep open: half of what the process may, as there may be two stores."""
+    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _MOST_FILES if allowed == resource.RLIM_INFINITY else min(allowed // 2, _MOST_FILES)
 
 
 def kind_of(path: Path) -> Kind | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import itertools
+import math
 import mmap
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -47,15 +49,17 @@ class MapPlan:
         return cls(layer, (channels, size, size), dtype, max(min(CHUNK, resolution) * size // resolution, 1))
 
     def encoded(self, values: Tensor) -> Tensor:
-        """Values (C, h, w) such that a conversion to the file's type is all that is left."""
-        return values if self.scale is None else (values / self.scale[:, None, None]).round_()
+        """Floats (C, h, w) as they are to be in the file: (h, w, C), of its type."""
+        if self.scale is not None:
+            values = (values / self.scale[:, None, None]).round_()
+        return values.permute(CHANNELS_LAST).to(getattr(torch, self.dtype)).contiguous()
 
 
 class MapWriter(Protocol):
-    """Takes a map piece by piece, in the order of the windows."""
+    """Takes a map chunk by chunk, window after window."""
 
-    def write(self, values: Tensor, y: int, x: int) -> None:
-        """Write (C, h, w) floats at native row `y` and column `x`."""
+    def write(self, encoded: Tensor, y: int, x: int) -> None:
+        """Write a chunk as :meth:`MapPlan.encoded` gave it, at native row `y` and column `x`."""
         ...
 
     def close(self) -> None:
@@ -73,12 +77,11 @@ class PlainWriter:
         channels, *size = plan.shape
         path = plain_path(folder, plan.layer)
         self._array = np.lib.format.open_memmap(path, mode="w+", dtype=plan.dtype, shape=(*size, channels))
-        self._values = torch.from_numpy(self._array)
 
-    def write(self, values: Tensor, y: int, x: int) -> None:
+    def write(self, encoded: Tensor, y: int, x: int) -> None:
         """See :class:`MapWriter`."""
-        _, h, w = values.shape
-        self._values[y : y + h, x : x + w].copy_(self._plan.encoded(values).permute(CHANNELS_LAST))
+        h, w, _ = encoded.shape
+        self._array[y : y + h, x : x + w] = encoded.numpy()
         if x + w == self._plan.shape[2]:  # of a row of windows that is done this process keeps nothing
             mapped: Any = self._array
             mapped._mmap.madvise(mmap.MADV_DONTNEED)
@@ -110,21 +113,15 @@ class ShardWriter:
         path.parent.mkdir(parents=True)
         self._file = path.open("wb")
         self._index = np.zeros((size[0] // plan.chunk, size[1] // plan.chunk, 2), "<u8")
-        type_ = getattr(torch, plan.dtype)
-        self._buffer = torch.empty(plan.chunk, plan.chunk, channels, dtype=type_)  # of one chunk
 
-    def write(self, values: Tensor, y: int, x: int) -> None:
+    def write(self, encoded: Tensor, y: int, x: int) -> None:
         """See :class:`MapWriter`."""
-        encoded, edge = self._plan.encoded(values).permute(CHANNELS_LAST), self._plan.chunk
-        for top in range(0, encoded.shape[0], edge):
-            for left in range(0, encoded.shape[1], edge):
-                self._buffer.copy_(encoded[top : top + edge, left : left + edge])
-                content: Any = self._buffer.numpy()
-                if self._zstd:
-                    content = imagecodecs.zstd_encode(content.tobytes(), level=_LEVEL)
-                place = self._file.tell()
-                self._file.write(content)
-                self._index[(y + top) // edge, (x + left) // edge] = place, self._file.tell() - place
+        content: Any = encoded.numpy()
+        if self._zstd:
+            content = imagecodecs.zstd_encode(content.tobytes(), level=_LEVEL)
+        place = self._file.tell()
+        self._file.write(content)
+        self._index[y // self._plan.chunk, x // self._plan.chunk] = place, self._file.tell() - place
 
     def close(self) -> None:
         """See :class:`MapWriter`."""
@@ -182,7 +179,8 @@ def write_latent(folder: Path, windows: Iterable[Window], plans: Mapping[str, Ma
     for layer, plan in plans.items():
         scale = largest[layer] / _INT8
         scale[scale == 0] = 1  # of a channel that is 0 throughout
-        _convert(PlainMap(spool, layer), WRITERS[store](folder, replace(plan, scale=scale)), plan)
+        scaled = replace(plan, scale=scale)
+        _convert(PlainMap(spool, layer), WRITERS[store](folder, scaled), scaled)
     remove(spool)
 
 
@@ -194,9 +192,11 @@ def _write_windows(
     for window in windows:
         for layer, patch in window.features.items():
             values, y, x = _own(patch, window)
-            if plans[layer].dtype == "float16":
-                _check_half(values, layer, seed)
-            writers[layer].write(values, y, x)
+            for piece, top, left in _chunks(values, plans[layer].chunk):
+                encoded = plans[layer].encoded(piece)
+                if plans[layer].dtype == "float16":
+                    _check_half(encoded, values, layer, seed)
+                writers[layer].write(encoded, y + top, x + left)
     for writer in writers.values():
         writer.close()
 
@@ -218,17 +218,24 @@ def _own(patch: Patch, window: Window) -> tuple[Tensor, int, int]:
     return patch.values[:, top : top + h, left : left + w].float().cpu(), y, x
 
 
+def _chunks(values: Tensor, edge: int) -> Iterator[tuple[Tensor, int, int]]:
+    """Pieces (C, edge, edge) of (C, h, w), and where each begins."""
+    for top, left in itertools.product(*(range(0, length, edge) for length in values.shape[1:])):
+        yield values[:, top : top + edge, left : left + edge], top, left
+
+
 def _convert(source: PlainMap, target: MapWriter, plan: MapPlan) -> None:
     """Copy a map, some chunks at a time."""
     _, height, width = plan.shape
     for y in range(0, height, plan.chunk):
         values = source.read((y, y + plan.chunk), (0, width))
-        target.write(torch.from_numpy(values.astype(np.float32)), y, 0)
+        for piece, _, x in _chunks(torch.from_numpy(values.astype(np.float32)), plan.chunk):
+            target.write(plan.encoded(piece), y, x)
     target.close()
 
 
-def _check_half(values: Tensor, layer: str, seed: int) -> None:
+def _check_half(halves: Tensor, values: Tensor, layer: str, seed: int) -> None:
     """Refuse features that half precision cannot hold; a generator without `conv_clamp` may have such."""
-    low, high = torch.aminmax(values)
-    if (largest := max(-float(low), float(high))) > torch.finfo(torch.float16).max:
+    if any(math.isinf(float(extreme)) for extreme in torch.aminmax(halves)):
+        largest = float(values.abs().max())
         raise InputError(f'{layer} of seed {seed} reaches {largest:.3g}, too large for float16; use dtype="float32"')

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from tiling.errors import InputError
 
 Measures = dict[str, float | None]
 MEASURES = ("recall", "precision", "dice", "iou")
+_BAND = 2**18  # pixels counted at a time: it takes some 20 bytes each
 _HEADINGS = dict(zip(MEASURES, ("recall", "precision", "Dice", "IoU"), strict=True))
 
 
@@ -129,14 +130,24 @@ def report_of_pairs(
     names = tuple(c if isinstance(c, str) else c.name for c in classes)
     confusion, ignored = np.zeros((len(names), len(names) + 1), np.int64), 0
     for truth, predicted in pairs:
-        confusion += _confusion(np.asarray(truth), np.asarray(predicted), len(names))
-        ignored += int(np.count_nonzero(np.asarray(truth) == UNLABELLED))
+        for true, guessed in _bands(np.asarray(truth), np.asarray(predicted)):
+            confusion += _confusion(true, guessed, len(names))
+            ignored += int(np.count_nonzero(true == UNLABELLED))
     return SegmentationReport(names, confusion, ignored)
 
 
-def _confusion(truth: LabelMap, predicted: LabelMap, classes: int) -> npt.NDArray[np.int64]:
+def _bands(truth: LabelMap, predicted: LabelMap) -> Iterator[tuple[LabelMap, LabelMap]]:
+    """Some rows of both at a time."""
     if truth.shape != predicted.shape:
         raise InputError(f"truth and prediction differ in shape: {truth.shape} and {predicted.shape}")
+    width = truth.shape[-1]
+    truth, predicted = truth.reshape(-1, width), predicted.reshape(-1, width)
+    rows = max(_BAND // width, 1)
+    for top in range(0, len(truth), rows):
+        yield truth[top : top + rows], predicted[top : top + rows]
+
+
+def _confusion(truth: LabelMap, predicted: LabelMap, classes: int) -> npt.NDArray[np.int64]:
     labelled = truth != UNLABELLED
     true, guessed = truth[labelled], predicted[labelled]
     for name, labels in (("truth", true), ("prediction", guessed[guessed != UNLABELLED])):

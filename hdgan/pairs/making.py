@@ -93,6 +93,8 @@ class PairTask:
         Where it goes.
     window
         Edge of the windows that are made at a time, px.
+    label
+        How its mask is decided, see :class:`hdgan.pixels.LabelRule`.
     thumbnail
         Edge of the thumbnail that is wanted, px.
     """
@@ -102,6 +104,7 @@ class PairTask:
     networks: Networks | NetworkFiles
     target: PairFormat
     window: int
+    label: str
     thumbnail: int | None
 
     def __call__(self) -> Made:
@@ -109,7 +112,7 @@ class PairTask:
         networks = self.networks.loaded()
         size = networks.generator.resolution
         tally = Tally(len(networks.ensemble.class_list), size, thumbnail=self.thumbnail)
-        strips = pair_strips(networks.generator, networks.ensemble, self.latent, window=self.window)
+        strips = pair_strips(networks.generator, networks.ensemble, self.latent, window=self.window, label=self.label)
         self.target.write(self.index, size, tally.watch(strips))
         return Made(tally.fractions, tally.score, tally.thumbnail)
 
@@ -124,7 +127,7 @@ def _loaded(files: NetworkFiles) -> Networks:
 
 
 def pair_strips(
-    generator: Generator, ensemble: PixelEnsemble, latent: Latents, *, window: int = 512
+    generator: Generator, ensemble: PixelEnsemble, latent: Latents, *, window: int = 512, label: str = "vote"
 ) -> Iterator[Strip]:
     """Image, mask and uncertainty of one latent, from above, `window` rows at a time.
 
@@ -142,7 +145,7 @@ def pair_strips(
                 strip = Strip.empty(height, size)
             here = np.s_[:, part.x : part.x + width]
             strip.image[here] = part.image
-            strip.mask[here], strip.uncertainty[here] = predictor.predict(part.features)
+            strip.mask[here], strip.uncertainty[here] = predictor.predict(part.features, label=label)
         assert strip is not None
         yield strip
 

@@ -110,14 +110,18 @@ def write_failures(folder: Path, failures: Sequence[PairFailure]) -> None:
         remove(folder / FAILED)
 
 
-def write_manifest(folder: Path, ledger: pa.Table, classes: Sequence[str], licence: str) -> None:
-    """Write `manifest.parquet`: a row per pair in their order, a column `fraction_<class>` per class."""
+def write_manifest(folder: Path, ledger: pa.Table, classes: Sequence[str], licence: str, mpp: float | None) -> None:
+    """Write `manifest.parquet`: a row per pair in their order, a column `fraction_<class>` per class.
+
+    `mpp`: micrometres per pixel of all of them, if it is known.
+    """
     ordered = ledger.sort_by("index").combine_chunks()
     columns = {name: ordered[name] for name in ("index", "seed", "psi", "latent", "uncertainty")}
     columns["psi"] = columns["psi"].cast(pa.float32())
     for k, name in enumerate(classes):
         columns[f"fraction_{name}"] = pc.list_element(ordered["fractions"], k)
     columns |= {name: ordered[name] for name in ("nearest_tile", "nearest_distance")}
+    columns["mpp"] = pa.repeat(pa.scalar(mpp, pa.float64()), len(ordered))
     columns["licence"] = pa.repeat(licence, len(ordered))
     with replacing(folder / MANIFEST) as partial:
         pq.write_table(pa.table(columns), partial)

@@ -7,7 +7,7 @@ import hashlib
 import tempfile
 import uuid
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -25,7 +25,13 @@ Halve = Callable[[Rows], Rows]
 
 @contextlib.contextmanager
 def writing_pyramid(
-    path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike, *, halve: Halve, description: str | None = None
+    path: Path,
+    shape: tuple[int, ...],
+    dtype: npt.DTypeLike,
+    *,
+    halve: Halve,
+    mpp: float | None = None,
+    description: str | None = None,
 ) -> Iterator[Callable[[Rows], None]]:
     """Give a function that takes rows of an image from above; the OME-TIFF appears, whole, when the block ends well.
 
@@ -41,8 +47,8 @@ def writing_pyramid(
         at a time, or all of a smaller image.
     halve
         Rows (2 h, 2 w, ...) to (h, w, ...): :func:`averaged` or :func:`majority`.
-    description
-        For the OME header.
+    mpp, description
+        For the OME header: micrometres per pixel of the finest level, and what it is.
     """
     edges = [shape[0]]
     while edges[-1] > TILE:
@@ -54,7 +60,7 @@ def writing_pyramid(
             levels.insert(0, _Level(spool, (edge, edge, *shape[2:]), halve, levels[0] if levels else None))
         yield levels[0].add
         with replacing(path) as partial:
-            _write(partial, levels, np.dtype(dtype), description)
+            _write(partial, levels, np.dtype(dtype), _about(mpp, description))
 
 
 class _Level:
@@ -83,12 +89,21 @@ class _Level:
             yield self._spool.read(size)
 
 
-def _write(path: Path, levels: Sequence[_Level], dtype: np.dtype[Any], description: str | None) -> None:
+def _about(mpp: float | None, description: str | None) -> dict[str, Any]:
+    """What the OME header tells, as tifffile takes it."""
+    about: dict[str, Any] = {}
+    if mpp is not None:
+        for axis in "XY":
+            about |= {f"PhysicalSize{axis}": mpp, f"PhysicalSize{axis}Unit": "µm"}
+    if description is not None:
+        about["Description"] = description
+    return about
+
+
+def _write(path: Path, levels: Sequence[_Level], dtype: np.dtype[Any], about: Mapping[str, Any]) -> None:
     colour = len(levels[0].shape) == 3
     identity = uuid.uuid5(uuid.NAMESPACE_OID, levels[0].hash.hexdigest())  # the same pair, the same file
-    metadata = {"axes": "YXS" if colour else "YX", "UUID": str(identity)}
-    if description is not None:
-        metadata["Description"] = description
+    metadata = {"axes": "YXS" if colour else "YX", "UUID": str(identity), **about}
     with tifffile.TiffWriter(path, ome=True) as tiff:
         for number, level in enumerate(levels):
             edge = level.shape[0]

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hdgan.checks import check_window_edge
 from hdgan.labels import ClassList
 from hdgan.latents import Latents, SeededLatents
-from hdgan.pairs.formats import pair_format
+from hdgan.pairs.crew import Crew
+from hdgan.pairs.formats import UNMADE, pair_format
 from hdgan.pairs.making import Networks, blocks_of
 from hdgan.pairs.manifest import (
     MANIFEST,
@@ -20,9 +22,11 @@ from hdgan.pairs.manifest import (
     write_failures,
     write_manifest,
 )
-from hdgan.pairs.pairset import CLASSES, PairSet
-from hdgan.pairs.production import Crew, Production
+from hdgan.pairs.pairset import CLASSES, GROWS, PairSet
+from hdgan.pairs.production import Production
+from hdgan.pixels import LabelRule
 from hdgan.provenance import digest
+from tiling.choices import chosen
 from tiling.errors import InputError
 from tiling.progress import track
 from tiling.stage import RECORD, Stage, read_record
@@ -44,6 +48,7 @@ def synthesize(
     *,
     format: str = "zarr",
     window: int = 512,
+    label: str = "vote",
     classes: ClassList | None = None,
     tiles: TrainingTiles | None = None,
     inputs: Mapping[str, Path] | None = None,
@@ -71,7 +76,10 @@ def synthesize(
     format
         "zarr", "ome-tiff" or "png".
     window
-        Edge in px of the windows that are made at a time.
+        Edge of the windows that are made at a time, 8 to 4096 px; the whole image at once, if that is no larger.
+    label
+        How a pixel's class is decided where the members differ: "vote" (of most members) or "mean" (of the highest mean
+        probability), see :class:`hdgan.pixels.LabelRule`.
     classes
         Names and colours to write; default: the ensemble's.
     tiles
@@ -101,8 +109,8 @@ def synthesize(
         For settings that make no sense, latents other than those of the pairs that are there, an ensemble of another
         generator, or if workers could make no pair at all.
     """
-    if window < 1:
-        raise InputError(f"window must be at least 1 px, not {window}")
+    check_window_edge(window)
+    rule = chosen(LabelRule, label, option="label")
     crew = Crew(scheduler, workers, memory, retries)
     if len(latents) == 0:
         raise InputError("there are no latents to make pairs of; draw some with `hdgan sample`")
@@ -116,18 +124,20 @@ def synthesize(
             "the ensemble was fitted on the features of another generator (this one was trained on, or again); "
             "draw samples, annotate and fit anew, or use the generator that it was fitted on"
         )
-    pairs = pair_format(format, folder.absolute(), named)  # workers may be in other folders
+    pairs = pair_format(format, folder.absolute(), named, generator.mpp)  # workers may be in other folders
     if not redo and _format_of(folder) in (None, format):  # another format is refused below, with both named
         _check_made(folder, latents)
     config = {
         "n": len(latents),
         "format": format,
         "window": window,
+        "label": rule,
         "classes": named.names,
         "generator": whose,
         "ensemble": digest(ensemble.state_dict()),
         "first latent": latents.subset([0]).fingerprint(0),  # the others are compared one by one
         **({} if tiles is None else {"nearest": tiles.about}),
+        **({} if generator.mpp is None else {"mpp": generator.mpp}),
     }
     origins = {
         "generator": "another generator",
@@ -141,13 +151,14 @@ def synthesize(
         config=config,
         inputs=inputs or {},
         origins=origins,
-        grows=("n", "window"),
+        grows=GROWS,
         unsettled=lambda summary: summary.get("failed", 0) > 0,
+        as_now=lambda made: {"label": "vote", **made},  # before there was a choice
         redo=redo,
     ) as stage:
         if not stage.complete:
             named.save(folder / CLASSES)
-            production = Production(Networks(generator, ensemble), latents, folder, pairs, window, tiles)
+            production = Production(Networks(generator, ensemble), latents, folder, pairs, window, rule, tiles)
             _complete(stage, production, crew, named)
     return PairSet.open(folder)
 
@@ -164,7 +175,11 @@ def _complete(stage: Stage, production: Production, crew: Crew, classes: ClassLi
     if not len(records):
         raise InputError(f"none of {counted(len(failed), 'pair')} could be made: {failed[0].error}")
     licence = sorted({*stage.record["licence"], *networks.generator.licence, *networks.ensemble.licence})
-    write_manifest(folder, records, classes.names, "; ".join(licence))
+    index, seed = np.full((2, len(production.latents)), UNMADE)
+    made = records["index"].to_numpy()
+    index[made], seed[made] = made, records["seed"].to_numpy()
+    production.target.settle(index, seed)
+    write_manifest(folder, records, classes.names, "; ".join(licence), networks.generator.mpp)
     summary = {"pairs": len(records), **({"failed": len(failed)} if failed else {})}
     stage.finish(principal=[folder / MANIFEST], summary=summary, licence=licence)
 

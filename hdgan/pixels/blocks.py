@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import math
+import weakref
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib.util import find_spec
+from itertools import accumulate
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
-from torch.nn.functional import embedding_bag
 
 from hdgan.features import Features
-from hdgan.features.patch import Floats, Indices, Patch, taps
+from hdgan.features.patch import Floats, Indices, Patch, block_taps
 from hdgan.labels import UNLABELLED, LabelMap
 from hdgan.pixels.statistics import Statistics
 
-_ROWS = 2048  # pixels gathered at a time: what they take stays in the processor's cache
+_ENOUGH = 8192  # pixels that are worth a thread
+_ROWS = 2048  # pixels gathered at a time without numba: what they take stays in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -75,9 +80,14 @@ class LabelBlocks:
         """(edge, edge) uint8 of one block; a class beyond the K is there as it was."""
         return np.frombuffer(zlib.decompress(self._packed[block]), np.uint8).reshape(self.edge, self.edge)
 
-    def by_class(self, block: int) -> npt.NDArray[np.uint16]:
+    @property
+    def position(self) -> type[np.uint16 | np.uint32]:
+        """What holds a position in the flattened block."""
+        return np.uint16 if self.edge <= 256 else np.uint32
+
+    def by_class(self, block: int) -> npt.NDArray[np.uint16 | np.uint32]:
         """Positions in the flattened block: those of class 0 first, then of class 1, and so on."""
-        return np.argsort(self.labels(block), axis=None, kind="stable").astype(np.uint16)
+        return np.argsort(self.labels(block), axis=None, kind="stable").astype(self.position)
 
     def window(self, image: int, y: int, x: int, edge: int) -> LabelMap:
         """(edge, edge) uint8 of a window, 255 where there is no label."""
@@ -91,46 +101,11 @@ class LabelBlocks:
         return result
 
 
-class _Level:
-    """The layers of one scale, of all slots: a table (slots x pixels, C), and the taps of every position of a block."""
-
-    def __init__(self, patches: Sequence[Patch], slots: int, edge: int) -> None:
-        scale, (_, height, width) = patches[0].scale, patches[0].values.shape
-        type_ = torch.float16 if patches[0].values.dtype == np.float16 else torch.float32
-        self.area, self.channels = height * width, sum(len(patch.values) for patch in patches)
-        self.table = torch.empty(slots * self.area, self.channels, dtype=type_)
-        lower, _, weight = taps(np.arange(edge), scale)
-        lower = lower + (scale > 1)  # a patch begins one pixel before the block
-        offsets = torch.from_numpy(lower[:, None] * width + lower).flatten()
-        self.interpolates = scale > 1
-        self.offsets = (offsets[:, None] + torch.tensor([0, 1, width, width + 1])).int() if scale > 1 else offsets.int()
-        single = torch.from_numpy(np.stack([1 - weight, weight], axis=1))
-        self.weights = torch.einsum("ya,xb->yxab", single, single).reshape(-1, 4).to(type_)
-
-    def load(self, slot: int, patches: Sequence[Patch], statistics: tuple[Tensor, Tensor]) -> None:
-        """Standardise a block's patches into a slot; statistics are factor and shift, of these layers' channels."""
-        rows, first = self.table[slot * self.area : (slot + 1) * self.area], 0
-        for patch in patches:
-            channels = slice(first, first + len(patch.values))
-            values = np.moveaxis(patch.values, 0, 2).reshape(self.area, -1)
-            factor, shift = (part[channels] for part in statistics)
-            rows[:, channels] = torch.addcmul(shift, torch.tensor(values).float(), factor)
-            first = channels.stop
-
-    def gather(self, slots: Tensor, positions: Tensor) -> Tensor:
-        """(n, C) in the table's type."""
-        start = slots * self.area
-        if not self.interpolates:
-            return self.table[start + self.offsets[positions]]
-        rows = start[:, None] + self.offsets[positions]
-        return embedding_bag(rows, self.table, per_sample_weights=self.weights[positions], mode="sum")
-
-
 class BlockPool:
     """Some blocks in memory at native resolution, a slot for each; pixels of all of them are gathered at once.
 
-    Native maps are 16 times smaller than upsampled ones, so that millions of pixels are at hand in 256 MiB. They are
-    standardised, which commutes with upsampling.
+    Native maps are 16 times smaller than upsampled ones, so that millions of pixels are at hand in 256 MiB. Values are
+    kept as they are stored. Where numba is missing pixels are gathered by NumPy, some ten times slower.
 
     Parameters
     ----------
@@ -148,17 +123,20 @@ class BlockPool:
         self, features: Features, blocks: LabelBlocks, statistics: Statistics, most_bytes: int, least: int
     ) -> None:
         self._features, self._blocks = features, blocks
-        first = self._patches(0)
-        size = sum(patch.values.nbytes for patches in first for patch in patches)
-        self.slots = min(max(most_bytes // size, least), len(blocks))
-        self._levels = [_Level(patches, self.slots, blocks.edge) for patches in first]
-        widths = [level.channels for level in self._levels]
-        factor, shift = 1 / statistics.deviation, -statistics.mean / statistics.deviation
-        parts = [torch.from_numpy(part).split(widths) for part in (factor, shift)]
-        self._statistics = list(zip(*parts, strict=True))
+        levels = self._patches(0)
+        self._shapes = [(*level[0].values.shape[1:], sum(len(patch.values) for patch in level)) for level in levels]
+        *self._starts, size = accumulate(map(math.prod, self._shapes), initial=0)
+        kind = levels[0][0].values.dtype
+        self.slots = min(max(most_bytes // (size * kind.itemsize), least), len(blocks))
+        self._values = np.empty((self.slots, size), kind)
+        taps, shares = zip(*(block_taps(0, blocks.edge, level[0].scale) for level in levels), strict=True)
+        places = np.array([(start, *shape[1:]) for start, shape in zip(self._starts, self._shapes, strict=True)])
+        self._layout = places, np.stack(taps), np.stack(shares), -statistics.mean, 1 / statistics.deviation
+        self._gather = _gathering(kind)
+        self._returned = list[Floats]()
         self.held = np.full(self.slots, -1, np.int64)
         """(slots,): which block is in which slot; -1 for none."""
-        self.by_class = np.zeros((self.slots, blocks.edge**2), np.uint16)
+        self.by_class = np.zeros((self.slots, blocks.edge**2), blocks.position)
         """Positions of every slot's block in the order of their classes."""
         self.labels = np.zeros((self.slots, blocks.edge**2), np.uint8)
 
@@ -168,19 +146,40 @@ class BlockPool:
         for slot in changed[np.argsort(wanted[changed], kind="stable")].tolist():  # image by image
             block = int(wanted[slot])
             self.by_class[slot], self.labels[slot] = self._blocks.by_class(block), self._blocks.labels(block).ravel()
-            for level, patches, of_level in zip(self._levels, self._patches(block), self._statistics, strict=True):
-                level.load(slot, patches, of_level)
+            for start, shape, level in zip(self._starts, self._shapes, self._patches(block), strict=True):
+                target = self._values[slot, start : start + math.prod(shape)].reshape(shape)
+                np.concatenate([np.moveaxis(patch.values, 0, 2) for patch in level], axis=2, out=target)
             self.held[slot] = block
 
     def gather(self, slots: Indices, positions: Indices) -> Floats:
-        """(n, C) float32: the standardised features of pixels, of half precision if those stored are."""
-        # NumPy asks for huge pages: a batch's many small ones would take as long as all that fills them
-        result = np.empty((len(slots), self._features.channels), np.float32)
-        rows = torch.from_numpy(result).split(_ROWS)
-        at = (torch.from_numpy(slots).int().split(_ROWS), torch.from_numpy(positions).split(_ROWS))
-        for target, slot, position in zip(rows, *at, strict=True):
-            target.copy_(torch.cat([level.gather(slot, position) for level in self._levels], dim=1))
+        """(n, C) float32: the standardised features of pixels, by slot and position (n,) int64."""
+        result = self._rows(len(slots))
+        order = np.argsort(slots * self._blocks.edge**2 + positions)  # neighbours share native pixels in the cache
+        values = self._values.view(np.uint16) if self._values.dtype == np.float16 else self._values
+
+        def gather(rows: Indices) -> None:
+            self._gather(values, slots, positions, rows, *self._layout, result)
+
+        pieces = np.array_split(order, min(torch.get_num_threads(), len(order) // _ENOUGH + 1))
+        if len(pieces) == 1:
+            gather(order)
+        else:
+            with ThreadPoolExecutor(len(pieces)) as threads:
+                list(threads.map(gather, pieces))
         return result
+
+    def _rows(self, count: int) -> Floats:
+        """(count, C) float32, in memory of earlier ones that nothing refers to any more.
+
+        The system's pages are worth it: new ones, all zeros, take as long as what is written to them.
+        """
+        size = count * self._features.channels
+        memory = self._returned.pop() if self._returned else np.empty(size, np.float32)
+        if len(memory) != size:
+            memory = np.empty(size, np.float32)
+        lent = np.frombuffer(memory.data, np.float32)  # what all views of it refer to
+        weakref.finalize(lent, self._returned.append, memory).atexit = False
+        return lent.reshape(count, -1)
 
     def _patches(self, block: int) -> list[list[Patch]]:
         """The patches of a block, those of one scale together."""
@@ -194,3 +193,39 @@ def _by_scale(patches: Iterable[Patch]) -> list[list[Patch]]:
     for patch in patches:
         levels.setdefault(patch.scale, []).append(patch)
     return list(levels.values())
+
+
+def _gathering(kind: np.dtype[Any]) -> Callable[..., None]:
+    """How pixels are gathered of values of this kind: compiled, where that is possible."""
+    if find_spec("numba") is not None:
+        from hdgan.pixels import kernels
+
+        if kernels.HALVES or kind != np.float16:
+            return kernels.gather_pixels
+    return gather_uncompiled
+
+
+def gather_uncompiled(
+    values: npt.NDArray[Any],
+    slots: Indices,
+    positions: Indices,
+    order: Indices,
+    levels: Indices,
+    taps: Indices,
+    shares: Floats,
+    shift: Floats,
+    factor: Floats,
+    features: Floats,
+) -> None:
+    """What :func:`hdgan.pixels.kernels.gather_pixels` does, in pieces that stay in the cache."""
+    numbers = values.view(np.float16) if values.dtype == np.uint16 else values
+    for rows in np.split(order, range(_ROWS, len(order), _ROWS)):
+        slot, (y, x) = slots[rows], np.divmod(positions[rows], taps.shape[1])
+        parts = []
+        for (start, columns, channels), tap, share in zip(levels, taps, shares, strict=True):
+            pixels = numbers[:, start : start + (tap.max() + 1) * columns * channels]
+            native = pixels.reshape(len(values), -1, channels)
+            parts.append(np.zeros((len(rows), channels), np.float32))
+            for i, j in np.ndindex(2, 2):
+                parts[-1] += native[slot, tap[y, i] * columns + tap[x, j]] * (share[y, i] * share[x, j])[:, None]
+        features[rows] = (np.concatenate(parts, axis=1) + shift) * factor

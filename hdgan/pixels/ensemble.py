@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from tiling.errors import InputError
 from training.checkpoint import build_network, load_weights, save_weights
 
 _KIND = "pixel ensemble"
+_OF_ALL = ("mean", "deviation")
 
 
 class MemberLinear(nn.Module):
@@ -113,15 +114,27 @@ class PixelEnsemble(nn.Module):
         """Class names in index order."""
         return self.class_list.names
 
-    def forward(self, x: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        """Standardised features (C, n) -> (M, K, n); `generator` draws the dropout of training."""
+    def forward(self, x: Tensor, *, uniform: Callable[[torch.Size], Tensor] | None = None) -> Tensor:
+        """Standardised features (C, n) -> (M, K, n); `uniform` draws numbers in [0, 1) for the dropout of training."""
         for depth, (linear, norm) in enumerate(zip(self.linear, self.norm, strict=False)):
             x = norm(torch.relu(linear(x)))
-            if depth == 0 and self.training and self.dropout > 0:
-                kept = torch.rand(x.shape, generator=generator, device=x.device) >= self.dropout
-                x = x * kept / (1 - self.dropout)
+            if uniform is not None and depth == 0 and self.dropout > 0:
+                x = x * (uniform(x.shape) >= self.dropout) / (1 - self.dropout)
         logits: Tensor = self.linear[-1](x)
         return logits
+
+    def subset(self, members: range) -> PixelEnsemble:
+        """Some neighbouring members, copied into an ensemble of their own on the same device."""
+        some = PixelEnsemble(
+            layers=self.layers, classes=self.class_list, members=len(members), hidden=self.hidden,
+            generator=torch.Generator(), dropout=self.dropout,
+        )  # fmt: skip
+        own = {
+            name: rows_of(members, tensor, self.members) if has_members(name, tensor) else tensor
+            for name, tensor in self.state_dict().items()
+        }
+        some.load_state_dict(own)
+        return some.to(self.mean.device)
 
     @torch.no_grad()
     def logits(self, features: npt.ArrayLike | Tensor) -> Tensor:
@@ -209,6 +222,17 @@ class PixelEnsemble(nn.Module):
         needs = ("layers", "classes", "members", "hidden", "dropout", "licence", "fitted_on")
         tensors, about = load_weights(path, kind=_KIND, needs=needs)
         return build_network(lambda: _ensemble_of(about), tensors, path).to(device)
+
+
+def has_members(name: str, tensor: Tensor) -> bool:
+    """Whether a named tensor of an ensemble, or of its optimiser, has values of each member, along its first axis."""
+    return tensor.ndim > 0 and name not in _OF_ALL
+
+
+def rows_of(members: range, tensor: Tensor, of: int) -> Tensor:
+    """The part of some members in a tensor of `of`; its first axis is theirs, or theirs and their units'."""
+    each = len(tensor) // of
+    return tensor[members.start * each : members.stop * each]
 
 
 def _ensemble_of(about: Mapping[str, Any]) -> PixelEnsemble:

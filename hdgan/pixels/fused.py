@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from hdgan.features.patch import Floats, Indices, Patch, native_span, taps
+from hdgan.features.patch import Floats, Indices, Patch, block_taps, native_span
 from hdgan.labels import LabelMap
 from hdgan.pixels.folded import Extent, Folded
-from hdgan.pixels.fused_kernel import LANES, PIXELS, STRIP, label_block
+from hdgan.pixels.kernels import LANES, PIXELS, STRIP, label_block
 
 _HEIGHT, _WIDTH = 64, 128  # px of a block: what a member's first layer gives for it fits the second-level cache
 
@@ -112,8 +112,8 @@ def _block(levels: Sequence[_Level], y: int, x: int, h: int, w: int) -> tuple[np
     parts = [np.pad(v, ((0, -len(v) % PIXELS), (0, 0))) for v in pixels]
     beyond = np.zeros(PIXELS * pixels[-1].shape[1], np.float32)  # the last level's last row may end within a group
     starts, columns = _sums([part.size for part in parts]), _sums([v.shape[1] for v in native])
-    down = [_axis_taps(y, h, level.scale) for level in levels]
-    across = [_axis_taps(x, w, level.scale) for level in levels]
+    down = [block_taps(y, h, level.scale) for level in levels]
+    across = [block_taps(x, w, level.scale) for level in levels]
     return (
         np.concatenate([*(part.ravel() for part in parts), beyond]),
         np.array([(start, *v.shape) for start, v in zip(starts, native, strict=True)]),
@@ -122,12 +122,6 @@ def _block(levels: Sequence[_Level], y: int, x: int, h: int, w: int) -> tuple[np
         np.stack([taps + first for first, (taps, _) in zip(columns, across, strict=True)], axis=1).ravel(),
         np.stack([shares for _, shares in across], axis=1).ravel(),
     )
-
-
-def _axis_taps(start: int, length: int, scale: int) -> tuple[Indices, Floats]:
-    """The two native pixels (length, 2) that each image pixel lies between, from the block's first one on; shares."""
-    lower, upper, weight = taps(np.arange(start, start + length), scale)
-    return np.stack([lower, upper], axis=1) - lower[0], np.stack([1 - weight, weight], axis=1)
 
 
 def _layer(weight: Floats, bias: Floats, multiple: int) -> Floats:

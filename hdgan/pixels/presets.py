@@ -87,7 +87,11 @@ PRESETS = {
 """`paper`: HDGAN, Rizvi et al. 2022, and what its authors' code does where the paper is silent. `datasetgan`: Zhang et
 al. 2021; the length of an epoch and the patience are ours. `default`: ours, for few images and little time; of the
 recipes that were compared on the demo's truth that of the highest macro Dice. `balanced`: the same with as many pixels
-of each class, which finds more of what is rare, and takes more for it that is not (see docs/measurements.md)."""
+of each class, which finds more of what is rare, and takes more for it that is not (see docs/measurements.md).
+
+The members of an ensemble begin with weights of their own, and train together on the same batches with the same noise
+on the features. What else differs between them: in `default` and `balanced` dropout, and how often each pixel of a
+batch counts (`bootstrap`); in `paper` dropout; in `datasetgan` nothing."""
 
 
 def preset_of(preset: str | Preset) -> Preset:

@@ -6,7 +6,8 @@ little; here there are several, drawn by seeds, and smaller parts of each one's 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,15 +22,19 @@ from hdgan.metrics.segmentation import MEASURES
 from hdgan.pixels.fitting import REPORT as FIT_REPORT
 from hdgan.pixels.fitting import fit
 from hdgan.pixels.presets import Preset, preset_of
-from hdgan.pixels.split import PAPER_COUNTS, split_images
+from hdgan.pixels.split import PAPER_COUNTS, nested_subsets, split_images
 from hdgan.provenance import digest
 from tiling.errors import InputError
 from tiling.files import read_json, write_json
 from tiling.progress import note
 from tiling.stage import Stage
+from training.host import Host
 
 REPORT = "report.json"
-_ORIGINS = {"labels": "other masks (some came, went or have changed since)"}
+_ORIGINS = {
+    "labels": "other masks (some came, went or have changed since)",
+    "subsets": "other training images of the same splits",
+}
 _AVERAGES = ("macro", "micro")
 _HEADINGS = dict(zip(MEASURES, ("recall", "precision", "Dice", "IoU"), strict=True))
 
@@ -52,7 +57,8 @@ def run_protocol(
 ) -> dict[str, Any]:
     """Fit and test an ensemble on several splits of the labelled images.
 
-    What was fitted before the process was killed is not fitted again.
+    What was fitted before the process was killed is not fitted again. Scores are those of the members' vote, as of
+    :func:`hdgan.pixels.fit`.
 
     Parameters
     ----------
@@ -63,8 +69,8 @@ def run_protocol(
     counts
         Images for training, validation and test, as for :func:`hdgan.pixels.split_images`.
     training
-        Smaller numbers of training images to be fitted, too, in each split: the first so many of those of the split,
-        with the same validation and test images.
+        Smaller numbers of training images to be fitted, too, in each split: drawn from those of the split by its seed,
+        the fewer from the more (:func:`hdgan.pixels.split.nested_subsets`), with the same validation and test images.
     splits
         How many splits; number k is drawn by `seed + k`, which its ensemble starts from, too.
 
@@ -72,10 +78,7 @@ def run_protocol(
     -------
     dict
         The report: `counts`, `splits`, `seed`, `members`, `preset`, `classes`, and under `training`, for each number of
-        training images (as text, the largest first), the `confusion` summed over the splits, what each split gave
-        (`of_splits`), and `mean` and `deviation` over the splits of every measure of `per_class`, `macro` and `micro`:
-        recall, precision, Dice and IoU. Deviations are of the sample; None for a single split, and for a measure that
-        no split has.
+        training images (as text, the largest first), what :func:`over_splits` gives.
 
     Raises
     ------
@@ -91,59 +94,94 @@ def run_protocol(
         raise InputError(f"numbers of training images must be 1 to {counts[0]}, as the split has, not {wrong[0]}")
     sizes = sorted({counts[0], *training}, reverse=True)
     shares = [split_images(sorted(labels), counts=counts, seed=seed + k) for k in range(splits)]
+    subsets = [nested_subsets(share["train"], sizes, seed=seed + k) for k, share in enumerate(shares)]
     whose: dict[str, Any] = {"members": members, "preset": asdict(preset_of(preset)), "seed": seed}
-    config = {
-        **whose,
-        "counts": list(counts),
-        "training": sizes,
-        "splits": splits,
-        "classes": None if classes is None else [c if isinstance(c, str) else c.name for c in classes],
-        "labels": digest(LazyMapping(sorted(labels), labels.__getitem__)),
-    }
-    sources = {"features": store.path, **(inputs or {})}
-    with Stage.begin(Path(out), name="protocol", config=config, inputs=sources, origins=_ORIGINS, redo=redo) as stage:
-        if not stage.complete:
+    host = Host(device)
+
+    def begin() -> Stage:
+        config = {
+            **whose,
+            "counts": list(counts),
+            "training": sizes,
+            "splits": splits,
+            "subsets": subsets,
+            "classes": None if classes is None else [c if isinstance(c, str) else c.name for c in classes],
+            "labels": digest(LazyMapping(sorted(labels), labels.__getitem__)),
+        }
+        sources = {"features": store.path, **(inputs or {})}
+        return Stage.begin(Path(out), name="protocol", config=config, inputs=sources, origins=_ORIGINS, redo=redo)
+
+    stage = host.led(begin)  # None in others of several processes, which share every fit
+    with stage or nullcontext():
+        if not host.told(stage is not None and stage.complete):
             found: dict[int, list[dict[str, Any]]] = {size: [] for size in sizes}
             for k, share in enumerate(shares):
                 for size in sizes:
-                    folder = stage.folder / f"split-{k}" / f"train-{size}"
+                    folder = Path(out) / f"split-{k}" / f"train-{size}"
                     note(f"split {k + 1} of {splits}, {size} training images")
                     fit(
-                        store, labels, folder, split={**share, "train": share["train"][:size]}, members=members,
-                        preset=preset, seed=seed + k, classes=classes, device=device,
+                        store, labels, folder, split={**share, "train": subsets[k][size]}, members=members,
+                        preset=preset, seed=seed + k, classes=classes, device=host.device,
                     )  # fmt: skip
                     found[size].append(read_json(folder / FIT_REPORT)["ensemble"])
-            report = whose | {
-                "counts": list(counts),
-                "splits": splits,
-                "classes": found[sizes[0]][0]["classes"],
-                "training": {str(size): over_splits(reports) for size, reports in found.items()},
-            }
-            write_json(stage.folder / REPORT, report)
-            macro = report["training"][str(sizes[0])]["mean"]["macro"]
-            stage.finish(principal=[stage.folder / REPORT], summary={"splits": splits, "macro": macro})
+            if stage is not None:
+                _finish(stage, whose, counts, splits, found)
+    host.told()  # the report is written
     return dict(read_json(Path(out) / REPORT))
 
 
+def _finish(
+    stage: Stage,
+    whose: Mapping[str, Any],
+    counts: Sequence[int],
+    splits: int,
+    found: Mapping[int, Sequence[Mapping[str, Any]]],
+) -> None:
+    """Write what the fits' reports, {number of training images: one of each split}, have in common."""
+    most = max(found)
+    report: dict[str, Any] = {
+        **whose,
+        "counts": list(counts),
+        "splits": splits,
+        "classes": found[most][0]["classes"],
+        "training": {str(size): over_splits(reports) for size, reports in found.items()},
+    }
+    write_json(stage.folder / REPORT, report)
+    summary = {"splits": splits, "macro": report["training"][str(most)]["mean"]["macro"]}
+    stage.finish(principal=[stage.folder / REPORT], summary=summary)
+
+
 def over_splits(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What several reports, each a `SegmentationReport.to_dict()`, have in common: sums, means and deviations."""
-    groups = {name: [report[name] for report in reports] for name in _AVERAGES}
-    classes = {name: [report["per_class"][name] for report in reports] for name in reports[0]["classes"]}
+    """What several reports, each a `SegmentationReport.to_dict()`, tell together.
+
+    Returns
+    -------
+    dict
+        `classes`; the `confusion` summed over the splits; what each split gave (`of_splits`); the `mean` and the
+        `deviation` of every measure of `per_class`, `macro` and `micro`: recall, precision, Dice and IoU; and in how
+        many `splits`. A class counts in the splits that have it in their truth, as it does in a report's macro average.
+        Deviations are of the sample (divided by n - 1). None where too few splits count.
+    """
+    groups = {name: _in_truth(report[name] for report in reports) for name in _AVERAGES}
+    classes = {name: _in_truth(report["per_class"][name] for report in reports) for name in reports[0]["classes"]}
+
+    def each(of: Callable[[Sequence[Mapping[str, Any]]], Any]) -> dict[str, Any]:
+        per_class = {name: of(measures) for name, measures in classes.items()}
+        return {"per_class": per_class, **{name: of(measures) for name, measures in groups.items()}}
+
     return {
+        "classes": reports[0]["classes"],
         "confusion": np.sum([report["confusion"] for report in reports], axis=0).tolist(),
         "of_splits": [dict(report) for report in reports],
-        **{
-            name: {
-                "per_class": {label: _over(measures, statistic) for label, measures in classes.items()},
-                **{group: _over(measures, statistic) for group, measures in groups.items()},
-            }
-            for name, statistic in (("mean", _mean), ("deviation", _deviation))
-        },
+        "mean": each(lambda found: {m: _mean([of[m] for of in found]) for m in MEASURES}),
+        "deviation": each(lambda found: {m: _deviation([of[m] for of in found]) for m in MEASURES}),
+        "splits": each(len),
     }
 
 
-def _over(measures: Sequence[Mapping[str, float | None]], statistic: Any) -> dict[str, float | None]:
-    return {m: statistic([of[m] for of in measures if of[m] is not None]) for m in MEASURES}
+def _in_truth(measures: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Those of splits whose truth has the class: all measures of these are numbers."""
+    return [of for of in measures if of["recall"] is not None]
 
 
 def _mean(values: Sequence[float]) -> float | None:
@@ -157,17 +195,21 @@ def _deviation(values: Sequence[float]) -> float | None:
 def protocol_rows(report: Mapping[str, Any], training: int) -> list[dict[str, str]]:
     """The rows {heading: text} of a table like the paper's Table 1: classes, then macro and micro averages.
 
-    Each cell is a mean over the splits, "±" the deviation.
+    Each cell is a mean over the splits, "±" the deviation. "splits" are those with the class in their truth, over which
+    its means are: a column only where they are not all.
     """
     found = report["training"][str(training)]
+    mean, deviation, splits = ({**found[of]["per_class"], **found[of]} for of in ("mean", "deviation", "splits"))
     names = [*report["classes"], *_AVERAGES]
-    rows = []
-    for name in names:
-        mean, deviation = (
-            found[of][name] if name in _AVERAGES else found[of]["per_class"][name] for of in ("mean", "deviation")
-        )
-        rows.append({"class": name, **{heading: _cell(mean[m], deviation[m]) for m, heading in _HEADINGS.items()}})
-    return rows
+    some_lack = any(splits[name] < report["splits"] for name in names)
+    return [
+        {
+            "class": name,
+            **{heading: _cell(mean[name][m], deviation[name][m]) for m, heading in _HEADINGS.items()},
+            **({"splits": f"{splits[name]} of {report['splits']}"} if some_lack else {}),
+        }
+        for name in names
+    ]
 
 
 def efficiency_rows(report: Mapping[str, Any]) -> list[dict[str, str]]:

@@ -46,10 +46,11 @@ class PixelSampler:
 
     Batches are drawn from blocks of 128 x 128 px that are in memory at native resolution, some 256 of 496 channels. If
     there are no more, all are held, and pixels drawn independently of each other. Else every class has its share of the
-    slots that hold blocks. A slot's block is drawn with a probability proportional to the pixels of the class in it,
-    and its pixels among these, so that all pixels of a class are equally probable. Of the class's blocks, image by
-    image, each slot draws from its own part, so that the blocks in memory are at any time from everywhere. When as many
-    pixels were drawn as are a quarter of a block, another takes its place; slots change in turn, a few with each batch.
+    slots that hold blocks. A slot's block comes with a probability proportional to the pixels of the class in it,
+    and its pixels are drawn among these, so that all pixels of a class are equally probable. Of the class's blocks,
+    image by image, each slot has its own part, so that the blocks in memory are at any time from everywhere, and goes
+    through it evenly. When as many pixels were drawn as are a quarter of a block, or in a short training so few that
+    about every block comes by, another takes its place; slots change in turn, a few with each batch.
 
     Parameters
     ----------
@@ -130,17 +131,21 @@ class PixelSampler:
         return features
 
     def batches(
-        self, numbers: range, *, size: int, seed: int, noise: Noise | None = None
+        self, numbers: range, *, size: int, seed: int, total: int | None = None, noise: Noise | None = None
     ) -> Iterator[tuple[Floats, Indices]]:
         """Batches of features (size, C) float32 and labels (size,) int64, in random order, made ahead in a thread.
 
         A batch, and which blocks are in memory for it, is keyed by the seed and its number: a training that goes on
-        sees the same.
+        sees the same. `total` is how many batches the whole training has, so that it sees blocks from everywhere;
+        without it the training is taken to be a long one.
         """
-        making = prefetch(lambda k: self._batch(numbers[k], size, seed, noise), 0, len(numbers), ahead=2)
+        life = self._life(size, total)
+        making = prefetch(lambda k: self._batch(numbers[k], size, seed, life, noise), 0, len(numbers), ahead=2)
         yield from making
 
-    def windows(self, numbers: range, *, size: int, edge: int, seed: int) -> Iterator[tuple[Floats, LabelMap]]:
+    def windows(
+        self, numbers: range, *, size: int, edge: int, seed: int, noise: Noise | None = None
+    ) -> Iterator[tuple[Floats, LabelMap]]:
         """Batches of dense windows: features (size, C, edge, edge) float32 and labels (size, edge, edge) uint8.
 
         Around pixels that are drawn as :meth:`draw` does, moved into the image; 255 where unlabelled.
@@ -152,11 +157,12 @@ class PixelSampler:
         """
         if not 1 <= edge <= min(self._store.shape):
             raise InputError(f"windows have 1 to {min(self._store.shape)} px, the images' edge, not {edge}")
-        making = prefetch(lambda k: self._dense(numbers[k], size, edge, seed), 0, len(numbers), ahead=2)
+        making = prefetch(lambda k: self._dense(numbers[k], size, edge, seed, noise), 0, len(numbers), ahead=2)
         yield from making
 
-    def _dense(self, number: int, size: int, edge: int, seed: int) -> tuple[Floats, LabelMap]:
-        draw = self.draw(size, numpy_draws(seed, "windows", number))
+    def _dense(self, number: int, size: int, edge: int, seed: int, noise: Noise | None) -> tuple[Floats, LabelMap]:
+        rng = numpy_draws(seed, "windows", number)
+        draw = self.draw(size, rng)
         features = np.empty((size, self._store.channels, edge, edge), np.float32)
         labels = np.empty((size, edge, edge), np.uint8)
         corners = (np.clip(at - edge // 2, 0, self._store.shape[0] - edge).tolist() for at in (draw.y, draw.x))
@@ -165,9 +171,11 @@ class PixelSampler:
             labels[k] = self._blocks.window(i, y, x, edge)
         features -= self._statistics.mean[:, None, None]
         features /= self._statistics.deviation[:, None, None]
+        if noise is not None:
+            _add_noise(np.moveaxis(features, 1, 3), noise, rng)
         return features, labels
 
-    def _batch(self, number: int, size: int, seed: int, noise: Noise | None) -> tuple[Floats, Indices]:
+    def _batch(self, number: int, size: int, seed: int, life: float, noise: Noise | None) -> tuple[Floats, Indices]:
         rng = numpy_draws(seed, "pixels", number)
         with self._lock:
             if self._pool is None:
@@ -177,7 +185,7 @@ class PixelSampler:
                 pool.hold(np.arange(pool.slots))
                 slot, rank = self._draw_ranks(size, rng)
             else:
-                pool.hold(self._held(pool.slots, number, size, seed))
+                pool.hold(self._held(pool.slots, number, size, seed, life))
                 slot, rank = self._draw_held(pool, size, rng)
             position = pool.by_class[slot, rank].astype(np.int64)
             label = pool.labels[slot, position].astype(np.int64)
@@ -201,17 +209,28 @@ class PixelSampler:
         """(slots,): whose blocks each slot holds, in equal parts."""
         return self._strata[np.arange(slots) * len(self._strata) // slots]
 
-    def _held(self, slots: int, number: int, size: int, seed: int) -> Indices:
+    def _life(self, size: int, total: int | None) -> float:
+        """How many pixels are drawn from a block before another takes its place."""
+        most = _TAKEN * self._blocks.edge**2
+        return most if total is None else min(most, total * size / np.count_nonzero(self._counts))
+
+    def _held(self, slots: int, number: int, size: int, seed: int, life: float) -> Indices:
         """(slots,): the blocks in memory for a batch."""
-        life = max(int(_TAKEN * self._blocks.edge**2 * slots / size), 1)  # batches
-        return np.array([self._held_by(k, (number + k * life // slots) // life, slots, seed) for k in range(slots)])
+        batches = max(int(life * slots / size), 1)
+        turns = [(number + slot * batches // slots) // batches for slot in range(slots)]
+        return np.array([self._held_by(slot, turn, slots, seed) for slot, turn in enumerate(turns)])
 
     def _draw_block(self, slot: int, turn: int, slots: int, seed: int) -> int:
-        """The block that a slot holds at its turn: drawn from its part of the pixels of its class, image by image."""
+        """The block that a slot holds at its turn, from its part of the pixels of its class, image by image.
+
+        As many turns as the part has blocks take places at equal distances, in random order; then it begins anew.
+        """
         stratum = self._stratum_of(slots)
         t, first, count = stratum[slot], np.searchsorted(stratum, stratum[slot]), np.sum(stratum == stratum[slot])
-        place = (slot - first + numpy_draws(seed, f"block of slot {slot}", turn).random()) / count
-        rank = min(int(place * self._ends[-1, t]), int(self._ends[-1, t]) - 1)
+        round_of = -(-np.count_nonzero(self._counts[:, t]) // count)
+        rng = numpy_draws(seed, f"blocks of slot {slot}", turn // round_of)
+        in_part = (rng.permutation(round_of)[turn % round_of] + rng.random()) / round_of
+        rank = min(int((slot - first + in_part) / count * self._ends[-1, t]), int(self._ends[-1, t]) - 1)
         return int(np.searchsorted(self._ends[:, t], rank, side="right"))
 
     def _draw_held(self, pool: BlockPool, n: int, rng: np.random.Generator) -> tuple[Indices, Indices]:
@@ -226,5 +245,7 @@ class PixelSampler:
 
 
 def _add_noise(features: Floats, noise: Noise, rng: np.random.Generator) -> None:
-    chosen = np.flatnonzero(rng.random(len(features)) < noise.probability)
-    features[chosen] += rng.standard_normal((len(chosen), features.shape[1]), np.float32) * np.float32(noise.deviation)
+    """To some of the pixels (..., C), in place."""
+    chosen = np.nonzero(rng.random(features.shape[:-1]) < noise.probability)
+    size = (len(chosen[0]), features.shape[-1])
+    features[chosen] += rng.standard_normal(size, np.float32) * np.float32(noise.deviation)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from tiling.errors import InputError
 from tiling.wording import counted
+from training.draws import numpy_draws
 
 PAPER_COUNTS = (16, 4, 16)
 """Images for training, validation and test of HDGAN's 36 (Rizvi et al. 2022, section 3)."""
@@ -49,3 +50,16 @@ def split_images(
         "test": shuffled[train + validation : sum(counts)],
     }
     return {part: sorted(chosen) for part, chosen in parts.items()}
+
+
+def nested_subsets(images: Sequence[int], sizes: Iterable[int], *, seed: int) -> dict[int, list[int]]:
+    """{size: so many of the images}, at random, but the same way for the same seed; the fewer are among the more.
+
+    Examples
+    --------
+    >>> subsets = nested_subsets(range(16), (8, 2), seed=0)
+    >>> len(subsets[8]), set(subsets[2]) < set(subsets[8])
+    (8, True)
+    """
+    order = numpy_draws(seed, "subsets").permutation(images).tolist()
+    return {size: sorted(order[:size]) for size in sizes}

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from hdgan.features import Features
 from hdgan.features.patch import Floats, Indices, Patch, taps
 from tiling.progress import track
+from training.host import Host
 
 Doubles = npt.NDArray[np.float64]
 _EDGE = 512  # px of a window
@@ -30,20 +32,25 @@ class Statistics:
         return cls(np.zeros(channels, np.float32), np.ones(channels, np.float32))
 
 
-def upsampled_statistics(store: Features, indices: Sequence[int]) -> Statistics:
+def upsampled_statistics(store: Features, indices: Sequence[int], host: Host | None = None) -> Statistics:
     """Statistics over all upsampled pixels of the given images; the patches of one window at a time are in memory.
 
-    A channel that never varies gets deviation 1, so that it can be divided by.
+    A channel that never varies gets deviation 1, so that it can be divided by. Of several processes (`host`) each reads
+    its part of the images, and all get the same.
     """
     height, width = store.shape
-    totals = np.zeros((2, store.channels))
-    for i in track(indices, "feature statistics"):
+    own = range(len(indices)) if host is None else host.part(len(indices))
+    totals = torch.zeros((len(own), 2, store.channels), dtype=torch.float64)
+    for row, k in enumerate(track(own, "feature statistics")):
         for y in range(0, height, _EDGE):
             for x in range(0, width, _EDGE):
                 h, w = min(_EDGE, height - y), min(_EDGE, width - x)
-                patches = store.patch(i, y=y, x=x, h=h, w=w)
-                totals += np.concatenate([_moments(patch, y, x, h, w) for patch in patches.values()], axis=1)
-    mean, square = totals / (len(indices) * height * width)
+                patches = store.patch(indices[k], y=y, x=x, h=h, w=w)
+                moments = np.concatenate([_moments(patch, y, x, h, w) for patch in patches.values()], axis=1)
+                totals[row] += torch.from_numpy(moments)
+    if host is not None:
+        totals = host.joined(totals.to(host.device), len(indices))
+    mean, square = totals.cpu().numpy().sum(axis=0) / (len(indices) * height * width)
     deviation = np.sqrt(np.maximum(square - mean**2, 0))
     deviation[deviation < _ENOUGH] = 1
     return Statistics(mean.astype(np.float32), deviation.astype(np.float32))

@@ -20,14 +20,18 @@ DISCRIMINATOR_KIND = "discriminator"
 
 
 def save_generator(generator: Generator, path: Path | str, *, about: Mapping[str, Any] | None = None) -> None:
-    """Write a generator atomically, with its licence and classes; `about` is more JSON to keep with it."""
+    """Write a generator atomically, with its licence, classes and resolution; `about` is more JSON to keep with it."""
     header = {"config": asdict(generator.config), "licence": list(generator.licence), **(about or {})}
     header |= {"classes": generator.classes} if generator.classes else {}
+    header |= {"mpp": generator.mpp} if generator.mpp is not None else {}
     save_weights(Path(path), generator.state_dict(), kind=GENERATOR_KIND, about=header)
 
 
 def load_generator(path: Path | str) -> Generator:
     """Read a generator that :func:`save_generator` wrote, in evaluation mode, on the CPU.
+
+    Its large noise maps stay in the file (see :func:`training.mapped.mapped_floats`), and windows read what they need
+    of them. So as long as the generator is used, the file may be replaced or removed, but not written over in place.
 
     Raises
     ------
@@ -35,7 +39,7 @@ def load_generator(path: Path | str) -> Generator:
         When the file is no generator of ours, or its tensors do not fit its configuration.
     """
     path = Path(path)
-    tensors, about = load_weights(path, kind=GENERATOR_KIND)
+    tensors, about = load_weights(path, kind=GENERATOR_KIND, mapped=lambda name: name.endswith(".noise_const"))
     generator = build_network(lambda: _generator_of(about), tensors, path)
     return generator.eval().requires_grad_(False)
 
@@ -50,6 +54,9 @@ def _generator_of(about: Mapping[str, Any]) -> Generator:
     generator = Generator.from_config(GeneratorConfig(**config))
     generator.licence = tuple(licence)
     generator.classes = _classes_of(about.get("classes", {}), generator.config.c_dim)
+    if "mpp" in about:
+        check_number("mpp", about["mpp"], 1e-6, 1e6, whole=False)
+        generator.mpp = float(about["mpp"])
     return generator
 
 

@@ -48,6 +48,18 @@ class WindowedTiles(Tiles, Protocol):
         """(size, size, 3) uint8: as much of a tile from its pixel (x, y) on."""
 
 
+@runtime_checkable
+class ScaledTiles(Tiles, Protocol):
+    """Square tiles of slides, all of one edge."""
+
+    @property
+    def mpp(self) -> float | None:
+        """Micrometres per px of the tiles, where it is the same for all."""
+
+    def size(self, index: int) -> int:
+        """Edge of a tile, px."""
+
+
 @dataclass(frozen=True)
 class Batch:
     """What a training step takes.

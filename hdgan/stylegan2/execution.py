@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from tiling.errors import InputError
+from training.devices import suit_convolutions
 from training.host import Host
 
 _CHOICES = {"precision": ("auto", "fp32", "bf16", "fp16"), "recompute": ("auto", "always", "never")}
@@ -46,6 +47,12 @@ class Execution:
         if self.micro_batch is not None and self.micro_batch < 1:
             raise InputError(f"micro_batch must be at least 1, not {self.micro_batch}")
 
+    def host(self) -> Host:
+        """This process among those of the training, set up for its convolutions before the first tensor is made."""
+        host = Host(self.device)
+        suit_convolutions(host.device)
+        return host
+
     def low_precision(self, device: torch.device, conv_clamp: float | None) -> torch.dtype:
         """The type of the highest resolutions on a device, of networks whose activations are clamped so."""
         if self.precision == "auto":
@@ -81,7 +88,7 @@ class Execution:
             )
         parts = _parts(batch, group, size, host)
         path = max(batch // 2, 1)
-        mine = range(host.index * path // host.count, (host.index + 1) * path // host.count)
+        mine = host.part(path)
         at_pace = mine or range(path - 1, path)
         at_once = group if host.device.type == "cpu" else size
         return Cut(
@@ -134,7 +141,7 @@ def _small(share: int, group: int) -> int:
 def _parts(batch: int, group: int, size: int, host: Host) -> list[list[int]]:
     """Samples of a process, `size` at a time. A group is of samples j, j + batch / group, j + 2 batch / group, ..."""
     groups = batch // group
-    mine = range(host.index * groups // host.count, (host.index + 1) * groups // host.count)
+    mine = host.part(groups)
     at_once = size // group
     return [
         [place * groups + j for place in range(group) for j in mine[at : at + at_once]]

@@ -82,6 +82,8 @@ class Generator(nn.Module):
         """Terms under which the weights may be used, and with them all that is made by them; kept in files."""
         self.classes: dict[str, int] = {}
         """Names, in the order of c, and how many tiles of each were learnt from; kept in files."""
+        self.mpp: float | None = None
+        """Micrometres per pixel of its images, where what it learnt from was of one resolution; kept in files."""
         layout = Layout(resolution, channel_base, channel_max, architecture)
         self.synthesis = SynthesisNetwork(layout, w_dim=w_dim, clamp=conv_clamp, low_precision=fp16_resolutions)
         self.mapping = MappingNetwork(z_dim, c_dim, w_dim, mapping_layers, num_ws=self.synthesis.num_ws)

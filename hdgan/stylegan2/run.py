@@ -14,7 +14,7 @@ import numpy.typing as npt
 from hdgan.conditions import classes_of
 from hdgan.provenance import told_tiles
 from hdgan.stylegan2.checkpoint import load_discriminator_into, load_generator, save_discriminator, save_generator
-from hdgan.stylegan2.data import Classes, Tiles
+from hdgan.stylegan2.data import Classes, ScaledTiles, Tiles
 from hdgan.stylegan2.evaluation import GeneratorEvaluation, steps_of
 from hdgan.stylegan2.execution import Execution
 from hdgan.stylegan2.presets import TrainConfig
@@ -132,7 +132,7 @@ def train(
     settings, sources = training.settings, dict(inputs or {})
     if start_from is not None:
         sources["start_from"] = start_from
-    host = Host(training.execution.device)
+    host = training.execution.host()
     loop = LoopConfig(
         steps=training.config.steps,
         checkpoint_seconds=checkpoint_seconds,
@@ -243,13 +243,20 @@ class _Training:
         images = {"images": self.tiles.fingerprint} if isinstance(self.tiles, PictureFolder) else {}
         return {**asdict(self.config), **tiles, **self.labelled, **images}
 
+    @property
+    def mpp(self) -> float | None:
+        """Micrometres per pixel of the images, as far as the tiles tell."""
+        if not isinstance(self.tiles, ScaledTiles) or self.tiles.mpp is None:
+            return None
+        return self.tiles.mpp * (self.config.crop or self.tiles.size(0)) / self.config.resolution
+
     def trainer(self, host: Host) -> StyleGAN2Trainer:
         """A trainer at its beginning."""
         trainer = StyleGAN2Trainer(
             self.config, self.tiles, self.chosen.tolist(), classes=self.classes, workers=self.workers,
             execution=self.execution, host=host,
         )  # fmt: skip
-        trainer.average.classes = self.labelled.get("classes", {})
+        trainer.average.classes, trainer.average.mpp = self.labelled.get("classes", {}), self.mpp
         if self.start_from is not None:
             _start_from(trainer, self.start_from, self.labelled.get("classes", {}), grow=self.grow)
         return trainer

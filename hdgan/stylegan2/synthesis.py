@@ -131,10 +131,9 @@ class SynthesisBlock(nn.Module):
             image = rgb if image is None else image + rgb
         return x, image, *outputs
 
-    def noises(self, count: int, mode: NoiseMode, draws: Draws) -> list[Tensor | None]:
-        """The noise of each layer for `count` samples."""
-        layers = [self.conv1] if self.first else [self.conv0, self.conv1]
-        return [layer.noise(count, mode, draws) for layer in layers]
+    def convolutions(self) -> list[SynthesisLayer]:
+        """The synthesis layers, each of which takes one noise."""
+        return [self.conv1] if self.first else [self.conv0, self.conv1]
 
 
 def named(block: str, outputs: Sequence[Tensor | None]) -> Features:
@@ -189,7 +188,7 @@ class SynthesisNetwork(nn.Module):
         features: Features = {}
         kept_from = len(self.layout.resolutions) - blocks
         for i, (name, block, ws) in enumerate(self.steps(w)):
-            inputs = (x, image, ws, *block.noises(len(w), noise, generator))
+            inputs = (x, image, ws, *(layer.noise(len(w), noise, generator) for layer in block.convolutions()))
             if self.recompute and torch.is_grad_enabled():
                 x, image, *outputs = recomputed(block, *inputs)
             else:

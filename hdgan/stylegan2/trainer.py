@@ -78,7 +78,7 @@ class StyleGAN2Trainer:
     ) -> None:
         self.config = config
         self.execution = execution or Execution(device="cpu")
-        self.host = host or Host(self.execution.device)
+        self.host = host or self.execution.host()
         self.device = self.host.device
         self.cut = self.execution.cut(config.batch, config.mbstd_group, self.host)
         self._rows = [sample for part in self.cut.parts for sample in part]

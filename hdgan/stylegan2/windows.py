@@ -23,6 +23,7 @@ from hdgan.features.patch import Patch, Window, check_window, native_span
 from hdgan.stylegan2.data import Pixels, to_uint8
 from hdgan.stylegan2.generator import Generator
 from hdgan.stylegan2.layout import Layout
+from hdgan.stylegan2.noise_parts import NoiseParts, noise_parts
 from hdgan.stylegan2.ops import channels_last
 from hdgan.stylegan2.synthesis import Draws, Features, NoiseMode, SynthesisBlock, named
 from tiling.errors import InputError
@@ -58,7 +59,9 @@ def synthesize_windows(
     blocks
         Features are those of the last so many blocks (see :meth:`Generator.features`); 0 for images alone.
     noise, generator
-        As for `network.synthesis`.
+        As for `network.synthesis`. Of stored noise that is in a file (see :func:`load_generator`) no more than a window
+        needs is in memory. Of drawn noise maps of up to 4096 px are kept, 0.18 GB in all; of larger ones the rows of
+        a window, where the CPU draws them. Noise that a GPU draws is kept whole: 2.9 GB at 16384 px.
 
     Yields
     ------
@@ -153,7 +156,7 @@ class _Area(NamedTuple):
         ]  # fmt: skip
         if any(lacking):  # past the border of the image
             values = F.pad(values, lacking, mode="replicate")
-        return Patch(values[0].clone(memory_format=torch.contiguous_format), rows.start, columns.start, scale)
+        return Patch(values[0].clone(), rows.start, columns.start, scale)
 
 
 @dataclass(frozen=True)
@@ -171,17 +174,17 @@ class _Part:
 
 @dataclass(frozen=True)
 class _Step:
-    """A block with what it takes besides the maps below it: ws (1, layers + 1, w_dim), noises (1, 1, R, R) or None."""
+    """A block with what it takes besides the maps below it: ws (1, layers + 1, w_dim), and noise for each layer."""
 
     name: str
     block: SynthesisBlock
     ws: Tensor
-    noises: list[Tensor | None]
+    noises: list[NoiseParts | None]
 
     def run(self, below: _Part, area: _Area) -> tuple[_Part, Features]:
         """The block's output, and those of its layers, in the area that `below` covers, doubled."""
-        whole = _Area.whole(self.block.resolution)
-        noises = [None if noise is None else area.of(noise, whole) for noise in self.noises]
+        rows, columns = (slice(*span) for span in area)
+        noises = [None if noise is None else noise.part(rows, columns) for noise in self.noises]
         x, image, *outputs = self.block(below.x, below.image, self.ws, *noises)
         return _Part(area, x, image), named(self.name, outputs)
 
@@ -214,7 +217,8 @@ class WindowSynthesis:
         self._fine: list[_Step] = []
         self._base, self._features = _Part(_Area.whole(2), None, None), Features()
         for name, block, ws in synthesis.steps(w):
-            step = _Step(name, block, ws, block.noises(1, noise, generator))
+            noises = [noise_parts(layer, noise, generator) for layer in block.convolutions()]
+            step = _Step(name, block, ws, noises)
             if not _fits(synthesis.layout, block.resolution):
                 self._fine.append(step)
                 continue

@@ -20,7 +20,7 @@ from hdgan.quality import compare_generator, training_split
 from hdgan.samples import image_path
 from hdgan.sampling import sample
 from hdgan.study import Study
-from hdgan.stylegan2 import save_generator, train, train_config
+from hdgan.stylegan2 import load_generator, save_generator, train, train_config
 from hdgan.stylegan2.execution import Execution
 from tiling import TileSet, tile_archive
 from tiling.errors import InputError
@@ -39,7 +39,9 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
         pixels = draws.integers(60, 200, (128, 128, 3)).astype(np.uint8)
         write_png(root.parent / "slides" / f"patient{patient}.png", pixels)
     place = Study(root)
-    tiles = tile_archive(root.parent / "slides", place.tiles, size=32, tissue=0, folds=3, pictures=False, inspect=False)
+    tiles = tile_archive(
+        root.parent / "slides", place.tiles, size=32, mpp_of=0.5, tissue=0, folds=3, pictures=False, inspect=False
+    )
     assert sorted(set(tiles.table()["fold"].to_pylist())) == [0, 1, 2]
     train_on(tiles, place.generator, [i for i, tile in enumerate(tiles) if tile.fold != HELD_OUT])
     return place
@@ -65,6 +67,17 @@ def test_the_split_is_that_of_the_training(study: Study, tmp_path: Path) -> None
         training_split(of_all, tiles, hold_out=0)
     with pytest.raises(InputError, match="fold 7 cannot have been held out: the tiles are in folds 0, 1, 2"):
         training_split(of_all, tiles, hold_out=7)
+
+
+@pytest.mark.parametrize(("crop", "mpp"), [(None, 1.0), (16, 0.5)])
+def test_a_generator_knows_the_resolution_of_its_images(
+    study: Study, crop: int | None, mpp: float, tmp_path: Path
+) -> None:
+    tiles = TileSet.open(study.tiles)
+    config = train_config(
+        "tiny", resolution=16, crop=crop, kimg=0.004, z_dim=8, w_dim=8, channel_max=8, mapping_layers=1
+    )
+    assert load_generator(train(tiles, tmp_path / "generator", config, execution=CPU)).mpp == mpp
 
 
 def test_a_generator_of_unknown_tiles_is_believed_what_is_said_of_it(

@@ -119,6 +119,19 @@ def test_other_origins_are_told_in_words_and_not_as_settings(tmp_path, slides):
         Stage.begin(tmp_path / "out", name="tile", config={}, inputs={"generator": slides}, grows=[*SETTINGS, "masks"])
 
 
+def test_a_record_of_an_earlier_version_is_read_as_it_would_be_written_now(tmp_path, slides):
+    def begin_now(size, **more):
+        now = {**SETTINGS, "size": size, "rule": "vote"}
+        return begin(tmp_path / "out", slides, now | more, as_now=lambda made: {"rule": "vote", **made}, grows={"size"})
+
+    make(tmp_path / "out", slides)
+    assert begin_now(64).complete
+    with pytest.raises(InputError, match="was made with rule = 'vote', and now 'mean' is asked for"):
+        begin_now(64, rule="mean")
+    begin_now(128).finish()
+    assert completed(tmp_path / "out", made_by="hdgan tile")["config"]["rule"] == "vote"
+
+
 def test_a_half_made_stage_does_not_change_its_settings_either(tmp_path, slides):
     begin(tmp_path / "out", slides)
     with pytest.raises(InputError, match="was made with size = 64, and now 32"):
@@ -134,6 +147,20 @@ def test_what_grows_may_change_and_the_stage_goes_on(tmp_path, slides):
     before = read_json(tmp_path / "out" / "stage.json")["seconds"]
     longer.finish()
     assert read_json(tmp_path / "out" / "stage.json")["seconds"] > before > 0
+
+
+def test_inputs_that_grow_may_change_and_the_stage_goes_on(tmp_path):
+    def again(content: str) -> Stage:
+        (tmp_path / "in").write_text(content)
+        return Stage.begin(tmp_path / "out", name="s", config={}, inputs={"given": tmp_path / "in"}, grows=("given",))
+
+    again("some").finish()
+    first = read_json(tmp_path / "out" / "stage.json")["inputs"]
+    assert again("some").complete
+    more = again("some more")
+    assert not more.complete
+    more.finish()
+    assert read_json(tmp_path / "out" / "stage.json")["inputs"] != first
 
 
 def test_the_time_of_a_run_that_was_stopped_counts(tmp_path, slides):

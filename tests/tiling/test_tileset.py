@@ -47,6 +47,7 @@ def test_a_tile_between_two_levels_is_averaged_from_the_finer_one(pyramid, tmp_p
     tiles = tile_archive(path, tmp_path / "tiles", size=64, mpp=1.5)
     tile = tiles[0]
     assert (tile.level, tile.scale, tile.mpp) == (1, pytest.approx(3), 1.5)
+    assert tiles.mpp == 1.5
     source = levels[1][tile.y // 2 :, tile.x // 2 :][:96, :96].astype(float)
     thirds = source.repeat(2, axis=0).repeat(2, axis=1).reshape(64, 3, 64, 3, 3).mean((1, 3))
     assert np.abs(tiles.read(0) - thirds).max() <= 0.5
@@ -67,6 +68,17 @@ def test_a_window_of_a_tile_reads_no_more_than_itself(pyramid, tmp_path, monkeyp
     tiles = tile_archive(pyramid[0], tmp_path / "tiles", size=512)
     monkeypatch.setattr(TileSet, "read", lambda *_: pytest.fail("the whole tile was read"))
     assert tiles.read_window(0, x=100, y=50, size=64).shape == (64, 64, 3)
+
+
+@pytest.mark.parametrize(("mpp_of", "mpp"), [(None, None), (0.5, 0.5), ("slide,mpp\na,0.5\nb,1\n", None)])
+def test_tiles_are_of_one_resolution_or_none(png, tmp_path, mpp_of, mpp):
+    png("slides/a.png")
+    png("slides/b.png")
+    if isinstance(mpp_of, str):
+        (tmp_path / "mpp.csv").write_text(mpp_of)
+        mpp_of = tmp_path / "mpp.csv"
+    tiles = tile_archive(tmp_path / "slides", tmp_path / "tiles", size=128, mpp_of=mpp_of, tissue=0, pictures=False)
+    assert tiles.mpp == mpp
 
 
 def test_what_keeps_tiles_from_being_read_is_told_of_every_slide_at_once(png, tmp_path):

@@ -1,7 +1,7 @@
 """What an expert drew on slides, as polygons of named classes: read from any tool's files, rasterised, compared."""
 
 from tiling.regions.contact import touching
-from tiling.regions.geojson import regions_to_geojson
+from tiling.regions.geojson import region_to_feature, regions_to_geojson
 from tiling.regions.lookup import RegionsFolder
 from tiling.regions.object_masks import ObjectMaskName
 from tiling.regions.polygons import Polygon, Ring, bounds, outline
@@ -26,6 +26,7 @@ __all__ = [
     "read_drawn",
     "read_regions",
     "region_mask",
+    "region_to_feature",
     "regions_to_geojson",
     "touching",
 ]

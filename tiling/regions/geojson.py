@@ -46,7 +46,27 @@ def regions_to_geojson(
     InputError
         For a region with cut-outs that are no holes of its polygons, see :func:`tiling.regions.holes.with_holes`.
     """
-    return {"type": "FeatureCollection", "features": [_feature(region, colours or {}) for region in regions]}
+    return {"type": "FeatureCollection", "features": [region_to_feature(region, colours or {}) for region in regions]}
+
+
+def region_to_feature(region: Region, colours: Mapping[str, tuple[int, int, int]]) -> dict[str, Any]:
+    """One of the features of :func:`regions_to_geojson`, for files that are written region by region."""
+    coordinates = [[_closed(ring) for ring in polygon] for polygon in with_holes(region)]
+    single = len(coordinates) == 1
+    properties: dict[str, Any] = {"objectType": "annotation", "isLocked": False}
+    if region.names:
+        first, *parts = region.names
+        properties["classification"] = {"names": parts[::-1]} if parts else {"name": first}
+        if first in colours:
+            properties["classification"]["color"] = list(colours[first])
+    return {
+        "type": "Feature",
+        "geometry": {
+            "type": "Polygon" if single else "MultiPolygon",
+            "coordinates": coordinates[0] if single else coordinates,
+        },
+        "properties": properties,
+    }
 
 
 def _features(content: Any, path: Path) -> list[dict[str, Any]]:
@@ -120,25 +140,6 @@ def _polygons(part: dict[str, Any], where: str) -> list[Polygon]:
     polygons = [[_opened(ring_of(ring, where)) for ring in rings] for rings in listed]
     drawn = [rings for rings in polygons if rings and encloses_area(rings[0])]
     return [[outline, *filter(encloses_area, holes)] for outline, *holes in drawn]
-
-
-def _feature(region: Region, colours: Mapping[str, tuple[int, int, int]]) -> dict[str, Any]:
-    coordinates = [[_closed(ring) for ring in polygon] for polygon in with_holes(region)]
-    single = len(coordinates) == 1
-    properties: dict[str, Any] = {"objectType": "annotation", "isLocked": False}
-    if region.names:
-        first, *parts = region.names
-        properties["classification"] = {"names": parts[::-1]} if parts else {"name": first}
-        if first in colours:
-            properties["classification"]["color"] = list(colours[first])
-    return {
-        "type": "Feature",
-        "geometry": {
-            "type": "Polygon" if single else "MultiPolygon",
-            "coordinates": coordinates[0] if single else coordinates,
-        },
-        "properties": properties,
-    }
 
 
 def _opened(ring: Ring) -> Ring:

@@ -7,16 +7,17 @@ outside reaches through an odd number of edges (the even-odd rule), over all rin
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from skimage.measure import label as connected_components
+from scipy.ndimage import label
 
 Ring = npt.NDArray[np.float64]
 Polygon = list[Ring]
 Pair = tuple[float, float]  # x, y
+Integers = npt.NDArray[np.int64]
 
 _BAND = 1 << 22  # px that are decided on at once, at 17 bytes each
 
@@ -93,76 +94,96 @@ def _inside(start: Ring, end: Ring, box: tuple[slice, slice], origin: Pair, down
     return parity
 
 
-def outline(mask: npt.NDArray[np.bool_]) -> list[Polygon]:
+def outline(mask: npt.NDArray[np.bool_], *, least: int = 0) -> list[Polygon]:
     """The polygons along the pixel edges of a mask (H, W) bool, one for each 4-connected region.
 
-    :func:`paint` of them gives the mask back.
+    Rings that enclose less than `least` px are left out: regions as small are gone, and holes as small are filled. With
+    none left out :func:`paint` of the polygons gives the mask back.
     """
-    regions: Any = connected_components(mask, connectivity=1)
-    outer: dict[int, Ring] = {}
-    holes: dict[int, Polygon] = {}
-    for ring, (x, y) in _rings(mask):
-        region = int(regions[y, x])
-        if _doubled_area(ring) > 0:
-            outer[region] = ring
+    rings, areas, (ys, xs) = _rings(mask)
+    regions = np.zeros(mask.shape, np.int32)
+    label(mask, output=regions)
+    polygons: dict[int, Polygon] = {}
+    holes: list[tuple[int, Ring]] = []
+    for ring, area, region in zip(rings, areas.tolist(), regions[ys, xs].tolist(), strict=True):
+        if abs(area) < least:
+            continue
+        if area > 0:
+            polygons[region] = [ring]
         else:
-            holes.setdefault(region, []).append(ring)
-    return [[ring, *holes.get(region, [])] for region, ring in sorted(outer.items())]
+            holes.append((region, ring))
+    for region, ring in holes:
+        polygons[region].append(ring)
+    return list(polygons.values())
 
 
-def _rings(mask: npt.NDArray[np.bool_]) -> list[tuple[Ring, tuple[int, int]]]:
-    """The closed boundaries of a mask with the mask on their right, each with one of the pixels along it.
+def _rings(mask: npt.NDArray[np.bool_]) -> tuple[list[Ring], Integers, tuple[Integers, Integers]]:
+    """The closed boundaries of a mask with the mask on their right, in the order of their upper left corners.
 
-    Only corners are visited. A corner's boundary goes on straight to the next corner of its row or column; where
-    two regions touch at a corner, turning right keeps to the same one.
+    Of each the area that it encloses, negative of a hole, and the row and column of a pixel along it. Only corners are
+    visited. A corner's boundary goes on straight to the next corner of its row or column; where two regions touch at a
+    corner, it has two edges there, and turning right keeps to the same region.
     """
-    padded = np.pad(mask, 1).astype(np.uint8)
-    # The four pixels around each vertex, as bits: upper left 1, upper right 2, lower left 4, lower right 8.
-    around = padded[:-1, :-1] + 2 * padded[:-1, 1:] + 4 * padded[1:, :-1] + 8 * padded[1:, 1:]
+    around = _around(mask)
     ys, xs = np.nonzero(_IS_CORNER[around])
-    by_column = np.lexsort((ys, xs))
+    leaves = _LEAVES[around[ys, xs]]
+    by_column = np.argsort(xs, kind="stable")
     place_in_column = np.empty_like(by_column)
     place_in_column[by_column] = np.arange(len(by_column))
-    vertex = np.arange(len(ys))
-    last = len(ys) - 1
-    # Where no edge leaves in a direction the entry is meaningless and never followed.
-    following = np.stack(
-        [
-            np.minimum(vertex + 1, last),
-            by_column[np.minimum(place_in_column + 1, last)],
-            np.maximum(vertex - 1, 0),
-            by_column[np.maximum(place_in_column - 1, 0)],
-        ]
-    ).tolist()
-    leaves = _LEAVES[around[ys, xs]].tolist()
+    touching = leaves >= _BOTH_WAYS_ACROSS
+    edges = 1 + touching
+    first = np.cumsum(edges) - edges  # of the edges that leave a corner: their numbers follow each other
+    corner = np.repeat(np.arange(len(xs)), edges)
+    second = np.arange(len(corner)) - first[corner]
+    heading = np.where(touching[corner], leaves[corner] - _BOTH_WAYS_ACROSS + 2 * second, leaves[corner])
+    step, upright = np.where(heading < _LEFT, 1, -1), heading % 2 == 1
+    end = corner + step
+    end[upright] = by_column[place_in_column[corner[upright]] + step[upright]]
+    following = first[end] + np.where(touching[end], (heading + 1) % 4 // 2, 0)
+    doubled = xs[corner] * ys[end] - xs[end] * ys[corner]  # area of the triangle with the origin, twice
+    order, starts = _cycles(following)
+    if not starts:
+        return [], doubled, (ys, xs)
     points = np.stack([xs, ys], axis=1).astype(np.float64)
-    starts = [v for v in range(len(ys)) if leaves[v] in (_RIGHT, _BOTH_WAYS_ACROSS)]
-    visited = set()
-    rings = []
-    for start in starts:
-        if start in visited:
+    rings = np.split(points[corner[order]], starts[1:])
+    begun = order[starts]
+    y, x = ys[corner[begun]], xs[corner[begun]]
+    beside = y - np.isin(heading[begun], (_LEFT, _UP)), x - np.isin(heading[begun], (_DOWN, _LEFT))
+    return rings, np.add.reduceat(doubled[order], starts) // 2, beside
+
+
+def _around(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
+    """The four pixels around each corner of a pixel, as bits: upper left 1, upper right 2, lower left 4, lower right 8.
+
+    (H + 1, W + 1).
+    """
+    padded = np.pad(mask, 1).view(np.uint8)
+    around = padded[:-1, :-1].copy()
+    around |= padded[:-1, 1:] << 1
+    around |= padded[1:, :-1] << 2
+    around |= padded[1:, 1:] << 3
+    return around
+
+
+def _cycles(following: Integers) -> tuple[Integers, list[int]]:
+    """Edges in the order of the rings that they make, each from its least edge on; and where in it rings begin."""
+    follows, passed = following.data, bytearray(len(following))
+    order, starts = array("q"), []
+    for start in range(len(following)):
+        if passed[start]:
             continue
-        path: list[int] = []
-        at, heading = start, _RIGHT
-        while not (path and at == start and heading == _RIGHT):
-            path.append(at)
-            if heading == _RIGHT:
-                visited.add(at)
-            at = following[heading][at]
-            heading = leaves[at] if leaves[at] < _BOTH_WAYS_ACROSS else (heading + 1) % 4
-        rings.append((points[path], (int(xs[start]), int(ys[start]))))
-    return rings
+        starts.append(len(order))
+        at = start
+        while not passed[at]:
+            passed[at] = True
+            order.append(at)
+            at = follows[at]
+    return np.frombuffer(order, np.int64), starts
 
 
 _RIGHT, _DOWN, _LEFT, _UP, _BOTH_WAYS_ACROSS, _BOTH_WAYS_UP = range(6)
 # Where the boundary goes on from a corner, by the pixels around it; straight runs and the inside are no corners.
-_LEAVES = np.full(16, -1)
+_LEAVES = np.full(16, -1, np.int8)
 _LEAVES[[1, 2, 4, 8, 7, 11, 13, 14]] = [_LEFT, _UP, _DOWN, _RIGHT, _DOWN, _LEFT, _RIGHT, _UP]
 _LEAVES[[9, 6]] = [_BOTH_WAYS_ACROSS, _BOTH_WAYS_UP]
 _IS_CORNER = _LEAVES >= 0
-
-
-def _doubled_area(ring: Ring) -> float:
-    """Twice the signed area: positive when the ring runs clockwise as seen on the screen (y down)."""
-    x, y = ring.T
-    return float(x @ np.roll(y, -1) - y @ np.roll(x, -1))

@@ -118,3 +118,21 @@ def test_a_broken_or_absent_file_is_named(tmp_path):
         path.write_bytes(broken)
         with pytest.raises(InputError, match=r"is not JSON that can be read \(.*\); save it from QuPath again"):
             read_mask(path, shape=(4, 4), classes=KIDNEY)
+
+
+def test_regions_too_small_are_left_out_and_those_around_them_have_no_holes_there(tmp_path):
+    labels = np.full((12, 12), 1, np.uint8)
+    labels[2:5, 2:5] = 2
+    labels[3, 3] = 3  # within what stays
+    labels[8, 8] = labels[8, 9] = 4
+    labels[:, 11] = 0
+    labels[0, 10] = 3  # between two regions
+    path = tmp_path / "labels.geojson"
+    write_geojson(path, labels, KIDNEY, least=3)
+    expected = labels.copy()
+    expected[3, 3], expected[8, 8:10], expected[0, 10] = 2, 1, UNLABELLED
+    np.testing.assert_array_equal(read_mask(path, shape=labels.shape, classes=KIDNEY), expected)
+    write_geojson(path, labels, KIDNEY, least=1)
+    np.testing.assert_array_equal(read_mask(path, shape=labels.shape, classes=KIDNEY), labels)
+    write_geojson(path, labels, KIDNEY, least=145)
+    assert json.loads(path.read_text()) == to_geojson(np.full((2, 2), UNLABELLED, np.uint8), KIDNEY)

@@ -25,6 +25,21 @@ def test_the_scores_come_with_the_sizes_of_the_split_and_a_verdict(demo_study: P
         assert f"{report['macro']['dice']:.3f}" in said.splitlines()[-1]
 
 
+def test_the_confusion_matrix_is_drawn_beside_what_it_is_of(demo_study: Path, tmp_path: Path) -> None:
+    study = tmp_path / "study"
+    shutil.copytree(demo_study, study)
+    assert f"{study / 'classifiers' / 'confusion.png'}: what pixels" in run("evaluate", "--study", study, "--figure")
+    assert Image.open(study / "classifiers" / "confusion.png").format == "PNG"
+    masks = study / "annotations" / "masks"
+    json.loads(
+        run("evaluate", "--study", study, "--truth", masks, "--predicted", masks, "--figure", "--json", "--quiet")
+    )
+    assert Image.open(study / "annotations" / "masks-confusion.png").format == "PNG"
+    assert {path.name for path in masks.iterdir()} == {
+        path.name for path in (demo_study / masks.relative_to(study)).iterdir()
+    }
+
+
 def test_classes_that_are_not_there_have_dashes_and_a_footnote(tmp_path: Path) -> None:
     for name, labels in (("truth", [[0, 0, 255]]), ("predicted", [[0, 1, 1]])):
         (tmp_path / name).mkdir()
@@ -86,4 +101,11 @@ def test_the_protocol_of_a_study_is_a_table_of_its_splits(demo_study: Path, tmp_
         assert shown in said
     report = json.loads(run(*options, "--split", "4/2/2", "--training", "2", "--splits", 2, "--json", "--quiet"))
     assert list(report["training"]) == ["4", "2"]
-    assert (study / "protocol" / "label-efficiency.png").exists()
+    for name in ("label-efficiency.png", "confusion.png"):
+        assert Image.open(study / "protocol" / name).format == "PNG"
+    fewer = run(*options, "--split", "4/2/2", "--splits", 2)  # which is complete
+    assert "not fitted with 8 training images: the split has 4" in fewer
+    assert "nothing to do" in fewer
+    (study / "study.toml").write_text('[protocol]\nsplit = "4/2/2"\ntraining = [4, 2]\nsplits = 2\n')
+    assert "nothing to do" in run(*options)
+    assert "cannot be split 9/2/2" in refused(*options, "--split", "9/2/2")

@@ -16,6 +16,7 @@ from hdgan.pairs import PairSet
 from hdgan.pixels import PixelEnsemble
 from hdgan.stylegan2 import Generator, save_generator
 from tiling.files import write_json
+from tiling.stage import read_record
 
 
 def completed(folder: Path, stage: str) -> None:
@@ -49,16 +50,19 @@ def study(tmp_path: Path) -> Path:
 
 def test_pairs_are_made_and_exported_without_the_uncertain_ones(study: Path) -> None:
     assert "10 image-mask pairs of 16 px" in run("synthesize", "--study", study, "-n", 10, "--format", "png")
-    assert "9 image-mask pairs" in run("export", "--study", study)
+    assert "say in which format: --format zarr" in refused("export", "--study", study)
+    assert "9 image-mask pairs" in run("export", "--study", study, "--format", "geojson")
     pairs = PairSet.open(study / "pairs").select(drop_uncertain=0.1)
     classes = ClassList.load(study / "export" / "classes.json")
     for pair in pairs:
         file = study / "export" / "masks" / f"{pair.index:06d}.geojson"
         np.testing.assert_array_equal(read_mask(file, shape=(16, 16), classes=classes), pair.mask())
-    assert "is complete: nothing to do" in run("export", "--study", study)
-    assert "other pairs of the set" in refused("export", "--study", study, "--drop-uncertain", 0.5)
+    again = ("export", "--study", study, "--format", "geojson")
+    assert "is complete: nothing to do" in run(*again)
+    assert "5 image-mask pairs" in run(*again, "--drop-uncertain", 0.5)
     run("export", "--study", study, "--drop-uncertain", 0, "--format", "zarr", "--out", study / "all")
     assert len(PairSet.open(study / "all")) == 10
+    assert "hdgan synthesize --out" in refused(*again, "--pairs", study / "nowhere")
 
 
 def test_the_nearest_tile_is_noted_and_stays_asked_for(study: Path) -> None:
@@ -72,6 +76,14 @@ def test_the_nearest_tile_is_noted_and_stays_asked_for(study: Path) -> None:
     table = PairSet.open(study / "pairs").table()
     assert table["nearest_distance"].null_count == 0
     assert set(table["nearest_tile"].to_pylist()) <= {0, 1, 2}
+
+
+def test_the_rule_for_labels_stays_as_it_was_asked_for_and_another_is_refused(study: Path) -> None:
+    run("synthesize", "--study", study, "-n", 1, "--label", "mean")
+    run("synthesize", "--study", study, "-n", 2)
+    assert read_record(study / "pairs")["config"]["label"] == "mean"
+    said = refused("synthesize", "--study", study, "-n", 3, "--label", "vote")
+    assert "was made with label = 'mean', and now 'vote' is asked for" in said
 
 
 def test_workers_of_this_machine_beside_a_scheduler_are_refused(study: Path) -> None:

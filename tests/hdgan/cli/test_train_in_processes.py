@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import HDGAN
+from command_line import ended, together
 
 from hdgan.pictures import write_png
 from hdgan.stylegan2 import load_generator
@@ -35,25 +33,8 @@ def study(tmp_path: Path) -> Path:
 
 
 def train(study: Path, *options: object, processes: int = 1) -> subprocess.Popen[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    start = HDGAN
-    if processes > 1:
-        together = ["--nproc-per-node", processes, "--master-port", port]
-        start = [sys.executable, "-m", "torch.distributed.run", *map(str, together), "-m", "hdgan"]
     images = ("--images", study.parent / "images", "--labels", study.parent / "labels.csv")
-    command = [*start, "train", "--study", study, *images, "--preset", "tiny", "--device", "cpu", *options]
-    return subprocess.Popen(
-        [str(word) for word in command], env=os.environ | {"OMP_NUM_THREADS": "1"}, start_new_session=True, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
-
-
-def ended(process: subprocess.Popen[str], code: int = 0) -> str:
-    out, err = process.communicate(timeout=200)
-    assert process.returncode == code, out + err
-    return out + err
+    return together(processes, "train", "--study", study, *images, "--preset", "tiny", "--device", "cpu", *options)
 
 
 def wait_for_a_line(study: Path, process: subprocess.Popen[str]) -> None:

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from hdgan.explore import panels, training_figure, vote_figure
+from hdgan.explore import confusion_figure, panels, training_figure, vote_figure
 from hdgan.labels import KIDNEY
+from hdgan.metrics import segmentation_report
 from tiling import InputError
 
 pytest.importorskip("matplotlib")
@@ -59,6 +60,27 @@ def test_the_vote_figure_counts_the_members_votes() -> None:
     assert [bar.get_width() for bar in together.patches] == [0, 1, 0, 3, 0]
     assert np.asarray(figure.axes[0].images[0].get_array()).sum(axis=0) == pytest.approx(1)
     assert has_colour(drawn(figure), KIDNEY.classes[3].colour)
+
+
+def test_the_confusion_figure_counts_pixels_and_shades_their_shares_of_the_true_class() -> None:
+    truth = np.repeat(np.array([[0, 1, 1]], np.uint8), 2000, axis=0)
+    predicted = np.repeat(np.array([[0, 0, 1]], np.uint8), 2000, axis=0)
+    report = segmentation_report(truth, predicted, ["tubule", "glomerulus", "artery"])
+    axes = confusion_figure(report.to_dict()).axes[0]
+    names = ["tubule", "glomerulus", "artery"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == names
+    assert [label.get_text() for label in axes.get_xticklabels()] == names
+    shown = {text.get_position(): text.get_text() for text in axes.texts}
+    counts = ["2,000", "0", "0", "2,000", "2,000", "0", "0", "0", "0"]
+    assert [shown[column, row] for row in range(3) for column in range(3)] == counts
+    assert np.asarray(axes.images[0].get_array()).tolist() == [[1, 0, 0], [0.5, 0.5, 0], [0, 0, 0]]
+
+
+def test_the_confusion_figure_has_a_column_of_what_was_left_unlabelled_where_there_is_any() -> None:
+    report = segmentation_report(np.array([[0, 0, 1]], np.uint8), np.array([[0, 255, 1]], np.uint8), ["a", "b"])
+    axes = confusion_figure(report.to_dict()).axes[0]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["a", "b", "unlabelled"]
+    assert np.asarray(axes.images[0].get_array()).tolist() == [[0.5, 0, 0.5], [0, 1, 0]]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 import json
+import resource
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ from hdgan.features.patch import interpolation_matrix
 from hdgan.latents import Latents
 from hdgan.stylegan2.generator import Generator
 from tiling.errors import InputError
-from tiling.files import fingerprint
+from tiling.files import fingerprint, read_json, write_json
 from tiling.stage import fingerprint_of
 
 
@@ -58,6 +59,12 @@ def test_a_store_knows_its_layers_in_order(made):
     assert store.latents == tuple(made[1].fingerprint(i) for i in range(3))
     assert store.native(0, "b8.conv0").shape == (32, 8, 8)
     assert store.native(0, "b8.conv0").dtype == np.float16
+
+
+def test_a_store_is_shown_with_what_it_holds(made):
+    _, latents, store = made
+    shown = f"FeatureStore({str(store.path)!r}, {len(latents)} latents: 192 channels of 7 layers, 32 x 32 px)"
+    assert repr(store) == shown
 
 
 def test_reading_features_needs_no_torch(made):
@@ -111,10 +118,15 @@ def test_other_weights_other_latents_and_bad_requests_are_refused(made):
             extract(generator, others, store.path, blocks=4)
     with pytest.raises(InputError, match="float32 or int8, not 'int4'"):
         extract(generator, latents, store.path, dtype="int4")
+    with pytest.raises(InputError, match="--store none stores nothing; leave one of the two out"):
+        extract(generator, latents, store.path, dtype="float16", store="none")
     with pytest.raises(InputError, match="latent 3 is not in"):
         store.window(3, y=0, x=0, h=8, w=8)
     with pytest.raises(InputError, match="not within the image"):
         store.pixels(0, [0, 32], [0, 0])
+    with pytest.raises(InputError, match="ys must be whole numbers, not float64"):
+        store.pixels(0, [0.7], [0])
+    assert store.pixels(0, [], []).shape == (0, store.channels)
 
 
 def test_a_bad_request_neither_discards_features_nor_stands_in_the_way_of_the_corrected_one(made, tmp_path):
@@ -180,7 +192,7 @@ PLACES = [(0, 0, 20, 30), (104, 100, 24, 28), (50, 55, 30, 20), (15, 0, 3, 40), 
 
 @pytest.mark.parametrize(("store", "dtype", "tolerance"), [
     ("zarr", "float32", 1e-5), ("memmap", "float32", 1e-5), ("zarr-zstd", "float16", 1e-3), ("zarr", "float16", 1e-3),
-    ("memmap", "float16", 1e-3), ("none", "float32", 1e-5), ("zarr", "int8", 1e-2), ("memmap", "int8", 1e-2),
+    ("memmap", "float16", 1e-3), ("none", None, 1e-5), ("zarr", "int8", 1e-2), ("memmap", "int8", 1e-2),
 ])  # fmt: skip
 def test_every_store_gives_the_values_of_the_whole_upsampled_maps(larger, tmp_path, store, dtype, tolerance):
     generator, latents, maps = larger
@@ -237,7 +249,7 @@ def test_the_bytes_of_a_store_do_not_depend_on_what_was_there(made, tmp_path, st
     assert fingerprint(roots[0]) == fingerprint(roots[1])
 
 
-def test_without_a_store_features_are_made_again_by_their_generator_alone(made, tmp_path):
+def test_without_a_store_features_are_made_again_by_their_generator_alone(made, tmp_path, monkeypatch):
     generator, latents, store = made
     out = tmp_path / "features"
     extract(generator, latents.subset([1]), out, blocks=4, store="none")
@@ -246,8 +258,13 @@ def test_without_a_store_features_are_made_again_by_their_generator_alone(made, 
     assert stored_latents(out) == set(store.latents)
     assert sum(path.stat().st_size for path in out.rglob("*")) < 50_000
     exact = ResynthesisedFeatures(generator, latents, 4)
+    monkeypatch.setattr("hdgan.features.resynthesis._EDGE", 8)  # maps in 16 windows
     for some in (features, exact, open_features(out, lambda: generator)):
         np.testing.assert_allclose(some.window(2, y=3, x=9, h=8, w=20), store.window(2, y=3, x=9, h=8, w=20), atol=2e-3)
+        for layer in store.layers:
+            np.testing.assert_allclose(some.native(2, layer), store.native(2, layer), atol=2e-3)
+    with pytest.raises(InputError, match=r"layer 'b9\.conv0' is not in"):
+        features.native(0, "b9.conv0")
     with pytest.raises(InputError, match="by their generator only"):
         open_features(out)
     with pytest.raises(InputError, match="holds no features"):
@@ -257,6 +274,35 @@ def test_without_a_store_features_are_made_again_by_their_generator_alone(made, 
         open_features(out, lambda: other)
     with pytest.raises(InputError, match="latent 3 is not in"):
         features.window(3, y=0, x=0, h=1, w=1)
+
+
+def test_a_record_of_features_without_a_store_that_names_a_dtype_is_recognised(made, tmp_path, capfd):
+    generator, latents, _ = made
+    extract(generator, latents, tmp_path / "f", blocks=2, store="none")
+    record = read_json(tmp_path / "f" / "stage.json")
+    assert "dtype" not in record["config"]
+    write_json(tmp_path / "f" / "stage.json", record | {"config": {"dtype": "float16", **record["config"]}})
+    extract(generator, latents, tmp_path / "f", blocks=2, store="none")
+    assert "is complete: nothing to do" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(("store", "dtype"), [("zarr", "float16"), ("memmap", "int8")])
+def test_maps_of_as_many_latents_stay_open_as_half_of_the_files_that_a_process_may_have(
+    made, tmp_path, monkeypatch, store, dtype
+):
+    def open_files():
+        return sum(1 for _ in Path("/dev/fd").iterdir())
+
+    generator, latents, _ = made
+    path = extract(generator, latents, tmp_path / "f", blocks=2, store=store, dtype=dtype).path
+    monkeypatch.setattr("resource.getrlimit", lambda _: (17, 17))  # layers: 4
+    features, before = FeatureStore.open(path), open_files()
+    for i in (0, 1, 0, 2, 1):
+        features.patch(i, y=0, x=0, h=8, w=8)
+        assert open_files() - before <= 8
+    assert features._maps.cache_info()[:4] == (1, 4, 2, 2)
+    monkeypatch.setattr("resource.getrlimit", lambda _: (resource.RLIM_INFINITY,) * 2)
+    assert FeatureStore.open(path)._maps.cache_info().maxsize == 1024
 
 
 def test_a_damaged_store_is_named(made, tmp_path):

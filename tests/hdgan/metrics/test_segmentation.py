@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -47,6 +48,25 @@ def test_stacks_streams_and_pairs_give_the_same_report():
     expected = segmentation_report(truth, predicted, KIDNEY).to_dict()
     assert segmentation_report(iter(truth), (p for p in predicted), KIDNEY).to_dict() == expected
     assert report_of_pairs(zip(truth, predicted, strict=True), KIDNEY.names).to_dict() == expected
+
+
+def test_maps_of_many_rows_are_counted_in_bounded_memory_to_the_same_numbers():
+    rng = np.random.default_rng(2)
+    truth, predicted = rng.choice(np.array([0, 1, 2, 255], np.uint8), (2, 3001, 1000))
+    tracemalloc.start()
+    report = segmentation_report(truth, predicted, ["a", "b", "c"])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2 * truth.size
+    for i in range(3):
+        counted = [np.count_nonzero((truth == i) & (predicted == j)) for j in (0, 1, 2, 255)]
+        assert report.confusion[i].tolist() == counted
+    assert report.ignored == np.count_nonzero(truth == 255)
+    stacks = segmentation_report(truth.reshape(-1, 3001, 8), predicted.reshape(-1, 3001, 8), ["a", "b", "c"])
+    assert stacks.to_dict() == report.to_dict()
+    truth[-1, -1] = 3
+    with pytest.raises(InputError, match="truth holds labels 0 to 3; 3 classes"):
+        segmentation_report(truth, predicted, ["a", "b", "c"])
 
 
 def test_a_report_is_json_and_a_table():

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import pickle
 import tracemalloc
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,11 +15,13 @@ import tifffile
 import zarr
 from test_strips import drawn
 
-from hdgan.labels import ClassList, LabelClass
-from hdgan.pairs import formats, pyramid
+from hdgan.labels import UNLABELLED, ClassList, LabelClass
+from hdgan.pairs import Pair, formats, pyramid
 from hdgan.pairs.formats import FORMATS, pair_format
 from hdgan.pairs.pyramid import averaged, majority
 from hdgan.pairs.strips import Strip
+from tiling import open_slide
+from tiling.errors import InputError
 
 CLASSES = ClassList((LabelClass("a", (10, 20, 30)), LabelClass("b", (40, 50, 60)), LabelClass("c", (70, 80, 90))))
 
@@ -46,9 +50,83 @@ def test_pairs_of_several_chunks_are_read_as_they_were_given(
         target.prepare(n, 128)
     pair = drawn(128)
     target.write(1, 128, (pair.rows(y, y + given) for y in range(0, 128, given)))
-    np.testing.assert_array_equal(target.image(1), pair.image)
-    np.testing.assert_array_equal(target.mask(1), pair.mask)
-    np.testing.assert_array_equal(target.uncertainty(1), pair.uncertainty)
+    read = Pair(1, 0, 0.0, target, 1)
+    assert read.size == 128
+    np.testing.assert_array_equal(read.image(), pair.image)
+    np.testing.assert_array_equal(read.mask(), pair.mask)
+    np.testing.assert_array_equal(read.uncertainty(), pair.uncertainty)
+    rows = np.s_[29:70, 31:33]
+    window = {"y": 29, "x": 31, "h": 41, "w": 2}
+    np.testing.assert_array_equal(read.image(**window), pair.image[rows])
+    np.testing.assert_array_equal(read.mask(**window), pair.mask[rows])
+    np.testing.assert_array_equal(read.uncertainty(**window), pair.uncertainty[rows])
+    np.testing.assert_array_equal(read.mask(y=120), pair.mask[120:])
+    with pytest.raises(InputError, match="window y=0 x=100 h=128 w=29 is not within the image of 128 x 128 px"):
+        read.mask(x=100, w=29)
+
+
+@pytest.mark.parametrize("format", ["zarr", "ome-tiff"])
+def test_of_a_window_no_more_is_read_than_the_tiles_that_it_touches(
+    small_tiles: None, format: str, tmp_path: Path
+) -> None:
+    target = pair_format(format, tmp_path, CLASSES)
+    target.prepare(1, 128)
+    target.write(0, 128, [drawn(128)])
+    pair = Pair(0, 0, 0.0, target, 0)
+    if format == "zarr":  # the shard of the lowest rows of chunks
+        (tmp_path / "pairs.zarr" / "image" / "c" / "0" / "3" / "0" / "0").write_bytes(b"no shard")
+    else:
+        path = tmp_path / "images" / "000000.ome.tiff"
+        with tifffile.TiffFile(path) as file:
+            last = file.pages[0].dataoffsets[-1]
+        with path.open("r+b") as file:
+            file.seek(last)
+            file.write(bytes(16))
+    np.testing.assert_array_equal(pair.image(h=32), drawn(128).image[:32])
+    with pytest.raises((ValueError, zlib.error, RuntimeError)):
+        pair.image(y=96)
+
+
+def test_the_resolution_is_in_the_headers_of_ome_tiffs_and_in_the_attributes_of_zarr(tmp_path: Path) -> None:
+    for format, mpp in (("ome-tiff", 0.5), ("zarr", 0.5), ("zarr", None)):
+        target = pair_format(format, tmp_path / f"{format} {mpp}", CLASSES, mpp)
+        target.prepare(1, 64)
+        target.write(0, 64, [drawn(64)])
+    with open_slide(tmp_path / "ome-tiff 0.5" / "images" / "000000.ome.tiff") as slide:
+        assert slide.mpp == 0.5
+    for kind in ("masks", "uncertainty"):
+        with tifffile.TiffFile(tmp_path / "ome-tiff 0.5" / kind / "000000.ome.tiff") as file:
+            assert 'PhysicalSizeX="0.5" PhysicalSizeXUnit="µm"' in file.ome_metadata
+    assert zarr.open_group(tmp_path / "zarr 0.5" / "pairs.zarr", mode="r").attrs["mpp"] == 0.5
+    assert "mpp" not in zarr.open_group(tmp_path / "zarr None" / "pairs.zarr", mode="r").attrs
+
+
+def test_where_a_store_holds_no_pair_nothing_looks_like_data(tmp_path: Path) -> None:
+    target = pair_format("zarr", tmp_path, CLASSES)
+    target.prepare(3, 64)
+    target.write(1, 64, [drawn(64)])
+    target.settle(np.array([-1, 1]), np.array([-1, 11]))
+    group = zarr.open_group(tmp_path / "pairs.zarr", mode="r")
+    assert (group["index"][:].tolist(), group["seed"][:].tolist()) == ([-1, 1, -1], [-1, 11, -1])
+    assert (group["mask"][::2] == UNLABELLED).all()
+    names = {name: group[name].metadata.dimension_names for name in group.array_keys()}
+    assert names == {
+        "image": ("pair", "y", "x", "channel"),
+        "mask": ("pair", "y", "x"),
+        "uncertainty": ("pair", "y", "x"),
+        "index": ("pair",),
+        "seed": ("pair",),
+    }
+
+
+def test_open_arrays_are_not_sent_to_workers(tmp_path: Path) -> None:
+    target = pair_format("zarr", tmp_path, CLASSES, 0.5)
+    before = pickle.dumps(target)
+    target.prepare(1, 64)
+    target.write(0, 64, [drawn(64)])
+    np.testing.assert_array_equal(Pair(0, 0, 0.0, target, 0).mask(), drawn(64).mask)
+    assert pickle.dumps(target) == before
+    np.testing.assert_array_equal(Pair(0, 0, 0.0, pickle.loads(before), 0).mask(), drawn(64).mask)
 
 
 def test_a_large_ome_tiff_is_tiled_with_levels_down_to_one_tile(small_tiles: None, tmp_path: Path) -> None:
@@ -99,7 +177,7 @@ def test_pairs_go_on_in_arrays_of_other_chunks(tmp_path: Path) -> None:
     target.prepare(2, 64)
     pair = drawn(64)
     target.write(1, 64, [pair.rows(0, 20), pair.rows(20)])
-    np.testing.assert_array_equal(target.image(1), pair.image)
+    np.testing.assert_array_equal(Pair(1, 0, 0.0, target, 1).image(), pair.image)
 
 
 @pytest.mark.parametrize("format", FORMATS)

@@ -16,12 +16,13 @@ from small_study import make_ensemble, make_latents, make_small_generator
 
 from hdgan.labels import KIDNEY, ClassList, LabelClass
 from hdgan.latents import SeededLatents
-from hdgan.pairs import PairSet, synthesize
+from hdgan.pairs import PairSet, export_pairs, synthesize
 from hdgan.pairs.strips import image_score
 from hdgan.pixels import PixelEnsemble
-from hdgan.stylegan2 import to_uint8
+from hdgan.stylegan2 import synthesize_windows, to_uint8
+from tiling import open_slide
 from tiling.errors import InputError
-from tiling.files import fingerprint
+from tiling.files import fingerprint, write_json
 from tiling.stage import read_record
 
 CLASSES = ClassList((LabelClass("a", (10, 20, 30)), LabelClass("b", (40, 50, 60)), LabelClass("c", (70, 80, 90))))
@@ -104,7 +105,11 @@ def test_the_zarr_store_has_one_image_per_chunk(made):
         "image": ((5, 32, 32, 3), (1, 32, 32, 3), "uint8"),
         "mask": ((5, 32, 32), (1, 32, 32), "uint8"),
         "uncertainty": ((5, 32, 32), (1, 32, 32), "float16"),
+        "index": ((5,), (65536,), "int64"),
+        "seed": ((5,), (65536,), "int64"),
     }
+    assert group["index"][:].tolist() == [0, 1, 2, 3, 4]
+    assert group["seed"][:].tolist() == [pair.seed for pair in made]
 
 
 @pytest.mark.parametrize("format", ["png", "ome-tiff"])
@@ -166,7 +171,8 @@ def test_a_finished_set_is_recognised_and_other_requests_are_refused(made, small
     refused("format = 'zarr', and now 'png'", format="png")
     refused("format must be one of zarr, ome-tiff, png, not 'jpeg'", format="jpeg")
     refused("tells 3 classes apart, and 5 are named", classes=KIDNEY)
-    refused("window must be at least 1", window=0)
+    refused("window must be a whole number from 8 to 4096, not 0", window=0)
+    refused("label must be vote, mean, not 'median'", label="median")
     refused("workers must be a whole number", workers=-1)
     refused("is about workers of this machine", workers=2, scheduler="tcp://127.0.0.1:8786")
     refused("was made from another ensemble; add --redo", ensemble=make_ensemble_like(random_ensemble))
@@ -174,6 +180,30 @@ def test_a_finished_set_is_recognised_and_other_requests_are_refused(made, small
 
 def make_ensemble_like(ensemble):
     return PixelEnsemble(layers=ensemble.layers, classes="abc", generator=torch.Generator().manual_seed(9))
+
+
+def test_masks_are_made_by_the_rule_asked_for_and_a_set_has_one(small_generator, small_store, latents, tmp_path, capfd):
+    ensemble = make_ensemble(small_store, members=4)
+
+    def make(n, **more):
+        return synthesize(small_generator, ensemble, latents.subset(range(n)), tmp_path / "pairs", **more)
+
+    window = next(synthesize_windows(small_generator, torch.tensor(latents.w[:1]), blocks=3))
+    mask = make(1, label="mean")[0].mask()
+    np.testing.assert_array_equal(mask, ensemble.predict(window.features, label="mean")[0])
+    assert (mask != ensemble.predict(window.features)[0]).any()
+    with pytest.raises(InputError, match="label = 'mean', and now 'vote' is asked for; repeat the first setting"):
+        make(2)
+    make(1, redo=True)
+    record = read_record(tmp_path / "pairs")
+    assert record["config"].pop("label") == "vote"
+    write_json(tmp_path / "pairs" / "stage.json", record)  # of a set made when there was no choice
+    make(1)
+    assert "is complete: nothing to do" in capfd.readouterr().err
+    with pytest.raises(InputError, match="label = 'vote', and now 'mean' is asked for"):
+        make(2, label="mean")
+    assert len(make(2)) == 2
+    assert read_record(tmp_path / "pairs")["config"]["label"] == "vote"
 
 
 def test_an_ensemble_for_other_features_is_refused(small_generator, latents, tmp_path):
@@ -248,3 +278,16 @@ synthesize(generator, ensemble, make_latents(generator, 5), {str(tmp_path / "kil
         process.wait()
     subprocess.run([sys.executable, str(script)], check=True)
     assert content(tmp_path / "killed") == content(tmp_path / "undisturbed")
+
+
+@pytest.mark.parametrize("mpp", [None, 0.25])
+def test_pairs_are_of_the_resolution_of_their_generator_where_it_is_known(random_ensemble, mpp, tmp_path):
+    generator = make_small_generator()
+    generator.mpp = mpp
+    pairs = synthesize(generator, random_ensemble, make_latents(generator, 2), tmp_path / "pairs")
+    assert pairs.mpp == mpp
+    assert pairs.table()["mpp"].to_pylist() == [mpp, mpp]
+    assert zarr.open_group(tmp_path / "pairs" / "pairs.zarr", mode="r").attrs.get("mpp") == mpp
+    export_pairs(pairs[1:], tmp_path / "out", format="ome-tiff")
+    with open_slide(tmp_path / "out" / "images" / "000001.ome.tiff") as slide:
+        assert slide.mpp == mpp

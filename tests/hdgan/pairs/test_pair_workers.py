@@ -8,9 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import zarr
 from small_study import make_ensemble, make_latents, make_small_generator
 
+from hdgan.labels import UNLABELLED
 from hdgan.pairs import PairSet, production, synthesize
 from tiling.errors import InputError
 from tiling.files import fingerprint
@@ -58,6 +61,22 @@ def test_a_pair_that_fails_is_listed_and_tried_again(
     assert len(synthesize(small_generator, random_ensemble, latents, out, format="png")) == 3
     assert read_record(out)["summary"] == {"pairs": 3}
     synthesize(small_generator, random_ensemble, latents, tmp_path / "at_once", format="png")
+    assert content(out) == content(tmp_path / "at_once")
+
+
+def test_a_pair_that_fails_is_no_hole_in_a_store_that_looks_like_data(
+    small_generator, random_ensemble, tmp_path, monkeypatch
+) -> None:
+    latents, out = make_latents(small_generator, 3), tmp_path / "pairs"
+    with monkeypatch.context() as patched:
+        patched.setattr(production.Crew, "do", failing)
+        pairs = synthesize(small_generator, random_ensemble, latents, out)
+    group = zarr.open_group(out / "pairs.zarr", mode="r")
+    assert (group["index"][:].tolist(), group["seed"][:].tolist()) == ([0, -1, 2], [10, -1, 12])
+    assert (group["mask"][1] == UNLABELLED).all()
+    np.testing.assert_array_equal(pairs[1].mask(), group["mask"][2])
+    synthesize(small_generator, random_ensemble, latents, out)
+    synthesize(small_generator, random_ensemble, latents, tmp_path / "at_once")
     assert content(out) == content(tmp_path / "at_once")
 
 

@@ -85,12 +85,12 @@ def test_what_stops_in_the_middle_of_a_pair_leaves_no_part_of_it(
     predictor = type(ensemble.predictor())
     predict, calls = predictor.predict, 0
 
-    def stopping(self: Any, patches: Any) -> Any:
+    def stopping(self: Any, patches: Any, **how: Any) -> Any:
         nonlocal calls
         calls += 1
         if calls == 22:  # of 16 windows a pair
             raise stop
-        return predict(self, patches)
+        return predict(self, patches, **how)
 
     out = tmp_path / "stopped"
     monkeypatch.setattr(predictor, "predict", stopping)

@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
 import torch
+from small_study import make_ensemble
 
 from hdgan.features.patch import Patch
 from hdgan.labels import KIDNEY
-from hdgan.pixels import PixelEnsemble, predict_stored
+from hdgan.pixels import PixelEnsemble, predict_stored, predict_windows
 from tiling.errors import InputError
 from training.checkpoint import load_weights, save_weights
 
@@ -41,6 +42,21 @@ def test_a_whole_image_window_by_window_is_the_image_at_once(small_store, random
     at_once = random_ensemble.predict(small_store.window(2, y=0, x=0, h=32, w=32))
     np.testing.assert_array_equal(labels, at_once[0])
     np.testing.assert_allclose(uncertainty, at_once[1], atol=2e-5)
+    for (rows, columns), *found in predict_windows(random_ensemble, small_store, 2, window=12):
+        np.testing.assert_array_equal(found, [labels[rows, columns], uncertainty[rows, columns]])
+
+
+def test_stored_images_are_labelled_by_the_rule_asked_for(small_store):
+    ensemble, patches = make_ensemble(small_store, members=4), small_store.patch(1, y=0, x=0, h=32, w=32)
+    voted, averaged = (ensemble.predict(patches, label=label)[0] for label in ("vote", "mean"))
+    assert (voted != averaged).any()
+    np.testing.assert_array_equal(predict_stored(ensemble, small_store, 1)[0], voted)
+    np.testing.assert_array_equal(predict_stored(ensemble, small_store, 1, label="mean")[0], averaged)
+    with pytest.raises(InputError, match="label must be vote, mean, not 'median'"):
+        predict_stored(ensemble, small_store, 1, label="median")
+    for window in (0, 7, 4097, 64.0):
+        with pytest.raises(InputError, match=f"window must be a whole number from 8 to 4096, not {window}"):
+            predict_stored(ensemble, small_store, 1, window=window)
 
 
 def test_images_wider_than_a_cell_are_labelled_without_seams(small_store, random_ensemble):

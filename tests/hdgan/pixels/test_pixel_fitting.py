@@ -3,7 +3,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+import weakref
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,14 +15,16 @@ import pytest
 import torch
 from small_study import make_latents
 
-from hdgan.features import FeatureStore
+from hdgan.features import FeatureStore, extract
+from hdgan.lazy import LazyMapping
 from hdgan.pixels import PRESETS, PixelEnsemble, Preset, fit
 from hdgan.pixels.ensemble import with_colours
-from hdgan.pixels.fitting import _checked_split, _Task
-from hdgan.pixels.trainer import members_loss
+from hdgan.pixels.fitting import _Task
+from hdgan.pixels.trainer import members_losses
 from hdgan.stylegan2 import to_uint8
 from tiling.errors import InputError
 from training.checkpoint import load_state, save_state
+from training.host import Host
 
 SPLIT = {"train": [0, 1, 2], "validation": [3], "test": [4, 5]}
 QUICK = Preset(batch=128, epoch_pixels=1024, epochs=4, dropout=0.3, noise_probability=0.5, noise_deviation=0.1)
@@ -89,9 +94,8 @@ def test_training_goes_on_from_a_checkpoint_as_if_nothing_had_happened(small_sto
     preset = replace(QUICK, optimiser=optimiser, momentum=0.9 if optimiser == "sgd" else 0.0)
 
     def trainer():
-        parts = _checked_split(SPLIT, small_store, label_maps)
-        task = _Task(small_store, label_maps, None, parts, with_colours("abc"), preset, members=2, seed=0)
-        return task.trainer(torch.device("cpu"))
+        task = _Task(small_store, label_maps, None, SPLIT, with_colours("abc"), preset, members=2, seed=0)
+        return task.trainer(Host("cpu"))
 
     undisturbed = trainer()
     expected = [undisturbed.step(epoch) for epoch in range(QUICK.epochs)]
@@ -106,6 +110,109 @@ def test_training_goes_on_from_a_checkpoint_as_if_nothing_had_happened(small_sto
     assert continued.best_epoch == undisturbed.best_epoch
     for name, tensor in undisturbed.best_ensemble().state_dict().items():
         assert torch.equal(continued.best_ensemble().state_dict()[name], tensor)
+
+
+class Together(Host):
+    """A process among several that are threads here, and add up in memory."""
+
+    def __init__(self, index, added, barrier):
+        super().__init__("cpu")
+        self.index, self.count, self._added, self._barrier = index, len(added), added, barrier
+
+    def sum(self, value):
+        self._added[self.index] = value
+        self._barrier.wait(60)
+        total = sum(self._added)
+        self._barrier.wait(60)
+        return total
+
+
+@pytest.mark.parametrize(("members", "count"), [(3, 2), (2, 2), (5, 3)])
+def test_processes_that_share_the_members_end_with_the_weights_of_one(
+    small_store, label_maps, tmp_path, members, count
+):
+    preset = replace(QUICK, bootstrap=True, patience=1, learning_rate=0.05, epochs=3)
+    task = _Task(small_store, label_maps, None, SPLIT, with_colours("abc"), preset, members=members, seed=0)
+
+    def trained(host, epochs=range(3), state=None):
+        trainer = task.trainer(host)
+        if state is not None:
+            trainer.restore(load_state(state))
+        losses = [(trainer.step(epoch), trainer.out_of_patience()) for epoch in epochs]
+        kept = tmp_path / f"{epochs} by {host.index} of {host.count}"
+        save_state(kept, trainer.state())
+        return losses, kept
+
+    def together(*how):
+        added, barrier = [None] * count, threading.Barrier(count)
+        with ThreadPoolExecutor(count) as threads:
+            hosts = [Together(index, added, barrier) for index in range(count)]
+            return list(threads.map(lambda host: trained(host, *how), hosts))
+
+    losses, alone = trained(Host("cpu"))
+    expected = load_state(alone)
+    for found, state in together():
+        assert found == losses
+        assert_same_state(load_state(state), expected)
+    first, rest = range(1), range(1, 3)
+    for _, state in together(rest, trained(Host("cpu"), first)[1]):
+        assert_same_state(load_state(state), expected)
+    assert_same_state(load_state(trained(Host("cpu"), rest, together(first)[0][1])[1]), expected)
+
+
+def assert_same_state(ours, others):
+    if isinstance(ours, dict):
+        assert ours.keys() == others.keys()
+        for name, value in ours.items():
+            assert_same_state(value, others[name])
+    elif isinstance(ours, torch.Tensor):
+        torch.testing.assert_close(ours, others, rtol=1e-5, atol=1e-6)  # to the bit, where products are made row by row
+    else:
+        assert ours == others
+
+
+def test_more_processes_than_members_are_refused(small_store, label_maps, tmp_path, monkeypatch):
+    monkeypatch.setattr("hdgan.pixels.fitting.Host", lambda device: Together(0, [None] * 3, None))
+    monkeypatch.setattr(Together, "told", lambda self, value=None: value, raising=False)
+    with pytest.raises(InputError, match="3 processes cannot share 2 members"):
+        fit(small_store, label_maps, tmp_path / "c", split=SPLIT, members=2, preset=QUICK)
+    assert not (tmp_path / "c").exists()
+
+
+def test_features_that_are_made_again_are_learnt_as_those_stored_in_float32(small_generator, label_maps, tmp_path):
+    latents = make_latents(small_generator, 6)
+    made = []
+    for store, kept in (("none", {}), ("zarr", {"dtype": "float32"})):
+        features = extract(small_generator, latents, tmp_path / store, blocks=3, store=store, **kept)
+        made.append(fit(features, label_maps, tmp_path / f"fit {store}", split=SPLIT, members=2, preset=QUICK))
+    for name, tensor in made[0].state_dict().items():
+        torch.testing.assert_close(tensor, made[1].state_dict()[name], rtol=1e-5, atol=1e-6)
+
+
+def test_label_maps_are_read_one_at_a_time_and_three_times_at_most(small_store, label_maps, images, tmp_path):
+    read, held = [], []
+
+    def mask(i):
+        assert sum(there() is not None for there in held) <= 1  # the one before, until this one takes its place
+        values = label_maps[i].copy()
+        read.append(i)
+        held.append(weakref.ref(values))
+        return values
+
+    masks = LazyMapping(range(6), mask)
+    fit(small_store, masks, tmp_path / "c", split=SPLIT, members=2, preset=replace(QUICK, epochs=1), images=images)
+    assert {i: read.count(i) for i in range(6)} == {0: 3, 1: 3, 2: 3, 3: 2, 4: 3, 5: 3}
+
+
+def test_a_gpus_precision_labels_a_fitted_ensembles_images_alike(small_store, label_maps, tmp_path):
+    preset = replace(QUICK, epochs=20)
+    ensemble = fit(small_store, label_maps, tmp_path / "c", split=SPLIT, members=4, preset=preset)
+    exact, coarse = ensemble.predictor(), ensemble.predictor(dtype=torch.bfloat16)
+    found = [(p.predict(small_store.patch(i, y=0, x=0, h=32, w=32))) for p in (exact, coarse) for i in range(6)]
+    labels, uncertainties = (np.array(values) for values in zip(*found, strict=True))
+    assert len(np.unique(labels)) == 3
+    assert np.mean(labels[:6] == labels[6:]) >= 0.99
+    np.testing.assert_allclose(uncertainties[:6], uncertainties[6:], atol=0.1)
 
 
 def test_a_fit_ends_when_the_validation_loss_has_not_fallen_for_as_long_as_it_has_patience(
@@ -187,5 +294,5 @@ def test_a_pixel_counts_as_often_as_a_member_drew_it():
     logits, labels = torch.randn(2, 3, 5, generator=draw), torch.tensor([0, 1, 2, 1, 0])
     times = torch.tensor([[1.0, 0, 2, 1, 1], [0, 3, 0, 1, 1]])
     repeated = [torch.repeat_interleave(torch.arange(5), times[m].long()) for m in range(2)]
-    expected = sum(members_loss(logits[m : m + 1, :, rows], labels[rows]) for m, rows in enumerate(repeated))
-    assert members_loss(logits, labels, times=times) == pytest.approx(float(expected))
+    expected = [members_losses(logits[m : m + 1, :, rows], labels[rows]) for m, rows in enumerate(repeated)]
+    assert torch.allclose(members_losses(logits, labels, times=times), torch.cat(expected))

@@ -15,7 +15,7 @@ import torch
 import hdgan.pixels.folded
 from hdgan.features.patch import Floats, Patch, coverage, cut, upsample
 from hdgan.labels import LabelMap
-from hdgan.pixels import PixelEnsemble, fused, fused_kernel
+from hdgan.pixels import PixelEnsemble, fused, kernels
 from hdgan.pixels.folded import Predictor, verdict
 from tiling.errors import InputError
 
@@ -265,7 +265,7 @@ def test_without_numba_or_in_another_precision_prediction_goes_by_cells(monkeypa
 
 def test_where_nothing_can_be_kept_the_kernel_is_compiled_all_the_same() -> None:
     of_no_file = eval("lambda x: x + 1")  # numba finds no place for what it makes of this
-    assert fused_kernel._compiled(of_no_file)(1) == 2
+    assert kernels._compiled(of_no_file)(1) == 2
 
 
 def test_what_does_not_fit_is_refused() -> None:
@@ -287,14 +287,14 @@ def interpreted() -> Callable[..., None]:
     """`label_block` as Python runs it: what it reads and writes has to be there, and what was never set is NaN."""
 
     def part(array, index):
-        assert 0 <= index <= array.size - fused_kernel.LANES
-        return array[index : index + fused_kernel.LANES]
+        assert 0 <= index <= array.size - kernels.LANES
+        return array[index : index + kernels.LANES]
 
     def store(array, index, lanes):
         part(array, index)[:] = lanes
 
     numpy = SimpleNamespace(**vars(np) | {"empty": lambda shape, kind: np.full(shape, np.nan).astype(kind)})
-    names = vars(fused_kernel) | {
+    names = vars(kernels) | {
         "np": numpy,
         "load": lambda array, index: part(array, index).copy(),
         "store": store,
@@ -302,7 +302,7 @@ def interpreted() -> Callable[..., None]:
         "at_least": np.maximum,
     }
     for name in ("_dense", "_blend", "_tally", "_verdict", "label_block"):
-        names[name] = FunctionType(getattr(fused_kernel, name).py_func.__code__, names)
+        names[name] = FunctionType(getattr(kernels, name).py_func.__code__, names)
     return names["label_block"]
 
 

@@ -6,10 +6,11 @@ import shutil
 import numpy as np
 import pytest
 
-from hdgan.explore import efficiency_figure
+from hdgan.explore import confusion_figure, efficiency_figure
 from hdgan.metrics import segmentation_report
-from hdgan.pixels import Preset, efficiency_rows, protocol_rows, run_protocol
+from hdgan.pixels import Preset, efficiency_rows, protocol_rows, run_protocol, split_images
 from hdgan.pixels.protocol import over_splits
+from hdgan.pixels.split import nested_subsets
 from tiling.errors import InputError
 
 QUICK = Preset(batch=128, epoch_pixels=512, epochs=2)
@@ -47,6 +48,18 @@ def test_every_split_is_fitted_and_tested_on_images_of_its_own(made, label_maps)
     assert sum(map(sum, report["training"]["3"]["confusion"])) == tested
 
 
+def test_of_fewer_images_every_split_has_its_own_and_the_fewer_are_among_the_more():
+    trains = [split_images(range(36), counts=(16, 4, 16), seed=seed)["train"] for seed in range(5)]
+    subsets = [nested_subsets(train, (16, 8, 4, 2), seed=seed) for seed, train in enumerate(trains)]
+    for train, found in zip(trains, subsets, strict=True):
+        assert found[16] == train
+        assert [len(found[size]) for size in (8, 4, 2)] == [8, 4, 2]
+        assert set(found[2]) < set(found[4]) < set(found[8]) < set(train)
+    for size in (8, 4, 2):
+        assert len({tuple(found[size]) for found in subsets}) == 5
+    assert len({i for found in subsets for i in found[2]}) > 5  # not the lowest numbers everywhere
+
+
 def test_means_and_deviations_are_over_the_splits(made):
     of_splits = made[1]["training"]["3"]["of_splits"]
     dice = [report["macro"]["dice"] for report in of_splits]
@@ -62,6 +75,30 @@ def test_a_class_that_no_test_image_has_has_no_mean():
     assert found["mean"]["per_class"]["c"]["recall"] is None
     assert found["mean"]["per_class"]["b"]["recall"] == 0
     assert found["deviation"]["per_class"]["a"]["recall"] is None  # of a single split
+
+
+def test_a_class_counts_only_in_splits_whose_truth_has_it():
+    there = segmentation_report(np.array([[0, 0, 1, 1]], np.uint8), np.array([[0, 0, 0, 1]], np.uint8), ["a", "b"])
+    taken_for = segmentation_report(np.array([[0, 0, 0, 0]], np.uint8), np.array([[0, 0, 0, 1]], np.uint8), ["a", "b"])
+    reports = [there.to_dict(), there.to_dict(), taken_for.to_dict()]
+    found = over_splits(reports)
+    assert found["mean"]["per_class"]["b"] == pytest.approx(
+        {"recall": 1 / 2, "precision": 1, "dice": 2 / 3, "iou": 0.5}
+    )
+    assert found["deviation"]["per_class"]["b"] == {"recall": 0, "precision": 0, "dice": 0, "iou": 0}
+    assert found["splits"] == {"per_class": {"a": 3, "b": 2}, "macro": 3, "micro": 3}
+    macro = [
+        there.macro,
+        there.macro,
+        taken_for.macro,
+    ]  # of b, too, where it is in the truth: as `hdgan evaluate` has it
+    for measure in ("recall", "precision", "dice", "iou"):
+        assert found["mean"]["macro"][measure] == pytest.approx(np.mean([of[measure] for of in macro]))
+    rows = protocol_rows({"splits": 3, "classes": ["a", "b"], "training": {"4": found}}, 4)
+    assert [row["splits"] for row in rows] == ["3 of 3", "2 of 3", "3 of 3", "3 of 3"]
+    assert rows[1]["precision"] == "1.000 ± 0.000"
+    everywhere = {"splits": 2, "classes": ["a", "b"], "training": {"4": over_splits(reports[:2])}}
+    assert list(protocol_rows(everywhere, 4)[0]) == ["class", "recall", "precision", "Dice", "IoU"]
 
 
 def test_a_protocol_that_is_complete_is_not_made_again_and_one_that_was_stopped_keeps_its_fits(
@@ -82,9 +119,13 @@ def test_a_protocol_that_is_complete_is_not_made_again_and_one_that_was_stopped_
     assert (stopped / "split-0" / "train-3" / "ensemble.safetensors").stat().st_mtime_ns == fitted
     with pytest.raises(InputError, match="members = 2, and now 3 is asked for"):
         run_protocol(small_store, label_maps, out, **SETTINGS | {"members": 3})
+    record["config"]["subsets"][0]["1"] = []
+    (stopped / "stage.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match="made from other training images of the same splits; add --redo"):
+        run_protocol(small_store, label_maps, stopped, **SETTINGS)
 
 
-def test_tables_and_the_figure_show_every_number(made):
+def test_tables_and_the_figures_show_every_number(made):
     rows = protocol_rows(made[1], 3)
     assert [row["class"] for row in rows] == ["a", "b", "c", "macro", "micro"]
     mean = made[1]["training"]["3"]["mean"]["macro"]["dice"]
@@ -93,6 +134,9 @@ def test_tables_and_the_figure_show_every_number(made):
     assert (most["training images"], most["share of Dice"]) == ("3", "100%")
     (axes,) = efficiency_figure(made[1]).axes
     assert axes.get_legend_handles_labels()[1] == ["macro Dice", "macro recall"]
+    summed = made[1]["training"]["3"]["confusion"]
+    texts = [text.get_text() for text in confusion_figure(made[1]["training"]["3"]).axes[0].texts]
+    assert texts == [f"{count:,}" for row in summed for count in row[:-1]]
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from hdgan.stylegan2.execution import Execution
 from hdgan.stylegan2.trainer import StyleGAN2Trainer
 from tiling.errors import InputError
 from training.checkpoint import load_weights
+from training.host import Host
 
 # path length at steps 0 and 2, R1 at 0 and 3, mixed styles, half of the augmentation
 CONFIG = replace(
@@ -159,14 +160,10 @@ def run_processes(count, out, kimg=CONFIG.kimg, seed=0, batch=CONFIG.batch, grou
         assert process.returncode == 0, told
 
 
-class Process:
-    device = torch.device("cuda")  # of which nothing but its name is asked
-
+class Process(Host):
     def __init__(self, index=0, count=1):
         self.index, self.count = index, count
-
-    def share(self, batch):
-        return batch // self.count
+        self.device = torch.device("cuda")  # of which nothing but its name is asked
 
 
 @pytest.mark.parametrize("micro_batch", [None, 4, 8])

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from hdgan.features.patch import cut
-from hdgan.stylegan2 import Generator, synthesize_image, synthesize_windows, to_uint8, windows
+from hdgan.stylegan2 import Generator, noise_parts, synthesize_image, synthesize_windows, to_uint8, windows
 from hdgan.stylegan2.layout import Architecture
 from hdgan.stylegan2.synthesis import NoiseMode
 from tiling.errors import InputError
@@ -81,6 +81,22 @@ def test_windows_are_cut_out_of_the_whole_pass(
             assert_close(patch.values.numpy(), expected.values.numpy())
     assert (seen == 1).all()
     assert places == sorted(places)
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_noise_that_is_too_large_to_keep_is_the_same(many: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator, images, states = make_generator(128), [], []
+    w = latent(generator)
+    for kept in (2**26, 2**10):
+        monkeypatch.setattr(noise_parts, "_WHOLE_BYTES", kept)
+        one = draws()
+        images.append(synthesize_image(generator, w, noise="random", generator=[one] if many else one))
+        states.append(one.get_state())
+        torch.manual_seed(3)
+        images.append(synthesize_image(generator, w, noise="random"))
+    np.testing.assert_array_equal(images[0], images[2])
+    np.testing.assert_array_equal(images[1], images[3])
+    assert torch.equal(*states)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

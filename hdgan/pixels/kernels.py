@@ -1,4 +1,4 @@
-"""Labels of a block of pixels, compiled by numba for the processor that it runs on.
+"""Passes over pixels, compiled by numba for the processor that they run on: labels of a block, features of single ones.
 
 Arithmetic is written out in `Lanes`, several float32 that stay in vector registers, since LLVM does not find them by
 itself here. All is in one file: numba compiles again what it keeps on disk when the kernel's file changes, and looks at
@@ -17,7 +17,10 @@ from llvmlite.binding import get_host_cpu_features
 from numba import njit, types
 from numba.extending import intrinsic, models, register_model
 
-LANES = 16 if get_host_cpu_features().get("avx512f") else 8  # float32 that are computed with at once
+_FEATURES = get_host_cpu_features()
+LANES = 16 if _FEATURES.get("avx512f") else 8  # float32 that are computed with at once
+HALVES = _FEATURES.get("f16c", True)
+"""Whether the processor reads half precision: all do but x86 before 2012."""
 PIXELS = 8  # that go through a dense layer together: their sums fill the registers
 STRIP = 4 * LANES  # units whose sums over the taps of a pixel are in registers together
 _TILE = 32  # px whose activations stay in the first-level cache from layer to layer
@@ -56,15 +59,35 @@ def _everywhere(builder: Any, value: Any) -> Any:
     return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES))
 
 
+def _read(builder: Any, kind: Any, pointer: Any, count: int) -> Any:
+    """Floats in `count` lanes, or one, from an array of float32, or of uint16 that are the bits of halves."""
+    single = _VECTOR if count > 1 else ir.FloatType()
+    if kind.dtype != types.uint16:
+        return builder.load(builder.bitcast(pointer, single.as_pointer()), align=4)
+    half = ir.VectorType(ir.HalfType(), count) if count > 1 else ir.HalfType()
+    return builder.fpext(builder.load(builder.bitcast(pointer, half.as_pointer()), align=2), single)
+
+
 @_intrinsic
 def load(_: Any, array: Any, index: Any) -> Any:
-    """Lanes of array[index : index + LANES]."""
+    """Lanes of array[index : index + LANES]; uint16 are the bits of halves."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         pointer = _pointer(context, builder, signature.args[0], arguments[0], arguments[1])
-        return builder.load(builder.bitcast(pointer, _VECTOR.as_pointer()), align=4)
+        return _read(builder, signature.args[0], pointer, LANES)
 
     return _lanes(array, types.intp), generate
+
+
+@_intrinsic
+def load_one(_: Any, array: Any, index: Any) -> Any:
+    """The float32 that array[index] is; uint16 are the bits of halves."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        pointer = _pointer(context, builder, signature.args[0], arguments[0], arguments[1])
+        return _read(builder, signature.args[0], pointer, 1)
+
+    return types.float32(array, types.intp), generate
 
 
 @_intrinsic
@@ -89,6 +112,17 @@ def add_scaled(_: Any, total: Any, array: Any, index: Any, lanes: Any) -> Any:
         return builder.fadd(total, builder.fmul(factor, lanes, flags=("contract",)), flags=("contract",))
 
     return _lanes(total, array, types.intp, lanes), generate
+
+
+@_intrinsic
+def times(_: Any, lanes: Any, array: Any, index: Any) -> Any:
+    """Lanes * array[index : index + LANES]."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        pointer = _pointer(context, builder, signature.args[1], arguments[1], arguments[2])
+        return builder.fmul(arguments[0], _read(builder, signature.args[1], pointer, LANES))
+
+    return _lanes(lanes, array, types.intp), generate
 
 
 @_intrinsic
@@ -279,3 +313,52 @@ def label_block(  # type: ignore[no-untyped-def]
                     inputs, layer = outputs, layer + outputs * (inputs + 1)
                 _tally(here, inputs, count, y * width + x, classes, mean, votes, entropy)
     _verdict(len(weights), by_vote, mean, votes, entropy, labels, uncertainty)
+
+
+@_compiled
+def gather_pixels(  # type: ignore[no-untyped-def]
+    values, slots, positions, order, levels, taps, shares, shift, factor, features
+):
+    """Write features (n, C) float32 of single pixels of some blocks: interpolated, then shifted, then scaled.
+
+    Parameters
+    ----------
+    values
+        (S, size) float32, or uint16 that are the bits of halves: the native values of a block in each slot, level after
+        level, from (rows, columns, channels).
+    slots, positions
+        (n,) int64: the slot of each pixel, and its place in the flattened block.
+    order
+        (n,) int64: in which order they are gathered; it does not show in the results.
+    levels
+        (L, 3) int64: where a level's values begin in a slot, its columns and channels.
+    taps, shares
+        (L, edge, 2) int64 and float32: the native rows that a row of the block is interpolated from; the same for
+        columns.
+    shift, factor
+        (C,) float32.
+    """
+    edge, channels = taps.shape[1], features.shape[1]
+    flat, out, share = values.reshape(-1), features.reshape(-1), np.empty(4, np.float32)
+    for n in order:
+        y = positions[n] // edge
+        x, first = positions[n] - y * edge, 0
+        for i in range(len(levels)):
+            start, columns, count = slots[n] * values.shape[1] + levels[i, 0], levels[i, 1], levels[i, 2]
+            upper, lower = start + taps[i, y, 0] * columns * count, start + taps[i, y, 1] * columns * count
+            left, right = taps[i, x, 0] * count, taps[i, x, 1] * count
+            t0, t1, t2, t3 = upper + left, upper + right, lower + left, lower + right
+            share[0], share[1] = shares[i, y, 0] * shares[i, x, 0], shares[i, y, 0] * shares[i, x, 1]
+            share[2], share[3] = shares[i, y, 1] * shares[i, x, 0], shares[i, y, 1] * shares[i, x, 1]
+            row, whole = n * channels + first, count // LANES * LANES
+            for k in range(0, whole, LANES):
+                s = add_scaled(load(shift, first + k), share, 0, load(flat, t0 + k))
+                s = add_scaled(s, share, 1, load(flat, t1 + k))
+                s = add_scaled(s, share, 2, load(flat, t2 + k))
+                s = add_scaled(s, share, 3, load(flat, t3 + k))
+                store(out, row + k, times(s, factor, first + k))
+            for k in range(whole, count):
+                s = shift[first + k] + share[0] * load_one(flat, t0 + k) + share[1] * load_one(flat, t1 + k)
+                s += share[2] * load_one(flat, t2 + k) + share[3] * load_one(flat, t3 + k)
+                out[row + k] = s * factor[first + k]
+            first += count

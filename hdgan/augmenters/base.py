@@ -22,6 +22,7 @@ from training.checkpoint import load_weights, save_weights
 KIND = "augmenter"
 HEADER = ("method", "config", "shape", "licence")
 AUGMENTER = "augmenter.safetensors"
+CONFIG, SHEETS = "config.json", "samples"
 ORIGINS = {"images": "other images, or other labels"}
 _SAMPLES_AT_ONCE = 64
 

@@ -11,7 +11,6 @@ from torch.nn import functional as F
 
 from hdgan.augmenters.images import Indices, LabelledImages
 from hdgan.labels import Image
-from tiling.errors import InputError
 from training.draws import numpy_draws
 from training.order import shuffled
 from training.stream import prefetch
@@ -47,8 +46,7 @@ class Batches:
         transform: Transform | None = None,
         balanced: bool = False,
     ) -> None:
-        if len(images) < batch:
-            raise InputError(f"{len(images)} images are fewer than a batch of {batch}: take a smaller batch")
+        images.require_batch(batch)
         self._images, self._batch, self._seed, self._transform = images, batch, seed, transform
         classes = range(len(images.classes))
         self._of_class = [np.flatnonzero(images.labels == label) for label in classes] if balanced else None

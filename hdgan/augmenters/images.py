@@ -125,6 +125,11 @@ class LabelledImages:
         if len(self.classes) < 2:
             raise InputError(f"all {len(self)} images are of one class, {self.classes[0]}: two are needed at least")
 
+    def require_batch(self, batch: int) -> None:
+        """An :class:`InputError` unless there are as many images as a batch takes."""
+        if len(self) < batch:
+            raise InputError(f"{len(self)} images are fewer than a batch of {batch}: take a smaller batch")
+
 
 def _check_pixels(pixels: object) -> None:
     if not isinstance(pixels, Pixels):

@@ -13,7 +13,7 @@ from typing import Protocol, Self
 import torch
 from torch import Tensor, nn
 
-from hdgan.augmenters.base import AUGMENTER, ORIGINS, Augmenter, Shape
+from hdgan.augmenters.base import AUGMENTER, CONFIG, ORIGINS, SHEETS, Augmenter, Shape
 from hdgan.augmenters.batches import as_rgb, one_hot, to_pixels
 from hdgan.augmenters.images import LabelledImages, Pixels, fingerprint_of
 from hdgan.augmenters.trainer import SamplerTrainer
@@ -29,7 +29,6 @@ from training.draws import sample_draws
 from training.host import Host
 from training.loop import CHECKPOINTS, LoopConfig, run_loop
 
-CONFIG, SHEETS = "config.json", "samples"
 _COLUMNS, _MOST_ROWS, _THUMBNAIL = 8, 12, 64
 _SHEETS = 10  # in the course of a training
 

@@ -16,6 +16,7 @@ _METHODS = {
     "cvae": "hdgan.augmenters.cvae:CVAE",
     "dcgan": "hdgan.augmenters.dcgan:DCGAN",
     "cvaedcgan": "hdgan.augmenters.cvaedcgan:CVAEDCGAN",
+    "stylegan2": "hdgan.augmenters.stylegan2:StyleGAN2",
     "gmcl": "hdgan.augmenters.gmcl:GMCL",
 }
 

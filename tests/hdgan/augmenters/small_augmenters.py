@@ -10,20 +10,37 @@ import torch
 
 from hdgan.augmenters import Augmenter, LabelledImages, create
 from hdgan.augmenters.base import AUGMENTER
+from hdgan.augmenters.network import NetworkAugmenter
+from hdgan.augmenters.registry import method
+from hdgan.stylegan2.trainer import StyleGAN2Trainer
 from training.checkpoint import load_weights
+from training.host import Host
 
 SMALL: dict[str, dict[str, Any]] = {
     "geometric": {},
     "cvae": {"steps": 6, "batch": 8, "latent": 4, "width": 4},
     "cvaedcgan": {"steps": 6, "batch": 8, "latent": 4, "width": 4},
     "dcgan": {"steps": 6, "batch": 8, "latent": 4, "width": 4},
+    "stylegan2": {"preset": "tiny", "steps": 6, "batch": 8, "augment": "blit"},
     "gmcl": {"steps": 6, "batch": 8, "inner_steps": 3, "inner_batch": 8, "latent": 4, "student_width": 4},
 }
 TRAINED = [name for name in SMALL if name != "geometric"]
+NETWORKS = [name for name in TRAINED if issubclass(method(name), NetworkAugmenter)]
 
 
 def small(name: str, **settings: Any) -> Augmenter:
-    return create(name, **SMALL[name] | settings)
+    """An augmenter; a length in steps is told each in its own way."""
+    chosen = SMALL[name] | settings
+    if name == "stylegan2":
+        chosen["kimg"] = chosen.pop("steps") * chosen["batch"] / 1000
+    return create(name, **chosen)
+
+
+def trainer_of(name: str) -> type[Any]:
+    """The class whose `step` trains it."""
+    if name == "stylegan2":
+        return StyleGAN2Trainer
+    return type(small(name).trainer(two_classes(), unlabelled=None, seed=0, host=Host("cpu")))
 
 
 def two_classes(count: int = 40, *, size: int = 16, channels: int = 1) -> LabelledImages:

@@ -58,6 +58,7 @@ STUDENTS: Mapping[str, Mapping[str, bool]] = {
 }
 """GMCL in its kinds, by the names of their rows."""
 
+_ONLY_IF_ASKED = ("geometric", "gmcl", "stylegan2")
 _SUBSETS = 20  # of the kernel distance
 _PEAK = Path("/proc/self/clear_refs")  # "5" written there begins the process's peak memory anew (Linux)
 
@@ -178,7 +179,8 @@ def run_benchmark(
         Folder for `report.json`, `tables.md`, and a run folder of each fit: `seed-0/augmenters/dcgan/`,
         `seed-0/classifiers/real/`.
     methods
-        Whose samples are tried; None: all that are trained to draw images, which GMCL's teacher is not.
+        Whose samples are tried; None: all that are trained to draw images, which GMCL's teacher is not, but for
+        StyleGAN2, which takes far longer than all the others.
     students
         Whether GMCL's students are trained, in all their kinds.
     plan
@@ -206,7 +208,7 @@ def run_benchmark(
         Without test images, or other than two classes or more, and for what a method cannot make.
     """
     settings = plan if isinstance(plan, Plan) else plan_named(plan)
-    chosen = [name for name in names() if name not in ("geometric", "gmcl")] if methods is None else list(methods)
+    chosen = [name for name in names() if name not in _ONLY_IF_ASKED] if methods is None else list(methods)
     for name in chosen:
         check_choice("method", name, [name for name in names() if name != "geometric"])
     if lacking := [part for part in ("train", "test") if part not in images]:

@@ -115,7 +115,7 @@ def sample(
 def benchmark(
     images: ImagesOption,
     methods: Annotated[
-        list[str] | None, typer.Argument(metavar="[METHOD]...", help="Whose samples; default: all that draw images.")
+        list[str] | None, typer.Argument(metavar="[METHOD]...", help="Whose samples; default: cvae, dcgan, cvaedcgan.")
     ] = None,
     study: StudyOption = DEFAULT_STUDY,
     size: SizeOption = None,

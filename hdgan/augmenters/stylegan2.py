@@ -52,7 +52,7 @@ class StyleGAN2Config:
     augment
         What adaptive augmentation does to images that the discriminator sees; "bgc" is the paper's.
     turn, mirror
-        Whether images are shown in all eight orientations, or also mirrored, and so drawn.
+        Whether images are shown in all eight orientations; or, without that, in two. Samples have them, too.
     psi
         Truncation of samples. Less than 1 draws them towards the mean of all classes, not of their own.
     """

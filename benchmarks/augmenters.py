@@ -5,7 +5,7 @@ whether it does. All is about GMCL: teacher and student of the paper, 32 px RGB,
 curriculum, 128 real ones. M is the number of inner steps.
 
 gradient    in float64, the meta-gradient by the adjoint against that by PyTorch's graph of all steps, for M = 1, 4 and
-            10 (of 16 images each for 10): the largest relative difference of whole gradients, with respect to the
+            10 (of 64, 32 and 8 images each): the largest relative difference of whole gradients, with respect to the
             student, the log rates, the log momenta, the images of all steps, and the teacher
 memory      what the largest resident set grows by in an outer step, once the networks are built: the square root of M
             states kept, M = 4 and 32, and the graph of 32 steps, each in a process of its own; and their seconds
@@ -30,7 +30,7 @@ from benchmarks.apart import peak_gb, run_apart
 
 Figures = dict[str, Any]
 CLASSES = ("a", "b", "c", "d")
-BATCH_OF = {1: 64, 4: 64, 10: 16}  # inner steps: images in each, for the gradient
+BATCH_OF = {1: 64, 4: 32, 10: 8}  # inner steps: images in each, for the gradient
 OUTER_STEPS = [("sqrt", 4), ("sqrt", 32), ("plain", 32)]
 
 # Figures that are to stay below a bound

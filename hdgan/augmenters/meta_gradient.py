@@ -64,9 +64,9 @@ class Inner:
             value += loss.detach()
         return self.total(value), self.total(gradient)
 
-    def step(self, state: State, index: int, rate: float, momentum: float) -> State:
+    def step(self, state: State, batch: Sequence[Batch], rate: float, momentum: float) -> State:
         """The state after a step."""
-        _, gradient = self.value_and_gradient(state.theta, self.curriculum(index))
+        _, gradient = self.value_and_gradient(state.theta, batch)
         v = momentum * state.v + gradient
         return State(state.theta - rate * v, v)
 
@@ -124,8 +124,9 @@ def by_adjoint(
     push
         Called for each step, the last one first. Its gradients are of this process's images only.
     keep
-        States that are kept at a time, about: the others are computed again, all at most once. None: the square root
-        of M, with which the memory for states grows with the root. M keeps all, and computes nothing again.
+        States that are kept at a time, about: the others are computed again, all at most once, and so are the batches
+        of the curriculum, as many at a time as there are steps from a kept state to the next. None: the square root
+        of M, with which the memory for states grows with the root. M keeps all, and computes no state again.
     through
         Steps that gradients go back through; those before get none. None: all.
     """
@@ -138,19 +139,20 @@ def by_adjoint(
     for index in range(count):
         if index >= first and (index - first) % stride == 0:
             kept[index] = state
-        state = inner.step(state, index, rates[index], momenta[index])
+        state = inner.step(state, inner.curriculum(index), rates[index], momenta[index])
     loss, of_theta = inner.value_and_gradient(state.theta, real)
     theta_bar, v_bar = of_theta.clone(), torch.zeros_like(of_theta)
     of_log_rates, of_log_momenta = torch.zeros_like(log_rates), torch.zeros_like(log_momenta)
     for start in sorted(kept, reverse=True):
         between = [kept.pop(start)]
-        for index in range(start, min(start + stride, count) - 1):
-            between.append(inner.step(between[-1], index, rates[index], momenta[index]))
+        batches = [inner.curriculum(index) for index in range(start, min(start + stride, count))]
+        for index, batch in enumerate(batches[:-1], start):
+            between.append(inner.step(between[-1], batch, rates[index], momenta[index]))
         for index in range(start + len(between) - 1, start - 1, -1):
             theta, v = between.pop()
             rate, momentum = rates[index], momenta[index]
             v_bar = v_bar - rate * theta_bar
-            gradient, product, of_images = _products(inner, theta, inner.curriculum(index), v_bar)
+            gradient, product, of_images = _products(inner, theta, batches.pop(), v_bar)
             of_log_rates[index] = -rate * (theta_bar @ (momentum * v + gradient))
             of_log_momenta[index] = momentum * (v_bar @ v)
             push(index, of_images)

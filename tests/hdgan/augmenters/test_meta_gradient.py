@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Sequence
 
 import pytest
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from hdgan.augmenters.meta_gradient import Inner, MetaGradient, State, by_adjoint, by_graph
+from hdgan.augmenters.meta_gradient import Batch, Inner, MetaGradient, State, by_adjoint, by_graph
 
 WIDTH, CLASSES, INPUTS = 5, 3, 4
 
@@ -77,10 +78,10 @@ def test_few_states_are_held_and_each_step_is_computed_again_once_at_most(steps:
     case, done, alive, most = Case(steps), list[int](), weakref.WeakSet[Tensor](), 0
 
     class Watched(Inner):
-        def step(self, state: State, index: int, rate: float, momentum: float) -> State:
+        def step(self, state: State, batch: Sequence[Batch], rate: float, momentum: float) -> State:
             nonlocal most
-            done.append(index)
-            found = super().step(state, index, rate, momentum)
+            done.append(id(batch))
+            found = super().step(state, batch, rate, momentum)
             alive.add(found.v)
             most = max(most, len(alive))
             return found

@@ -23,7 +23,6 @@ from training.stream import prefetch
 Pixels = npt.NDArray[np.uint8]
 Classes = npt.NDArray[np.int64]
 
-"""Edge of the smallest images that a generator makes, px."""
 _MANY_PIXELS, _MANY_CORES, _MOST_WORKERS = 1 << 22, 4, 8
 
 

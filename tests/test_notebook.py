@@ -38,6 +38,7 @@ def test_every_figure_of_feature_maps_is_drawn_on_the_demo(
     assert sum("image/png" in data for data in given) == 8
 
 
+@pytest.mark.slow
 def test_the_notebook_of_augmenters_draws_compares_and_chooses(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("HDGAN_IMAGES", raising=False)
     given = outputs_of(AUGMENTERS, tmp_path, monkeypatch)

@@ -39,9 +39,8 @@ class Share:
                 f"a batch of {batch} cannot be cut into {count} parts for {host.count} processes: take a multiple of "
                 "the processes that divides the batch"
             )
-        size, each = batch // count, count // host.count
-        mine = range(host.index * each, (host.index + 1) * each)
-        return cls(batch, [range(part * size, (part + 1) * size) for part in mine], count)
+        size = batch // count
+        return cls(batch, [range(part * size, (part + 1) * size) for part in host.part(count)], count)
 
     @property
     def samples(self) -> range:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import reprlib
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,12 @@ def check_number(name: str, value: object, least: float, most: float, *, whole: 
     if isinstance(value, bool) or not isinstance(value, kinds) or not least <= value <= most:
         kind = "whole number" if whole else "number"
         raise InputError(f"{name} must be a {kind} from {least} to {most}, not {reprlib.repr(value)}")
+
+
+def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
+    """An :class:`InputError` unless `value` is one of a few words."""
+    if value not in choices:
+        raise InputError(f"{name} must be one of {', '.join(choices)}, not {reprlib.repr(value)}")
 
 
 def check_window_edge(window: object) -> None:

@@ -89,6 +89,21 @@ class Study:
         """How far the generator's images are from tiles, told by `hdgan compare`."""
         return self.root / "evaluation"
 
+    @property
+    def augmenters(self) -> Path:
+        """Run folder of each augmenter of labelled images, by method, made by `hdgan augment fit`."""
+        return self.root / "augmenters"
+
+    @property
+    def augmented(self) -> Path:
+        """Samples of each augmenter, by method, made by `hdgan augment sample`."""
+        return self.root / "augmented"
+
+    @property
+    def benchmark(self) -> Path:
+        """How much classifiers gain by augmenters, made by `hdgan augment benchmark`."""
+        return self.root / "benchmark"
+
     def stages(self) -> dict[str, Path]:
         """Every stage's command and folder, in order."""
         return {

@@ -7,7 +7,8 @@ which takes its rows of the global batch.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -34,3 +35,11 @@ def sample_draws(
 def numpy_draws(seed: int, purpose: str, step: int = 0) -> np.random.Generator:
     """The same for numpy."""
     return np.random.default_rng(list(_key(seed, purpose, step)))
+
+
+@contextmanager
+def drawing(seed: int, purpose: str, step: int = 0, *, device: torch.device | None = None) -> Iterator[None]:
+    """Inside, PyTorch's own draws are those for a purpose; afterwards they go on as if nothing had been drawn."""
+    with torch.random.fork_rng(devices=[device] if device is not None and device.type == "cuda" else []):
+        torch.manual_seed(torch_draws(seed, purpose, step).initial_seed())
+        yield

@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 import hdgan
 from hdgan.cli.annotate import app as annotate
+from hdgan.cli.augment import app as augment
 from hdgan.cli.compare import compare
 from hdgan.cli.demo import app as demo
 from hdgan.cli.evaluate import evaluate
@@ -38,6 +39,7 @@ _VERBS: Mapping[str, Callable[..., None] | typer.Typer] = MappingProxyType(
         "protocol": protocol,
         "synthesize": synthesize,
         "export": export,
+        "augment": augment,
         "info": info,
     }
 )

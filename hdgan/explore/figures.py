@@ -115,6 +115,30 @@ def efficiency_figure(report: Mapping[str, Any]) -> Figure:
     return figure
 
 
+def benchmark_figure(report: Mapping[str, Any], measure: str = "balanced_accuracy") -> Figure:
+    """What classifiers are worth on test images, by what they were trained on: each seed a dot, the mean a line.
+
+    Parameters
+    ----------
+    report
+        What :func:`hdgan.augmenters.benchmark.run_benchmark` gives.
+    measure
+        Any of :data:`hdgan.metrics.classification.CLASSIFICATION_MEASURES`.
+    """
+    rows = {**report["classifiers"], **report["students"]}
+    figure = _figure(7, 0.28 * len(rows) + 1)
+    axes = figure.subplots()
+    for place, of in enumerate(rows.values()):
+        values = [seed[measure] for seed in of["of_seeds"] if seed[measure] is not None]
+        axes.plot(values, [place] * len(values), "o", color="C0", alpha=0.6)
+        if of["mean"][measure] is not None:
+            axes.plot([of["mean"][measure]] * 2, [place - 0.35, place + 0.35], color="C1")
+    axes.axhline(len(report["classifiers"]) - 0.5, color="gray", linewidth=0.5)  # below: students
+    axes.set(xlabel=f"{measure.replace('_', ' ')} on the test images", yticks=range(len(rows)), yticklabels=list(rows))
+    axes.invert_yaxis()
+    return figure
+
+
 def confusion_figure(report: Mapping[str, Any]) -> Figure:
     """What pixels of each class are taken for: a row for each true class, a column for each predicted one.
 

@@ -1,5 +1,6 @@
 """Measures of what the pipeline makes, each under its own name."""
 
+from hdgan.metrics.classification import ClassificationReport, area_under_roc, classification_report
 from hdgan.metrics.comparison import (
     Chosen,
     DistributionReport,
@@ -26,6 +27,7 @@ from hdgan.metrics.words import beats, footnotes, verdict
 
 __all__ = [
     "Chosen",
+    "ClassificationReport",
     "DistributionReport",
     "Embed",
     "FeatureSpace",
@@ -37,7 +39,9 @@ __all__ = [
     "Overlap",
     "SegmentationReport",
     "Turned",
+    "area_under_roc",
     "beats",
+    "classification_report",
     "compare_distributions",
     "compare_folders",
     "comparison_notes",

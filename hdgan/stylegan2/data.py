@@ -17,6 +17,7 @@ from hdgan.stylegan2.presets import LEAST_RESOLUTION, TrainConfig
 from tiling.errors import InputError
 from training.draws import numpy_draws
 from training.loader import prefetch_in_processes
+from training.order import shuffled
 from training.stream import prefetch
 
 Pixels = npt.NDArray[np.uint8]
@@ -197,7 +198,8 @@ class TileBatches:
             (N,) int64.
         """
         rows = self._rows(rows)
-        chosen = self._chosen(np.arange(step * self._batch, (step + 1) * self._batch)[rows])
+        numbers = np.arange(step * self._batch, (step + 1) * self._batch)[rows]
+        chosen = shuffled(self._seed, numbers, len(self._indices))
         places = numpy_draws(self._seed, "crops", step).random((self._batch, 2))[rows]
         images = [self._tiles.read_at(int(i), place) for i, place in zip(self._indices[chosen], places, strict=True)]
         turns = numpy_draws(self._seed, "turns", step).integers(len(self._symmetries), size=self._batch)[rows]
@@ -230,11 +232,6 @@ class TileBatches:
 
     def _one_hot(self, classes: Classes) -> Tensor:
         return torch.eye(self._c_dim)[classes] if self._c_dim else torch.zeros(len(classes), 0)
-
-    def _chosen(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Which of the indices are at these places of the endless sequence of shuffled epochs."""
-        count = len(self._indices)
-        return np.array([_order(self._seed, int(place // count), count)[place % count] for place in places], np.int64)
 
 
 @dataclass(frozen=True)
@@ -303,12 +300,6 @@ def fitting_workers(config: TrainConfig, edge: int, device: torch.device, *, pro
     if device.type == "cpu" or cores < _MANY_CORES or pixels < _MANY_PIXELS:
         return 0
     return min(cores // 2, _MOST_WORKERS)
-
-
-@functools.lru_cache(maxsize=4)
-def _order(seed: int, epoch: int, count: int) -> npt.NDArray[np.int64]:
-    """The tiles of an epoch in their order."""
-    return numpy_draws(seed, "epoch", epoch).permutation(count)
 
 
 def _turned(image: Pixels, symmetry: int) -> Pixels:

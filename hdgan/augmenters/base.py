@@ -1,0 +1,218 @@
+"""What every augmenter is: fitted on labelled images, it gives more of a class that is asked for."""
+
+from __future__ import annotations
+
+import json
+import reprlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from torch import Tensor
+
+from hdgan.augmenters.images import LEAST, MOST, LabelledImages, Pixels
+from hdgan.checks import check_number, check_texts
+from hdgan.labels import Image
+from tiling.errors import InputError
+from training.checkpoint import load_weights, save_weights
+
+KIND = "augmenter"
+HEADER = ("method", "config", "shape", "licence")
+AUGMENTER = "augmenter.safetensors"
+CONFIG, SHEETS = "config.json", "samples"
+ORIGINS = {"images": "other images, or other labels"}
+_SAMPLES_AT_ONCE = 64
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What an augmenter makes.
+
+    Attributes
+    ----------
+    size
+        Edge of the images, px.
+    channels
+        1 (grey) or 3 (RGB).
+    classes
+        Names, in the order of the labels.
+    """
+
+    size: int
+    channels: int
+    classes: tuple[str, ...]
+
+    @classmethod
+    def of(cls, images: LabelledImages) -> Shape:
+        """That of images."""
+        return cls(images.shape[0], images.shape[2], images.classes)
+
+    @classmethod
+    def read(cls, about: object) -> Shape:
+        """That in a file's header, checked."""
+        if not isinstance(about, dict) or set(about) != {"size", "channels", "classes"}:
+            raise InputError(f"the shape of an augmenter is its size, channels and classes, not {reprlib.repr(about)}")
+        check_number("size", about["size"], LEAST, MOST)
+        check_number("channels", about["channels"], 1, 3)
+        check_texts("classes", about["classes"])
+        return cls(about["size"], about["channels"], tuple(about["classes"]))
+
+
+class Augmenter(ABC):
+    """One method with its settings; made by :func:`hdgan.augmenters.create`.
+
+    Attributes
+    ----------
+    name
+        Of the method, in the registry.
+    config
+        Its settings.
+    shape
+        What it makes, once it is fitted.
+    licence
+        Terms of what it was fitted on.
+    """
+
+    name: ClassVar[str]
+    settings: ClassVar[type[Any]]
+    """The dataclass of its settings."""
+
+    def __init__(self, config: Any) -> None:
+        self.config = config
+        self.licence: tuple[str, ...] = ()
+        self._shape: Shape | None = None
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.config})"
+
+    @property
+    def shape(self) -> Shape:
+        """What it makes; an :class:`InputError` if it is not fitted."""
+        if self._shape is None:
+            raise InputError(f"this {self.name} augmenter is not fitted: call fit, or load one that was saved")
+        return self._shape
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names, in the order of the labels."""
+        return self.shape.classes
+
+    def place(self, label: int | str) -> int:
+        """The place of a class, given that (a text of digits, too) or its name; an :class:`InputError` for no class."""
+        if isinstance(label, str) and label in self.classes:
+            return self.classes.index(label)
+        if isinstance(label, str) and label.isdecimal() and int(label) < len(self.classes):
+            return int(label)
+        if isinstance(label, int) and not isinstance(label, bool) and 0 <= label < len(self.classes):
+            return label
+        raise InputError(f"no class {label!r}; there are: {', '.join(self.classes)}")
+
+    @abstractmethod
+    def fit(
+        self,
+        labelled: LabelledImages,
+        *,
+        unlabelled: Pixels | None = None,
+        run: Path | str,
+        seed: int = 0,
+        device: str = "auto",
+        inputs: Mapping[str, Path] | None = None,
+        redo: bool = False,
+    ) -> Self:
+        """Learn from images; a fit that was stopped goes on when it is called again.
+
+        Parameters
+        ----------
+        labelled
+            Images of two classes or more.
+        unlabelled
+            More images (N, H, W, C) uint8 of the same size, for methods that can learn from them.
+        run
+            Folder for `augmenter.safetensors`, `config.json`, `metrics.jsonl` (every loss by its name) and `samples/`
+            (contact sheets, a row for each class).
+        seed
+            Of all draws.
+        device
+            "auto" (a GPU if there is one), "cpu" or "cuda".
+        inputs
+            The folders and files that the images come from; their fingerprints and licences are recorded.
+        redo
+            Discard what is there.
+
+        Returns
+        -------
+        Augmenter
+            Itself, fitted.
+
+        Raises
+        ------
+        InputError
+            For images of one class, fewer than a batch, or of a size that the method cannot make.
+        """
+
+    @abstractmethod
+    def _draw(self, label: int, seed: int, samples: Sequence[int]) -> Image:
+        """Samples of a class by their numbers, (n, H, W, C) uint8."""
+
+    @abstractmethod
+    def _tensors(self) -> Mapping[str, Tensor]:
+        """All that samples come from."""
+
+    @abstractmethod
+    def _restore(self, tensors: Mapping[str, Tensor], path: Path) -> None:
+        """Take over what :meth:`_tensors` gave, for the shape that is set."""
+
+    def sample(self, n: int, label: int | str, *, seed: int, first: int = 0) -> Image:
+        """Draw images of a class.
+
+        Parameters
+        ----------
+        n
+            How many. Sample i depends on the seed, the class and i alone.
+        label
+            The class, by its place or name.
+        seed
+            Of all draws.
+        first
+            Number of the first: samples that were drawn before are left out.
+
+        Returns
+        -------
+        Image
+            (n, H, W, C) uint8.
+        """
+        check_number("n", n, 1, 2**31)
+        check_number("first", first, 0, 2**62)
+        check_number("seed", seed, 0, 2**63 - 1)
+        which = self.place(label)
+        end = first + n
+        parts = [range(at, min(at + _SAMPLES_AT_ONCE, end)) for at in range(first, end, _SAMPLES_AT_ONCE)]
+        return np.concatenate([self._draw(which, seed, part) for part in parts])
+
+    def save(self, path: Path | str) -> None:
+        """Write it atomically, as safetensors with JSON in the header."""
+        about = {
+            "method": self.name,
+            "config": _as_json(self.config),
+            "shape": asdict(self.shape),
+            "licence": list(self.licence),
+        }
+        save_weights(Path(path), self._tensors(), kind=KIND, about=about)
+
+    def take(self, path: Path | str) -> Self:
+        """Become the augmenter that a file holds, which is of this method and these settings."""
+        tensors, about = load_weights(Path(path), kind=KIND, needs=HEADER)
+        if (about["method"], about["config"]) != (self.name, _as_json(self.config)):
+            raise InputError(f"{path} is of {about['method']} with other settings; load it by augmenters.load")
+        check_texts("licence", about["licence"])
+        self._shape, self.licence = Shape.read(about["shape"]), tuple(about["licence"])
+        self._restore(tensors, Path(path))
+        return self
+
+
+def _as_json(config: Any) -> Any:
+    """Settings as a file tells them."""
+    return json.loads(json.dumps(asdict(config)))

@@ -1,0 +1,421 @@
+"""The benchmark of augmenters: what a classifier of real test images gains by training with their samples.
+
+All classifiers are trained for the same steps, on real images alone or with samples. GMCL's own students stand beside
+their network trained on real images. Everything is done for several seeds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hdgan.augmenters.base import ORIGINS, Augmenter
+from hdgan.augmenters.batches import Transform, as_rgb
+from hdgan.augmenters.benchmark_table import REFERENCE, tables
+from hdgan.augmenters.classifier import Classifier, ClassifierConfig, fit_classifier
+from hdgan.augmenters.geometric import GeometricConfig
+from hdgan.augmenters.gmcl import STUDENT
+from hdgan.augmenters.images import LabelledImages, fingerprint_of
+from hdgan.augmenters.presets import preset
+from hdgan.augmenters.registry import create, names
+from hdgan.augmenters.selection import (
+    CentroidDistance,
+    Centroids,
+    Criterion,
+    LabelConfidence,
+    NearestCentroid,
+    Selection,
+    select,
+)
+from hdgan.augmenters.transforms import CropAndFlip
+from hdgan.checks import check_choice, check_number
+from hdgan.embedding import random_space
+from hdgan.metrics import (
+    FeatureSpace,
+    Moments,
+    classification_report,
+    frechet_distance,
+    kernel_distance,
+)
+from hdgan.metrics.distribution import Features
+from hdgan.provenance import digest
+from tiling.errors import InputError
+from tiling.files import read_json, write_bytes, write_json
+from tiling.progress import note
+from tiling.stage import Stage, read_record
+
+REPORT, TABLES = "report.json", "tables.md"
+STUDENTS: Mapping[str, Mapping[str, bool]] = {
+    "gtn": {"reset_student": True},
+    "gmcl-fixed-rates": {"adaptive": False},
+    "gmcl": {},
+}
+"""GMCL in its kinds, by the names of their rows."""
+
+_ONLY_IF_ASKED = ("geometric", "gmcl", "stylegan2")
+_SUBSETS = 20  # of the kernel distance
+_PEAK = Path("/proc/self/clear_refs")  # "5" written there begins the process's peak memory anew (Linux)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a benchmark is done.
+
+    Attributes
+    ----------
+    seeds
+        How many.
+    ratios
+        Samples for each real image, class by class.
+    preset
+        Of the methods' settings.
+    classifier
+        How all are trained.
+    least, passes, among, most
+        Of the selection: see :class:`hdgan.augmenters.selection.LabelConfidence`, and `select` there.
+    """
+
+    seeds: int = 3
+    ratios: tuple[float, ...] = (0.5, 1.0, 2.0, 3.0)
+    preset: str = "default"
+    classifier: ClassifierConfig = field(default_factory=ClassifierConfig)
+    least: float = 0.8
+    passes: int = 10
+    among: float = 2.0
+    most: float = 10.0
+
+    def __post_init__(self) -> None:
+        check_number("seeds", self.seeds, 1, 1000)
+        if not self.ratios:
+            raise InputError("a benchmark needs a ratio of samples to real images, 1 say")
+        for ratio in self.ratios:
+            check_number("a ratio of samples to real images", ratio, 0.01, 1000, whole=False)
+
+    @property
+    def reference(self) -> float:
+        """The ratio of what is done at one alone: that nearest to 1."""
+        return min(self.ratios, key=lambda ratio: abs(ratio - 1))
+
+
+PLANS: Mapping[str, Plan] = {
+    "full": Plan(),
+    "quick": Plan(
+        ratios=(1.0,),
+        preset="quick",
+        classifier=ClassifierConfig(steps=200, batch=64, width=32),
+        passes=5,
+        most=5.0,
+    ),
+}
+
+
+def plan_named(name: str, **changed: Any) -> Plan:
+    """One of :data:`PLANS`, with some settings changed."""
+    check_choice("plan", name, tuple(PLANS))
+    return replace(PLANS[name], **changed)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What a classifier is trained on: real images, and samples if a method is named.
+
+    Attributes
+    ----------
+    method, ratio, selected
+        Whose samples, how many for each real image, and whether they are chosen.
+    geometric
+        Whether all are turned, shifted and mirrored whenever they are shown.
+    """
+
+    method: str | None = None
+    ratio: float = 0.0
+    selected: bool = False
+    geometric: bool = False
+
+    @property
+    def name(self) -> str:
+        """Of its row: "geometric + dcgan 100 % selected"."""
+        samples = f"{self.method} {self.ratio:.0%}{' selected' * self.selected}".replace("%", " %")
+        parts = ["geometric"] * self.geometric + [samples] * (self.method is not None)
+        return " + ".join(parts) or "real"
+
+
+def arms_of(methods: Sequence[str], plan: Plan) -> list[Arm]:
+    """All rows of a benchmark but the students'."""
+    arms = [Arm(), Arm(geometric=True)]
+    for method in methods:
+        for ratio in plan.ratios:
+            arms += [Arm(method, ratio), Arm(method, ratio, selected=True)]
+            arms += [Arm(method, ratio, selected=True, geometric=True)] * (ratio == plan.reference)
+    return arms
+
+
+def run_benchmark(
+    images: Mapping[str, LabelledImages],
+    out: Path | str,
+    *,
+    methods: Sequence[str] | None = None,
+    students: bool = True,
+    plan: str | Plan = "full",
+    seed: int = 0,
+    space: FeatureSpace | None = None,
+    device: str = "auto",
+    inputs: Mapping[str, Path] | None = None,
+    redo: bool = False,
+) -> dict[str, Any]:
+    """Fit augmenters and classifiers, and measure; the same call goes on with one that was killed.
+
+    Parameters
+    ----------
+    images
+        By part: "train" and "test" of :func:`hdgan.augmenters.open_images`.
+    out
+        Folder for `report.json`, `tables.md`, and a run folder of each fit: `seed-0/augmenters/dcgan/`,
+        `seed-0/classifiers/real/`.
+    methods
+        Whose samples are tried; None: all that are trained to draw images, which GMCL's teacher is not, but for
+        StyleGAN2, which takes far longer than all the others.
+    students
+        Whether GMCL's students are trained, in all their kinds.
+    plan
+        Of :data:`PLANS`, or another.
+    seed
+        Number k of the seeds is `seed + k`: of the fits, the samples and their selection.
+    space
+        Where distances of samples from the real training images are measured; None: `random-conv-v1`.
+    device, inputs, redo
+        As for :meth:`Augmenter.fit`.
+
+    Returns
+    -------
+    dict
+        What `report.json` holds: `plan`, `images`, `space`, and under `classifiers` and `students`, by row, `mean`,
+        `deviation` (of the sample; None for one seed) and `of_seeds` of: the measures on the test images; `samples`,
+        `frechet`, `kernel`, `sample_confidence` and `recognised` (the share that the classifier of real images
+        takes for what they were asked to be); seconds and peak bytes of the fit. `augmenters` has the cost of theirs,
+        `selections` what was rejected. Peak bytes are the whole process's; where its peak cannot be set back, as
+        outside of Linux, the highest so far.
+
+    Raises
+    ------
+    InputError
+        Without test images, or other than two classes or more, and for what a method cannot make.
+    """
+    settings = plan if isinstance(plan, Plan) else plan_named(plan)
+    chosen = [name for name in names() if name not in _ONLY_IF_ASKED] if methods is None else list(methods)
+    for name in chosen:
+        check_choice("method", name, [name for name in names() if name != "geometric"])
+    if lacking := [part for part in ("train", "test") if part not in images]:
+        raise InputError(f"a benchmark needs images to train and to test on, and there is no part {lacking[0]}")
+    images["train"].require_classes()
+    space = space or random_space()
+    config = {
+        "plan": asdict(settings),
+        "methods": chosen,
+        "students": students,
+        "seed": seed,
+        "space": space.name,
+        "images": [digest({"labels": part.labels}) + fingerprint_of(part.pixels) for part in images.values()],
+    }
+    out = Path(out)
+    with Stage.begin(
+        out, name="augment benchmark", config=config, inputs=dict(inputs or {}), origins=ORIGINS, redo=redo
+    ) as stage:
+        if not stage.complete:
+            rounds = [
+                _Round(images, settings, out / f"seed-{seed + k}", seed + k, space, device).results(chosen, students)
+                for k in range(settings.seeds)
+            ]
+            report = {
+                "plan": asdict(settings),
+                "images": {part: of.counts for part, of in images.items()},
+                "space": space.name,
+                **{kind: _over([of[kind] for of in rounds]) for kind in ("classifiers", "students", "augmenters")},
+                "selections": [of["selections"] for of in rounds],
+            }
+            write_json(out / REPORT, report)
+            write_bytes(out / TABLES, _as_markdown(report).encode())
+            stage.finish(principal=[out / REPORT], licence=images["train"].licence)
+    return dict(read_json(out / REPORT))
+
+
+class _Round:
+    """All fits and measures of one seed, each kept in a file once it is there."""
+
+    def __init__(
+        self,
+        images: Mapping[str, LabelledImages],
+        plan: Plan,
+        folder: Path,
+        seed: int,
+        space: FeatureSpace,
+        device: str,
+    ) -> None:
+        self.real, self.test, self.plan, self.folder = images["train"], images["test"], plan, folder
+        self.seed, self.space, self.device = seed, space, device
+        self._augmenters: dict[str, Augmenter] = {}
+        self._last: tuple[tuple[str, float, bool], Selection] | None = None
+
+    def results(self, methods: Sequence[str], students: bool) -> dict[str, dict[str, Any]]:
+        """{kind: {row: measures}}."""
+        arms = {arm.name: self._kept(arm.name, partial(self._arm, arm)) for arm in arms_of(methods, self.plan)}
+        taught = self._students() if students else {}
+        fits = ["geometric", *methods, *(STUDENTS if students else ())]
+        return {
+            "classifiers": {name: of["measures"] for name, of in arms.items()},
+            "students": taught,
+            "augmenters": {name: self._cost(self._run_of(name)) for name in dict.fromkeys(fits)},
+            "selections": {name: of["selection"] for name, of in arms.items() if of["selection"]},
+        }
+
+    def _kept(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        path = self.folder / "measures" / f"{_file_name(name)}.json"
+        if not path.exists():
+            note(f"seed {self.seed}: {name}")
+            write_json(path, make())
+        return read_json(path)
+
+    def _arm(self, arm: Arm) -> dict[str, Any]:
+        chosen = None if arm.method is None else self._select(arm.method, arm.ratio, arm.selected)
+        trained_on = self.real if chosen is None else chosen.added_to(self.real)
+        transform = GeometricConfig() if arm.geometric else None
+        classifier, cost = self._classifier(arm.name, trained_on, self.plan.classifier, transform)
+        shown = chosen
+        if arm.geometric:  # with samples they are those of another row
+            shown = self._select("geometric", self.plan.reference, False) if chosen is None else None
+        measures = {**self._judged(classifier), **cost, **self._of_samples(shown)}
+        return {"measures": measures, "selection": chosen.to_dict() if arm.selected and chosen else None}
+
+    def _students(self) -> dict[str, Any]:
+        """Of GMCL's students, and of their network trained on real images, plainly and as GMCL shows them."""
+        settings = preset(self.plan.preset, "gmcl")
+        width = create("gmcl", **settings).config.student_width
+        config = replace(self.plan.classifier, network="student", width=width)
+        shown = {"student": None, "student + crops and flips": CropAndFlip()}
+        plain = {name: self._kept(name, partial(self._plain, name, config, how)) for name, how in shown.items()}
+        return plain | {name: self._kept(f"{name} student", partial(self._taught, name)) for name in STUDENTS}
+
+    def _plain(self, name: str, config: ClassifierConfig, transform: Transform | None) -> dict[str, Any]:
+        classifier, cost = self._classifier(name, self.real, config, transform)
+        return {**self._judged(classifier), **cost}
+
+    def _taught(self, name: str) -> dict[str, Any]:
+        self._augmenter(name)
+        run = self._run_of(name)
+        return {**self._judged(Classifier.load(run / STUDENT)), **self._cost(run)}
+
+    def _classifier(
+        self, name: str, images: LabelledImages, config: ClassifierConfig, transform: Transform | None
+    ) -> tuple[Classifier, dict[str, float]]:
+        run = self.folder / "classifiers" / _file_name(name)
+        _forget_peak()
+        classifier = fit_classifier(
+            images, run=run, config=config, seed=self.seed, transform=transform, device=self.device
+        )
+        return classifier, self._cost(run)
+
+    def _augmenter(self, name: str) -> Augmenter:
+        """Fitted; GMCL in one of its kinds."""
+        if name not in self._augmenters:
+            method = "gmcl" if name in STUDENTS else name
+            made = create(method, **{**preset(self.plan.preset, method), **STUDENTS.get(name, {})})
+            _forget_peak()
+            made.fit(self.real, run=self._run_of(name), seed=self.seed, device=self.device)
+            self._augmenters[name] = made
+        return self._augmenters[name]
+
+    def _run_of(self, name: str) -> Path:
+        return self.folder / "augmenters" / name
+
+    def _cost(self, run: Path) -> dict[str, float]:
+        record = read_record(run)
+        return {"seconds": record["seconds"], "peak_bytes": record["peak_rss_bytes"]}
+
+    @cached_property
+    def _judge(self) -> Classifier:
+        """The classifier of real images alone, which samples are judged and chosen by."""
+        return self._classifier(REFERENCE, self.real, self.plan.classifier, None)[0]
+
+    @cached_property
+    def _criteria(self) -> list[Criterion]:
+        centroids = Centroids(self.real, self._judge.embed)
+        sure = LabelConfidence(self._judge, least=self.plan.least, passes=self.plan.passes)
+        return [NearestCentroid(centroids), sure, CentroidDistance(centroids)]
+
+    @cached_property
+    def _real_features(self) -> Features:
+        return self.space.embed(as_rgb(self.real.pixels[np.arange(len(self.real))]))
+
+    def _select(self, method: str, ratio: float, selected: bool) -> Selection:
+        key = method, ratio, selected
+        if self._last is None or self._last[0] != key:  # the next row may be of the same samples
+            chosen = select(
+                self._augmenter(method), self.real.counts, ratio=ratio, criteria=self._criteria if selected else (),
+                among=self.plan.among, most=self.plan.most, seed=self.seed,
+            )  # fmt: skip
+            self._last = key, chosen
+        return self._last[1]
+
+    def _judged(self, classifier: Classifier) -> dict[str, float | None]:
+        """Measures on the test images."""
+        chances = classifier.predict(self.test.pixels)
+        return classification_report(self.test.labels, chances, self.test.classes).measures
+
+    def _of_samples(self, chosen: Selection | None) -> dict[str, float | None]:
+        """How far samples are from the real training images, and what the judge thinks of them."""
+        if chosen is None or len(chosen.labels) < 2:
+            return {}
+        features = self.space.embed(as_rgb(chosen.pixels))
+        kernel = kernel_distance(self._real_features, features, subsets=_SUBSETS, seed=self.seed)
+        chances = self._judge.predict(chosen.pixels)
+        return {
+            "samples": len(chosen.labels),
+            "frechet": frechet_distance(Moments.of(self._real_features), Moments.of(features)),
+            "kernel": kernel.mean,
+            "sample_confidence": float(chances.max(axis=1).mean()),
+            "recognised": float((chances.argmax(axis=1) == chosen.labels).mean()),
+        }
+
+
+def _over(rounds: Sequence[Mapping[str, Mapping[str, float | None]]]) -> dict[str, Any]:
+    """{row: mean, deviation and the values over the seeds of each measure}."""
+    found = {}
+    for row in rounds[0]:
+        of_seeds = [of[row] for of in rounds]
+        known: dict[str, list[float]] = {name: [] for of in of_seeds for name in of}
+        for of in of_seeds:
+            for name, value in of.items():
+                known[name] += [] if value is None else [value]
+        found[row] = {
+            "mean": {name: float(np.mean(values)) if values else None for name, values in known.items()},
+            "deviation": {
+                name: float(np.std(values, ddof=1)) if len(values) > 1 else None for name, values in known.items()
+            },
+            "of_seeds": of_seeds,
+        }
+    return found
+
+
+def _as_markdown(report: Mapping[str, Any]) -> str:
+    parts = []
+    for title, rows in tables(report).items():
+        lines = [list(rows[0]), ["---"] * len(rows[0]), *(list(row.values()) for row in rows)]
+        parts.append("\n".join([f"{title}:", "", *(f"| {' | '.join(line)} |" for line in lines), ""]))
+    return "\n".join(parts)
+
+
+def _file_name(row: str) -> str:
+    """ "geometric + dcgan 100 % selected" as "geometric-dcgan-100-selected"."""
+    return "-".join(row.replace("+", " ").replace("%", " ").split())
+
+
+def _forget_peak() -> None:
+    """Begin the peak memory of this process anew, where the system can."""
+    with contextlib.suppress(OSError):
+        _PEAK.write_text("5")

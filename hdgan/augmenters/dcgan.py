@@ -1,0 +1,128 @@
+"""A conditional DCGAN: Radford et al. 2016, told the class as in Mirza and Osindero 2014."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from hdgan.augmenters.base import Shape
+from hdgan.augmenters.conditional_networks import Discriminator, Generator
+from hdgan.augmenters.images import LabelledImages, Pixels
+from hdgan.augmenters.network import NetworkAugmenter
+from hdgan.augmenters.trainer import SamplerTrainer
+from hdgan.checks import check_number
+from training.draws import drawing
+from training.ema import update_average, warmed
+from training.host import Host
+
+
+@dataclass(frozen=True)
+class DCGANConfig:
+    """Settings of :class:`DCGAN`; the defaults are the paper's, but for width, length and the average.
+
+    Attributes
+    ----------
+    steps, batch
+        Of the training; images in a step.
+    latent
+        Dimensions of z.
+    width
+        Channels of the maps of half the images' size, in both networks.
+    learning_rate, beta1, beta2
+        Of Adam.
+    average
+        How much of the average of the generator's weights, which samples come from, is left by a step; 0: no average.
+    balanced
+        Whether each class is shown as often as any other, however few images it has.
+    parts
+        See :class:`training.share.Share`; None: one for each process.
+    """
+
+    steps: int = 5000
+    batch: int = 128
+    latent: int = 100
+    width: int = 64
+    learning_rate: float = 2e-4
+    beta1: float = 0.5
+    beta2: float = 0.999
+    average: float = 0.995
+    balanced: bool = True
+    parts: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "latent", "width"):
+            check_number(name, getattr(self, name), 1, 2**31)
+        for name in ("learning_rate", "beta1", "beta2", "average"):
+            check_number(name, getattr(self, name), 0, 1, whole=False)
+
+
+class DCGAN(NetworkAugmenter):
+    """Generator and discriminator, each told the class."""
+
+    name, settings = "dcgan", DCGANConfig
+    config: DCGANConfig
+
+    def build(self, shape: Shape) -> nn.Module:
+        """The generator."""
+        return Generator(shape, self.config.latent, self.config.width)
+
+    def trainer(self, images: LabelledImages, *, unlabelled: Pixels | None, seed: int, host: Host) -> SamplerTrainer:
+        """Both networks at their beginning."""
+        return DCGANTrainer(self.config, images, seed=seed, host=host)
+
+
+class DCGANTrainer(SamplerTrainer):
+    """One step of the discriminator, then one of the generator (Goodfellow et al. 2014, non-saturating)."""
+
+    def __init__(self, config: DCGANConfig, images: LabelledImages, *, seed: int, host: Host) -> None:
+        super().__init__(
+            images, batch=config.batch, steps=config.steps, seed=seed, host=host, parts=config.parts,
+            balanced=config.balanced,
+        )  # fmt: skip
+        self.config, shape = config, Shape.of(images)
+        with drawing(seed, "weights"):
+            self.generator = Generator(shape, config.latent, config.width).to(self.device)
+            self.discriminator = Discriminator(shape, config.width).to(self.device)
+        self.average = copy.deepcopy(self.generator)
+        trained = {"generator": self.generator, "discriminator": self.discriminator}
+        self.networks = {**trained, "average": self.average}
+        betas = (config.beta1, config.beta2)
+        self.optimisers = {
+            name: torch.optim.Adam(network.parameters(), lr=config.learning_rate, betas=betas)
+            for name, network in trained.items()
+        }
+
+    def step(self, index: int) -> Mapping[str, float | Tensor]:
+        """Both networks on batch `index`."""
+        parts = list(zip(self.real(index), self.normal("z", index, self.config.latent), strict=True))
+        losses: list[Tensor] = []
+        for (images, c), z in parts:
+            with torch.no_grad():
+                fakes = self.generator(z, c)
+            real, fake = against(self.discriminator(images, c), 1), against(self.discriminator(fakes, c), 0)
+            self.descend("discriminator", real + fake)
+            losses.append(torch.stack([real, fake]).detach())
+        self.update("discriminator")
+        losses_g = []
+        for (_, c), z in parts:
+            loss = against(self.discriminator(self.generator(z, c), c), 1)
+            self.descend("generator", loss)
+            losses_g.append(loss)
+        self.update("generator")
+        update_average(self.average, self.generator, warmed(self.config.average, index))
+        real, fake = (self.mean(each) for each in zip(*losses, strict=True))
+        return {"loss_real": real, "loss_fake": fake, "loss_generator": self.mean(losses_g)}
+
+    def sampler(self) -> nn.Module:
+        """The average of the generator."""
+        return self.settled(self.average, self.drawn(self.config.latent))
+
+
+def against(logits: Tensor, target: int) -> Tensor:
+    """Cross entropy of logits (n,) with all images being fakes (0), or real (1): a scalar."""
+    return binary_cross_entropy_with_logits(logits, torch.full_like(logits, target))

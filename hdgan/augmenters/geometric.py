@@ -1,0 +1,126 @@
+"""Real images turned, shifted and mirrored: what every other method is compared with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from hdgan.augmenters.base import AUGMENTER, ORIGINS, Augmenter, Shape
+from hdgan.augmenters.images import LabelledImages, Pixels, fingerprint_of
+from hdgan.checks import check_number
+from hdgan.labels import Image
+from hdgan.provenance import digest
+from tiling.errors import InputError
+from tiling.stage import Stage
+from training.draws import numpy_draws
+
+
+@dataclass(frozen=True)
+class GeometricConfig:
+    """Settings of :class:`Geometric`.
+
+    Attributes
+    ----------
+    rotation
+        Largest angle in either sense, degrees.
+    shift
+        Largest shift along each axis, in either sense, as a share of the edge.
+    flips
+        Whether images are mirrored, horizontally and vertically, half of the time each.
+    """
+
+    rotation: float = 90.0
+    shift: float = 0.2
+    flips: bool = True
+
+    def __post_init__(self) -> None:
+        check_number("rotation", self.rotation, 0, 180, whole=False)
+        check_number("shift", self.shift, 0, 1, whole=False)
+
+    def __call__(self, image: Image, draws: np.random.Generator) -> Image:
+        """An image (H, W, C) uint8 somewhere else; what comes in from outside continues its border."""
+        angle = math.radians(draws.uniform(-self.rotation, self.rotation))
+        x, y = draws.uniform(-2 * self.shift, 2 * self.shift, 2)  # of an image that reaches from -1 to 1
+        mirrored = np.where(draws.integers(0, 2, 2) if self.flips else np.zeros(2, int), -1.0, 1.0)
+        turned = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]) * mirrored
+        matrix = torch.from_numpy(np.column_stack([turned, (x, y)]).astype(np.float32))
+        source = torch.from_numpy(image).permute(2, 0, 1)[None].float()
+        grid = F.affine_grid(matrix[None], list(source.shape), align_corners=False)
+        found = F.grid_sample(source, grid, padding_mode="border", align_corners=False)
+        return found[0].permute(1, 2, 0).round().to(torch.uint8).numpy()
+
+
+class Geometric(Augmenter):
+    """Samples are images that it was fitted on, each somewhere else. Its file holds them."""
+
+    name, settings = "geometric", GeometricConfig
+    config: GeometricConfig
+
+    def __init__(self, config: GeometricConfig) -> None:
+        super().__init__(config)
+        self._images: LabelledImages | None = None
+
+    def fit(
+        self,
+        labelled: LabelledImages,
+        *,
+        unlabelled: Pixels | None = None,
+        run: Path | str,
+        seed: int = 0,
+        device: str = "auto",
+        inputs: Mapping[str, Path] | None = None,
+        redo: bool = False,
+    ) -> Self:
+        """As :meth:`Augmenter.fit`; of unlabelled images, the seed and the device nothing depends."""
+        labelled.require_classes()
+        run = Path(run)
+        settings: dict[str, Any] = {
+            "method": self.name,
+            **asdict(self.config),
+            "classes": labelled.counts,
+            "images": [digest({"labels": labelled.labels}), fingerprint_of(labelled.pixels)],
+        }
+        with Stage.begin(
+            run, name="augment", config=settings, inputs=dict(inputs or {}), origins=ORIGINS, redo=redo
+        ) as stage:
+            if not stage.complete:
+                self._images, self._shape = labelled.subset(np.arange(len(labelled))), Shape.of(labelled)
+                self.licence = tuple(sorted({*labelled.licence, *stage.record["licence"]}))
+                self.save(run / AUGMENTER)
+                stage.finish(principal=[run / AUGMENTER], summary={"images": len(labelled)}, licence=self.licence)
+        return self.take(run / AUGMENTER)
+
+    def _draw(self, label: int, seed: int, samples: Sequence[int]) -> Image:
+        images = self._held()
+        of_class = np.flatnonzero(images.labels == label)
+        draws = [numpy_draws(seed, f"samples of class {label}", sample) for sample in samples]
+        chosen = np.array([each.choice(of_class) for each in draws], np.int64)
+        return np.stack([self.config(*each) for each in zip(images.pixels[chosen], draws, strict=True)])
+
+    def _held(self) -> LabelledImages:
+        if self._images is None:
+            raise InputError("this geometric augmenter is not fitted: call fit, or load one that was saved")
+        return self._images
+
+    def _tensors(self) -> Mapping[str, Tensor]:
+        images = self._held()
+        return {
+            "pixels": torch.from_numpy(images.pixels[np.arange(len(images))]),
+            "labels": torch.from_numpy(images.labels),
+        }
+
+    def _restore(self, tensors: Mapping[str, Tensor], path: Path) -> None:
+        if set(tensors) != {"pixels", "labels"}:
+            raise InputError(f"{path} has no images of a geometric augmenter")
+        self._images = LabelledImages(tensors["pixels"].numpy(), tensors["labels"].numpy(), self.classes, self.licence)
+        if Shape.of(self._images) != self.shape:
+            raise InputError(f"{path} has images of another shape than it tells")
+        self._images.require_classes()

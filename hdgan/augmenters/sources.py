@@ -1,0 +1,214 @@
+"""Labelled images from files: `.npz` as of MedMNIST, folders of images, tile sets."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hdgan.augmenters.images import Indices, LabelledImages, Pixels
+from hdgan.image_folder import FOLDER, ImageFolder
+from hdgan.labels import Image
+from hdgan.stylegan2.data import PreparedTiles, Tiles
+from tiling import TileSet
+from tiling.errors import InputError
+from tiling.resample import area_resample, rows_of
+from tiling.wording import first_few, one_line
+
+PARTS = ("train", "val", "test")
+_GREY = ("L", "LA")
+_HELD_OUT = {0: "test", 1: "val"}  # folds, where nothing else tells the parts
+_NAMED = 5
+
+
+@dataclass(frozen=True)
+class IndexedTiles:
+    """Tiles or images of a folder that are read when they are indexed: a :class:`hdgan.augmenters.Pixels`.
+
+    Attributes
+    ----------
+    tiles
+        Where they come from.
+    indices
+        Which of them.
+    size
+        Edge that they are averaged down to, px.
+    channels
+        1 where they are grey, else 3.
+    """
+
+    tiles: Tiles
+    indices: Indices
+    size: int
+    channels: int
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(N, H, W, C)."""
+        return len(self.indices), self.size, self.size, self.channels
+
+    @property
+    def dtype(self) -> np.dtype[np.uint8]:
+        """uint8."""
+        return np.dtype(np.uint8)
+
+    def __getitem__(self, indices: Indices) -> Image:
+        """Read some, (n, H, W, C) uint8."""
+        prepared = PreparedTiles(self.tiles, resolution=self.size)
+        images = [prepared.read(int(index)) for index in self.indices[indices]]
+        return np.stack(images)[..., : self.channels]
+
+
+def open_images(
+    place: Path | str,
+    *,
+    size: int | None = None,
+    column: str | None = None,
+    table: Path | str | None = None,
+    classes: Sequence[str] | None = None,
+) -> dict[str, LabelledImages]:
+    """Labelled images by part: "train", and, where there are such, "val" and "test".
+
+    Parameters
+    ----------
+    place
+        A MedMNIST file (`.npz` with `train_images`, `train_labels`, ...; Yang et al. 2023), a folder of images, or a
+        folder of tiles. A folder that has a folder `train` has its parts in such; of another, and of tiles, fold 0 is
+        "test", fold 1 is "val", and the others are "train".
+    size
+        Edge to average the images down to, px; None: as they are.
+    column
+        The label that tells the class; None: of images in folders, the folder that they are in.
+    table
+        CSV file with labels of images in a folder, see :class:`hdgan.image_folder.ImageFolder`.
+    classes
+        Names in the order of the labels, for files that have numbers alone; without them these are the names.
+
+    Raises
+    ------
+    InputError
+        For what cannot be read, images without a class, and images that are no squares or smaller than `size`.
+    """
+    place = Path(place)
+    if place.is_file():
+        if column is not None or table is not None:
+            raise InputError(f"{place} has its labels in itself: leave the column and the table of labels out")
+        return _of_file(place, size, classes)
+    if classes is not None:
+        raise InputError("classes of images in folders, and of tiles, have their names already")
+    if not place.is_dir():
+        raise InputError(f"no images at {place}: give an .npz file, a folder of images or a folder of tiles")
+    if (place / "train").is_dir():
+        parts = [part for part in PARTS if (place / part).is_dir()]
+        return _of_the_same({part: ImageFolder(place / part, labels=table) for part in parts}, size, column)
+    source = TileSet.open(place) if (place / "stage.json").exists() else ImageFolder(place, labels=table)
+    return _by_fold(source, _of_folder(source, size, column))
+
+
+def _of_file(path: Path, size: int | None, classes: Sequence[str] | None) -> dict[str, LabelledImages]:
+    try:
+        with np.load(path, allow_pickle=False) as held:
+            arrays = {name: held[name] for name in held.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path} cannot be read as an .npz file ({one_line(error)})") from error
+    parts = [part for part in PARTS if f"{part}_images" in arrays and f"{part}_labels" in arrays]
+    if "train" not in parts:
+        raise InputError(
+            f"{path} has no train_images and train_labels; it has: {first_few(sorted(arrays), named=_NAMED)}"
+        )
+    labels = {part: _numbers(arrays[f"{part}_labels"], path) for part in parts}
+    count = max(int(of.max(initial=0)) for of in labels.values()) + 1
+    names = tuple(map(str, range(count))) if classes is None else tuple(classes)
+    return {
+        part: LabelledImages(_resized(_with_channels(arrays[f"{part}_images"]), size), labels[part], names)
+        for part in parts
+    }
+
+
+def _numbers(labels: npt.NDArray[Any], path: Path) -> Indices:
+    """(N,) of (N, 1), as MedMNIST has it."""
+    if labels.ndim == 2 and labels.shape[1] > 1:
+        raise InputError(f"{path} has {labels.shape[1]} labels of each image; a class is one of several")
+    numbers: Indices = labels.reshape(-1)
+    return numbers
+
+
+def _with_channels(images: Image) -> Image:
+    return images[..., None] if images.ndim == 3 else images
+
+
+def _resized(images: Image, size: int | None) -> Image:
+    """Averaged down by area to (N, size, size, C)."""
+    if size is None or images.ndim != 4 or images.shape[1:3] == (size, size):
+        return images
+    if images.shape[1] != images.shape[2] or images.shape[1] < size:
+        raise InputError(f"images of {images.shape[1]} x {images.shape[2]} px cannot be averaged down to {size} px")
+    edge = float(images.shape[1])
+    return np.stack([area_resample(rows_of(image), (edge, edge), (size, size)) for image in images])
+
+
+def _of_folder(
+    source: ImageFolder | TileSet, size: int | None, column: str | None, classes: Sequence[str] = ()
+) -> LabelledImages:
+    """All images of a folder, or tiles; of the classes that are there, or of those given."""
+    if column is None and isinstance(source, TileSet):
+        raise InputError("tiles have several labels: say by which one they are classed, such as stain")
+    known = source.labels(column or FOLDER)
+    if lacking := known.count(None):
+        where = f"the label {column}" if column else "a folder of the class's name"
+        raise InputError(f"{lacking} of {len(known)} images of {source} have no class, which is {where}")
+    names = tuple(classes) or tuple(sorted({str(value) for value in known}))
+    if strangers := sorted({str(value) for value in known} - set(names)):
+        raise InputError(f"{source} has images of {first_few(strangers)}; those to train on are of {', '.join(names)}")
+    labels = np.array([names.index(str(value)) for value in known], np.int64)
+    edges, grey = _looked_at(source) if isinstance(source, ImageFolder) else ([source.size(0)], False)
+    size = min(edges) if size is None else size
+    if min(edges) < size:
+        raise InputError(f"{source} has images of {min(edges)} px, which cannot be averaged down to {size} px")
+    pixels: Pixels = IndexedTiles(source, np.arange(len(known)), size, 1 if grey else 3)
+    return LabelledImages(pixels, labels, names)
+
+
+def _looked_at(folder: ImageFolder) -> tuple[list[int], bool]:
+    """Edges of the images, and whether all are grey; an :class:`InputError` with all that are none to train on."""
+    headers = [folder.header(index) for index in range(len(folder))]
+    faults = [
+        f"{name}: {header.problem or f'{header.width} x {header.height} px, not square'}"
+        for name, header in zip(folder.names, headers, strict=True)
+        if header.problem or header.width != header.height
+    ]
+    if faults:
+        raise InputError(f"cannot train on {len(faults)} of {len(headers)} images: {first_few(faults, '; ')}")
+    return [header.width for header in headers], all(header.mode in _GREY for header in headers)
+
+
+def _of_the_same(folders: Mapping[str, ImageFolder], size: int | None, column: str | None) -> dict[str, LabelledImages]:
+    """Parts of the classes, the size and the channels of the first."""
+    found: dict[str, LabelledImages] = {}
+    for part, folder in folders.items():
+        first = found.get("train")
+        edge = size if first is None else first.shape[0]
+        images = _of_folder(folder, edge, column, () if first is None else first.classes)
+        if first is not None and images.shape != first.shape:
+            raise InputError(f"{folder} has images of {images.shape}; those to train on are {first.shape}")
+        found[part] = images
+    return found
+
+
+def _by_fold(source: ImageFolder | TileSet, images: LabelledImages) -> dict[str, LabelledImages]:
+    """Parts by fold."""
+    assert isinstance(images.pixels, IndexedTiles)
+    of = np.array([_HELD_OUT.get(fold, "train") for fold in source.folds()])
+    found = {}
+    for part in PARTS:
+        chosen = np.flatnonzero(of == part)
+        if len(chosen):
+            found[part] = replace(images, pixels=replace(images.pixels, indices=chosen), labels=images.labels[chosen])
+    if "train" not in found:
+        raise InputError(f"all {len(images)} images of {source} are in folds 0 and 1, which are held out")
+    return found

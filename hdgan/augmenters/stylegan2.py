@@ -1,0 +1,222 @@
+"""StyleGAN2-ADA (Karras et al. 2020a, 2020b) told the class: :mod:`hdgan.stylegan2` as an augmenter."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from torch import Tensor
+
+from hdgan.augmenters.base import AUGMENTER, CONFIG, ORIGINS, SHEETS, Augmenter, Shape
+from hdgan.augmenters.batches import as_rgb
+from hdgan.augmenters.images import LEAST, LabelledImages, Pixels, fingerprint_of
+from hdgan.checks import check_number
+from hdgan.conditions import Conditions, classes_of
+from hdgan.labels import Image
+from hdgan.latents import MAX_PSI, Latents
+from hdgan.provenance import digest
+from hdgan.stylegan2 import Generator, Rendered, TrainConfig, load_generator, train, train_config
+from hdgan.stylegan2.execution import Execution
+from hdgan.stylegan2.sheets import SHEETS as SHEETS_OF_TRAINING
+from hdgan.stylegan2.trainer import build_networks
+from tiling.errors import InputError
+from tiling.files import remove, write_json
+from tiling.stage import Stage
+from training.checkpoint import build_network
+from training.draws import numpy_draws
+from training.metrics import METRICS
+
+TRAINING = "training"
+_CLASS = "class"
+_SHEETS = 10  # in the course of a training
+_LEAST_KIMG = 1e-3
+_SEEDS = 2**32  # that latents have
+
+
+@dataclass(frozen=True)
+class StyleGAN2Config:
+    """Settings of :class:`StyleGAN2`.
+
+    Attributes
+    ----------
+    preset
+        Of :data:`hdgan.stylegan2.PRESETS`: the networks and their training.
+    kimg
+        Length, in thousands of images shown. The papers' are 25,000.
+    batch
+        Images in a step; None: the preset's, or what the automatic rule gives one GPU.
+    augment
+        What adaptive augmentation does to images that the discriminator sees; "bgc" is the paper's.
+    turn, mirror
+        Whether images are shown in all eight orientations; or, without that, in two. Samples have them, too.
+    psi
+        Truncation of samples. Less than 1 draws them towards the mean of all classes, not of their own.
+    """
+
+    preset: str = "auto"
+    kimg: float = 1000
+    batch: int | None = None
+    augment: str = "bgc"
+    turn: bool = False
+    mirror: bool = False
+    psi: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_number("kimg", self.kimg, _LEAST_KIMG, 1e9, whole=False)
+        check_number("psi", self.psi, 0, MAX_PSI, whole=False)
+        self.of_training(LEAST)
+
+    def of_training(self, size: int, *, classes: int = 0, seed: int = 0) -> TrainConfig:
+        """Those of a training on images of an edge, px; an :class:`InputError` for what it does not take."""
+        return train_config(
+            self.preset, resolution=1 << (size - 1).bit_length(), kimg=self.kimg, batch=self.batch,
+            augment=self.augment, turn=self.turn, mirror=self.mirror, c_dim=classes, seed=seed,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class FramedImages:
+    """Labelled images as tiles: in RGB, mirrored outwards on all sides to the next power of two.
+
+    No pixel is resampled, so that samples have the images' own sharpness; what is around the middle is cut off them.
+    """
+
+    images: LabelledImages
+    resolution: int
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def read(self, index: int) -> Image:
+        """An image, (R, R, 3) uint8."""
+        image = as_rgb(self.images.pixels[np.array([index])][0])
+        before, after = _frame(len(image), self.resolution)
+        return np.pad(image, [(before, after), (before, after), (0, 0)], mode="reflect")
+
+    def labels(self, name: str) -> list[str | None]:
+        """The class of every image, whatever it is asked for as."""
+        return [self.images.classes[label] for label in self.images.labels]
+
+
+@dataclass(frozen=True)
+class _Named:
+    """A tile of each class."""
+
+    classes: Sequence[str]
+
+    def labels(self, name: str) -> list[str | None]:
+        return list(self.classes)
+
+
+class StyleGAN2(Augmenter):
+    """A generator that :func:`hdgan.stylegan2.train` trains, with the class as its condition."""
+
+    name, settings = "stylegan2", StyleGAN2Config
+    config: StyleGAN2Config
+
+    def __init__(self, config: StyleGAN2Config) -> None:
+        super().__init__(config)
+        self._generator: Generator | None = None
+
+    def fit(
+        self,
+        labelled: LabelledImages,
+        *,
+        unlabelled: Pixels | None = None,
+        run: Path | str,
+        seed: int = 0,
+        device: str = "auto",
+        inputs: Mapping[str, Path] | None = None,
+        redo: bool = False,
+    ) -> Self:
+        """As :meth:`Augmenter.fit`; of unlabelled images nothing depends.
+
+        Until it is fitted, losses and contact sheets are in `training/`, the run folder of the generator's training.
+        Started by `torchrun` or `accelerate launch`, processes share every batch. Classes are shown as often as they
+        have images.
+        """
+        labelled.require_classes()
+        run, shape, execution = Path(run), Shape.of(labelled), Execution(device=device)
+        host = execution.host()
+        config = self.config.of_training(shape.size, seed=seed)
+        labelled.require_batch(config.batch)
+        execution.cut(config.batch, config.mbstd_group, host)  # refuses what these processes cannot share
+        settings: dict[str, Any] = {
+            "method": self.name,
+            **asdict(self.config),
+            "seed": seed,
+            "classes": labelled.counts,
+            "images": [digest({"labels": labelled.labels}), fingerprint_of(labelled.pixels)],
+        }
+
+        def trained() -> Path:
+            return train(
+                FramedImages(labelled, config.resolution), run / TRAINING, config, condition=[_CLASS],
+                sheet_kimg=max(self.config.kimg / _SHEETS, _LEAST_KIMG), execution=execution, inputs=inputs,
+            )  # fmt: skip
+
+        stage = host.led(
+            lambda: Stage.begin(
+                run, name="augment", config=settings, inputs=dict(inputs or {}), origins=ORIGINS, redo=redo
+            )
+        )
+        if stage is None:  # one of several processes: the first one has the stage
+            if host.told():
+                trained()
+            host.told()
+            return self.take(run / AUGMENTER)
+        with stage:
+            host.told(not stage.complete)
+            if not stage.complete:
+                write_json(run / CONFIG, settings)
+                self._generator, self._shape = load_generator(trained()), shape
+                self.licence = tuple(sorted({*labelled.licence, *stage.record["licence"]}))
+                self.save(run / AUGMENTER)
+                shutil.copyfile(run / TRAINING / METRICS, run / METRICS)
+                shutil.copytree(run / TRAINING / SHEETS_OF_TRAINING, run / SHEETS, dirs_exist_ok=True)
+                stage.finish(principal=[run / AUGMENTER], summary={"kimg": self.config.kimg}, licence=self.licence)
+                remove(run / TRAINING)
+        host.told()
+        return self.take(run / AUGMENTER)
+
+    def _draw(self, label: int, seed: int, samples: Sequence[int]) -> Image:
+        generator = self._fitted()
+        first = int(numpy_draws(seed, f"samples of class {label}").integers(_SEEDS))
+        seeds = [(first + sample) % _SEEDS for sample in samples]
+        c = Conditions.of(generator).of_seeds(seeds, self.classes[label])
+        latents = Latents.sample(generator, seeds, psi=self.config.psi, c=c, noise="random")
+        before, _ = _frame(self.shape.size, generator.resolution)
+        middle = slice(before, before + self.shape.size)
+        images = np.stack([image[middle, middle] for image in Rendered(generator, latents)])
+        return images if self.shape.channels == 3 else _as_grey(images)
+
+    def _fitted(self) -> Generator:
+        if self._generator is None:
+            raise InputError(f"this {self.name} augmenter is not fitted: call fit, or load one that was saved")
+        return self._generator
+
+    def _tensors(self) -> Mapping[str, Tensor]:
+        return self._fitted().state_dict()
+
+    def _restore(self, tensors: Mapping[str, Tensor], path: Path) -> None:
+        config = self.config.of_training(self.shape.size, classes=len(self.classes))
+        generator = build_network(lambda: build_networks(config)[0], tensors, path)
+        conditions, _ = classes_of(_Named(self.classes), [_CLASS], range(len(self.classes)))
+        generator.classes = dict(conditions.counts)
+        self._generator = generator.eval().requires_grad_(False)
+
+
+def _frame(size: int, resolution: int) -> tuple[int, int]:
+    """Pixels before and after an image in the middle of a larger one."""
+    before = (resolution - size) // 2
+    return before, resolution - size - before
+
+
+def _as_grey(images: Image) -> Image:
+    """Images (N, H, W, 3) uint8 as (N, H, W, 1): the mean of their colours."""
+    grey: Image = images.mean(axis=3, keepdims=True).round().astype(np.uint8)
+    return grey

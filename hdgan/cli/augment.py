@@ -1,0 +1,227 @@
+"""`hdgan augment fit | sample | benchmark`."""
+
+from __future__ import annotations
+
+import types
+import typing
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hdgan.cli.options import (
+    DEFAULT_SPACE,
+    DEFAULT_STUDY,
+    DeviceOption,
+    JsonOption,
+    QuietOption,
+    RedoOption,
+    SeedOption,
+    SpaceOption,
+    StudyOption,
+    say,
+)
+from hdgan.study import Study
+from tiling.errors import InputError
+from tiling.wording import counted, quoted
+
+if TYPE_CHECKING:
+    from hdgan.augmenters import LabelledImages
+
+app = typer.Typer(
+    help="More labelled images for classifiers: fit augmenters, draw from them, compare them.\n\n"
+    "Example: hdgan augment fit dcgan --study chest --images pneumoniamnist.npz"
+)
+
+MethodArgument = Annotated[str, typer.Argument(metavar="METHOD", help="geometric, dcgan, gmcl, ...")]
+ImagesOption = Annotated[
+    Path,
+    typer.Option(help="MedMNIST's .npz, a folder with a folder of images for each class, or a folder of tiles."),
+]
+SizeOption = Annotated[int | None, typer.Option(help="Average the images down to this edge, px; default: as they are.")]
+ClassesOption = Annotated[
+    str | None, typer.Option(help="Names of the classes in a .npz, in order, with commas; default: their numbers.")
+]
+ConditionOption = Annotated[
+    str | None, typer.Option(help="The label that tells the class, of tiles, or of images with a table of labels.")
+]
+LabelsOption = Annotated[Path | None, typer.Option(help="CSV file with labels of the images in a folder.")]
+
+_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
+_SWITCH = {"true": True, "false": False}
+
+
+@app.command()
+def fit(
+    method: MethodArgument,
+    images: ImagesOption,
+    study: StudyOption = DEFAULT_STUDY,
+    size: SizeOption = None,
+    classes: ClassesOption = None,
+    condition: ConditionOption = None,
+    labels: LabelsOption = None,
+    preset: Annotated[str, typer.Option(help="default (of the papers) or quick (for a trial).")] = "default",
+    settings: Annotated[
+        str | None, typer.Option("--set", help="Settings of the method, like steps=2000,width=32.")
+    ] = None,
+    seed: SeedOption = 0,
+    device: DeviceOption = "auto",
+    redo: RedoOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Fit an augmenter on labelled images: the part of them that is to train on.
+
+    Example: hdgan augment fit dcgan --study chest --images pneumoniamnist.npz --set steps=2000,width=32
+    """
+    from hdgan.augmenters import create
+    from hdgan.augmenters.presets import preset as preset_of
+
+    made = create(method, **{**preset_of(preset, method), **_parse_settings(method, settings)})
+    train = _open(images, size, classes, condition, labels)["train"]
+    run = Study(study).augmenters / method
+    made.fit(train, run=run, seed=seed, device=device, inputs=_inputs(images), redo=redo)
+    next_step = f"hdgan augment sample {method} --study {quoted(study)}"
+    say(f"{run}: {method}, fitted on {counted(len(train), 'image')}. Next: {next_step}", quiet)
+
+
+@app.command()
+def sample(
+    method: MethodArgument,
+    study: StudyOption = DEFAULT_STUDY,
+    n: Annotated[int, typer.Option("-n", help="Of each class; asked for more later, it adds them.", min=1)] = 64,
+    label: Annotated[str | None, typer.Option(help="A class, by name or number; default: all.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to write; default: augmented/METHOD.")] = None,
+    seed: SeedOption = 0,
+    redo: RedoOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Draw images of each class from an augmenter, as PNGs in a folder for each, with a table and a contact sheet.
+
+    Example: hdgan augment sample dcgan --study chest -n 200 --label pneumonia
+    """
+    from hdgan.augmenters.base import AUGMENTER
+    from hdgan.augmenters.writing import write_samples
+    from tiling.stage import completed
+
+    place = Study(study)
+    run = place.augmenters / method
+    completed(run, made_by=f"hdgan augment fit {method} --images IMAGES --study {quoted(study)}")
+    out = out or place.augmented / method
+    manifest = write_samples(run / AUGMENTER, out, n=n, label=label, seed=seed, redo=redo)
+    say(f"{manifest}: {counted(n, 'image')} of {'each class' if label is None else label}", quiet)
+
+
+@app.command()
+def benchmark(
+    images: ImagesOption,
+    methods: Annotated[
+        list[str] | None, typer.Argument(metavar="[METHOD]...", help="Whose samples; default: cvae, dcgan, cvaedcgan.")
+    ] = None,
+    study: StudyOption = DEFAULT_STUDY,
+    size: SizeOption = None,
+    classes: ClassesOption = None,
+    condition: ConditionOption = None,
+    labels: LabelsOption = None,
+    plan: Annotated[str, typer.Option(help="full (for a GPU) or quick (minutes on two cores, for small images).")] = (
+        "full"
+    ),
+    seeds: Annotated[int | None, typer.Option(help="How many; default by plan, 3.", min=1)] = None,
+    ratios: Annotated[
+        str | None, typer.Option(help="Samples, % of the real images, like 50,100,200; default by plan.")
+    ] = None,
+    students: Annotated[bool, typer.Option(help="Train GMCL's students, too.")] = True,
+    figure: Annotated[bool, typer.Option(help="Draw benchmark.png, too; it takes matplotlib.")] = False,
+    space: SpaceOption = DEFAULT_SPACE,
+    seed: SeedOption = 0,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+    redo: RedoOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Tell what classifiers of real test images gain by training with augmenters' samples, over several seeds.
+
+    Example: hdgan augment benchmark dcgan --study chest --images pneumoniamnist.npz --plan quick
+    """
+    import json
+
+    from hdgan.augmenters.benchmark import TABLES, plan_named, run_benchmark
+    from hdgan.augmenters.benchmark_table import tables
+    from hdgan.cli.tables import print_table
+    from hdgan.embedding import open_space
+    from training.devices import choose_device
+
+    changed: dict[str, Any] = {} if seeds is None else {"seeds": seeds}
+    if ratios is not None:
+        changed["ratios"] = _parse_ratios(ratios)
+    out = Study(study).benchmark
+    report = run_benchmark(
+        _open(images, size, classes, condition, labels),
+        out,
+        methods=methods or None,
+        students=students,
+        plan=plan_named(plan, **changed),
+        seed=seed,
+        space=open_space(space, choose_device(device)),
+        device=device,
+        inputs=_inputs(images),
+        redo=redo,
+    )
+    if figure:
+        from hdgan.explore import benchmark_figure
+
+        benchmark_figure(report).savefig(out / "benchmark.png")
+    if as_json:
+        typer.echo(json.dumps(report, indent=2))
+    elif not quiet:
+        for title, rows in tables(report).items():
+            print_table(title, rows, words=("method",))
+        say(f"{out / TABLES}: the same", quiet)
+
+
+def _open(
+    images: Path, size: int | None, classes: str | None, condition: str | None, labels: Path | None
+) -> dict[str, LabelledImages]:
+    from hdgan.augmenters import open_images
+
+    named = None if classes is None else [name.strip() for name in classes.split(",")]
+    return open_images(images, size=size, column=condition, table=labels, classes=named)
+
+
+def _inputs(images: Path) -> dict[str, Path]:
+    """Tiles are a stage, whose licence passes on; what images others are, the fits know by their content."""
+    from tiling.stage import RECORD
+
+    return {"tiles": images} if (images / RECORD).exists() else {}
+
+
+def _parse_ratios(text: str) -> tuple[float, ...]:
+    """ "50,100,200"."""
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not all(part.isdecimal() for part in parts):
+        raise InputError(f"--ratios takes whole numbers with commas like 50,100,200, not {text!r}")
+    return tuple(int(part) / 100 for part in parts)
+
+
+def _parse_settings(method: str, text: str | None) -> dict[str, Any]:
+    """ "steps=2000,width=32" by the types of a method's settings; those it does not have are left to be refused."""
+    from hdgan.augmenters.registry import method as class_of
+
+    kinds = typing.get_type_hints(class_of(method).settings)
+    found: dict[str, Any] = {}
+    for part in (text or "").split(","):
+        name, given, value = (word.strip() for word in part.partition("="))
+        if part.strip():
+            if not (name and given and value):
+                raise InputError(f"--set takes settings like steps=2000,width=32, not {part.strip()!r}")
+            found[name] = _typed(name, value, kinds.get(name, str))
+    return found
+
+
+def _typed(name: str, value: str, kind: Any) -> Any:
+    """A setting's value of a type, or of one or None."""
+    if isinstance(kind, types.UnionType):
+        kind = next(each for each in typing.get_args(kind) if each is not type(None))
+    try:
+        return _SWITCH[value.lower()] if kind is bool else kind(value)
+    except (ValueError, KeyError) as error:
+        raise InputError(f"--set: {name} must be {_KINDS[kind]}, not {value!r}") from error

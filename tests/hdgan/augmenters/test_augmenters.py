@@ -1,0 +1,104 @@
+"""What holds for every augmenter."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_augmenters import SMALL, TRAINED, assert_equal, small, trainer_of, two_classes, weights
+
+from hdgan.augmenters import create, load, names
+from hdgan.augmenters.base import AUGMENTER
+from tiling.errors import InputError
+from tiling.stage import read_record
+
+EVERY, EVERY_TRAINED = pytest.mark.parametrize("name", SMALL), pytest.mark.parametrize("name", TRAINED)
+
+
+def test_every_method_is_tried_here() -> None:
+    assert set(SMALL) == set(names())
+
+
+@EVERY
+def test_a_loaded_augmenter_gives_the_same_samples_and_classes_give_others(name: str, tmp_path: Path) -> None:
+    fitted = small(name).fit(two_classes(), run=tmp_path / "run", seed=3)
+    samples = fitted.sample(70, "left", seed=1)
+    assert (samples.shape, samples.dtype) == ((70, 16, 16, 1), np.uint8)
+    fitted.save(tmp_path / "copy.safetensors")
+    for path in (tmp_path / "run" / AUGMENTER, tmp_path / "copy.safetensors"):
+        loaded = load(path)
+        assert loaded.config == fitted.config
+        assert (loaded.classes, loaded.licence) == (("left", "right"), ("CC0-1.0",))
+        np.testing.assert_array_equal(loaded.sample(70, 0, seed=1), samples)
+    assert (fitted.sample(70, "right", seed=1) != samples).any()
+    assert (fitted.sample(70, "left", seed=2) != samples).any()
+    assert len(np.unique(samples, axis=0)) == 70
+    np.testing.assert_allclose(fitted.sample(3, 0, seed=1).astype(int), samples[:3], atol=1)
+
+
+@EVERY
+@pytest.mark.parametrize(("size", "channels"), [(28, 1), (32, 3)])
+def test_images_of_other_sizes_and_colours_are_made(name: str, size: int, channels: int, tmp_path: Path) -> None:
+    images = two_classes(size=size, channels=channels)
+    fitted = small(name, **({} if name == "geometric" else {"steps": 1})).fit(images, run=tmp_path)
+    assert fitted.sample(2, 1, seed=0).shape == (2, size, size, channels)
+
+
+@EVERY_TRAINED
+def test_a_fit_that_is_stopped_goes_on_to_the_same_weights(name: str, tmp_path: Path, monkeypatch) -> None:
+    images = two_classes()
+    small(name).fit(images, run=tmp_path / "undisturbed")
+    augmenter, trainer = small(name), trainer_of(name)
+    step = trainer.step
+
+    def stopped(self, index: int):
+        if index == 3:
+            raise KeyboardInterrupt
+        return step(self, index)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(trainer, "step", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            augmenter.fit(images, run=tmp_path / "run")
+    assert read_record(tmp_path / "run")["status"] == "running"
+    small(name).fit(images, run=tmp_path / "run")
+    assert_equal(weights(tmp_path / "run"), weights(tmp_path / "undisturbed"))
+
+
+@EVERY_TRAINED
+def test_losses_are_logged_by_name_and_samples_shown(name: str, tmp_path: Path) -> None:
+    small(name, steps=10).fit(two_classes(), run=tmp_path)
+    logged = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [key for key in logged[0] if key.startswith("loss")]
+    sheets = sorted(path.stem for path in (tmp_path / "samples").iterdir())
+    assert sheets[-1] in ("step-00000010", "kimg-000000.080")
+
+
+@EVERY_TRAINED
+def test_what_cannot_be_fitted_is_told_and_leaves_nothing(name: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="6 images are fewer than a batch of 8: take a smaller batch"):
+        small(name).fit(two_classes(6), run=tmp_path / "run")
+    with pytest.raises(InputError, match="no image is of right: leave the class out"):
+        small(name).fit(two_classes().subset(range(0, 40, 2)), run=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_names_and_settings_that_are_none_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no augmenter 'gan'; there are: geometric, "):
+        create("gan")
+    with pytest.raises(InputError, match="dcgan has no setting 'stpes'; there are: steps, batch, "):
+        create("dcgan", stpes=3)
+    with pytest.raises(InputError, match="steps must be a whole number from 1"):
+        create("dcgan", steps=0)
+    with pytest.raises(InputError, match="this dcgan augmenter is not fitted"):
+        create("dcgan").sample(1, 0, seed=0)
+    (tmp_path / "no.safetensors").write_bytes(b"no")
+    with pytest.raises(InputError, match="is not a safetensors file"):
+        load(tmp_path / "no.safetensors")
+    fitted = small("geometric").fit(two_classes(), run=tmp_path / "run")
+    with pytest.raises(InputError, match="no class 'up'; there are: left, right"):
+        fitted.sample(1, "up", seed=0)
+    with pytest.raises(InputError, match="no class 2; there are: left, right"):
+        fitted.sample(1, 2, seed=0)

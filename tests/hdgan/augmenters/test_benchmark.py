@@ -1,0 +1,113 @@
+"""The benchmark of augmenters."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_augmenters import SMALL, two_classes
+
+import hdgan.augmenters.benchmark as benchmark
+from hdgan.augmenters.benchmark import Arm, Plan, arms_of, run_benchmark
+from hdgan.augmenters.classifier import Classifier, ClassifierConfig
+from hdgan.embedding import ModuleSpace
+from hdgan.metrics import classification_report
+from tiling.errors import InputError
+from tiling.stage import read_record
+
+PLAN = Plan(
+    seeds=2, ratios=(0.5, 1.0), classifier=ClassifierConfig(steps=2, batch=8, width=4), least=0.1, passes=2, most=3.0
+)
+MEAN = ModuleSpace(lambda x: x.mean(dim=(2, 3)), name="mean", dimensions=3)
+
+
+@pytest.fixture(autouse=True)
+def small_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    short = {"steps": 1, "inner_steps": 1}
+    monkeypatch.setattr(
+        benchmark, "preset", lambda name, of: {key: short.get(key, value) for key, value in SMALL[of].items()}
+    )
+
+
+def parts() -> dict:
+    return {"train": two_classes(), "test": two_classes(12)}
+
+
+def test_rows_are_what_is_compared() -> None:
+    assert [arm.name for arm in arms_of(["dcgan"], PLAN)] == [
+        "real", "geometric", "dcgan 50 %", "dcgan 50 % selected", "dcgan 100 %", "dcgan 100 % selected",
+        "geometric + dcgan 100 % selected",
+    ]  # fmt: skip
+    assert Arm("dcgan", 0.5) != Arm("dcgan", 0.5, selected=True)
+
+
+def test_a_benchmark_that_is_stopped_goes_on_and_tells_what_was_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fit, fits = benchmark.fit_classifier, list[Path]()
+
+    def stopped(*args, run: Path, **settings):
+        fits.append(run)
+        if len(fits) == 6:
+            raise KeyboardInterrupt
+        return fit(*args, run=run, **settings)
+
+    monkeypatch.setattr(benchmark, "fit_classifier", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        run_benchmark(parts(), tmp_path, methods=["dcgan"], students=False, plan=PLAN, space=MEAN)
+    report = run_benchmark(parts(), tmp_path, methods=["dcgan"], students=False, plan=PLAN, space=MEAN)
+    again = [run for run in set(fits) if fits.count(run) > 1]
+    assert {run.name for run in again} == {fits[5].name, "real"}
+    assert len(set(fits)) == 2 * 7
+
+    assert list(report["classifiers"]) == [arm.name for arm in arms_of(["dcgan"], PLAN)]
+    of = report["classifiers"]["dcgan 50 %"]
+    test, run = parts()["test"], tmp_path / "seed-1" / "classifiers" / "dcgan-50"
+    chances = Classifier.load(run / "classifier.safetensors").predict(test.pixels)
+    measures = classification_report(test.labels, chances, test.classes).measures
+    assert {name: of["of_seeds"][1][name] for name in measures} == pytest.approx(measures)
+    both = [each["accuracy"] for each in of["of_seeds"]]
+    assert of["mean"]["accuracy"] == pytest.approx(np.mean(both))
+    assert of["deviation"]["accuracy"] == pytest.approx(np.std(both, ddof=1))
+    assert (of["mean"]["samples"], report["classifiers"]["dcgan 100 %"]["mean"]["samples"]) == (20, 40)
+    assert of["mean"]["peak_bytes"] > 1e7
+    assert of["mean"]["frechet"] > 0
+    assert "frechet" not in report["classifiers"]["geometric + dcgan 100 % selected"]["mean"]
+    assert report["selections"][0]["dcgan 50 % selected"]["left"]["wanted"] == 10
+    assert json.loads((tmp_path / "report.json").read_text()) == report
+    text = (tmp_path / "tables.md").read_text()
+    assert "| geometric + dcgan 100 % selected |" in text
+    capsys.readouterr()
+    assert run_benchmark(parts(), tmp_path, methods=["dcgan"], students=False, plan=PLAN, space=MEAN) == report
+    assert "is complete: nothing to do" in capsys.readouterr().err
+
+
+def test_students_stand_beside_their_network_trained_on_real_images(tmp_path: Path) -> None:
+    plan = replace(PLAN, seeds=1, ratios=(1.0,))
+    report = run_benchmark(parts(), tmp_path, methods=["gmcl"], plan=plan, space=MEAN)
+    assert sorted(path.name for path in (tmp_path / "seed-0" / "augmenters").iterdir()) == [
+        "geometric", "gmcl", "gmcl-fixed-rates", "gtn"
+    ]  # fmt: skip
+    assert report["classifiers"]["gmcl 100 %"]["mean"]["samples"] == 40
+    assert list(report["students"]) == ["student", "student + crops and flips", "gtn", "gmcl-fixed-rates", "gmcl"]
+    assert report["students"]["gtn"]["deviation"]["accuracy"] is None
+    assert read_record(tmp_path / "seed-0" / "augmenters" / "gtn")["config"]["reset_student"] is True
+    student = Classifier.load(tmp_path / "seed-0" / "classifiers" / "student" / "classifier.safetensors")
+    assert student.about == {"kind": "student", "width": 4}
+    assert "| gmcl-fixed-rates |" in (tmp_path / "tables.md").read_text()
+
+
+def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="there is no part test"):
+        run_benchmark({"train": two_classes()}, tmp_path / "out")
+    with pytest.raises(InputError, match="plan must be one of full, quick, not 'slow'"):
+        run_benchmark(parts(), tmp_path / "out", plan="slow")
+    with pytest.raises(InputError, match=r"method must be one of .*, not 'geometric'"):
+        run_benchmark(parts(), tmp_path / "out", methods=["geometric"])
+    with pytest.raises(InputError, match="a ratio of samples to real images must be a number"):
+        Plan(ratios=(0.5, 0))
+    assert [Plan(ratios=ratios).reference for ratios in ((0.5, 3.0), (2.0, 1.0))] == [0.5, 1.0]
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,83 @@
+"""Labelled images: what they refuse, and where they come from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hdgan.augmenters import LabelledImages, open_images
+from hdgan.augmenters.batches import Batches
+from hdgan.pictures import write_png
+from tiling.errors import InputError
+
+GREY = np.random.default_rng(0).integers(0, 256, (6, 28, 28, 1), np.uint8)
+LABELS = np.array([0, 1, 0, 1, 1, 0])
+
+
+@pytest.mark.parametrize(
+    ("pixels", "labels", "classes", "message"),
+    [
+        (GREY, LABELS + 1, "ab", "image 1 has label 2, and so are 3 of 6 out of range: labels of 2 classes are 0 to 1"),
+        (GREY, LABELS[:5], "ab", "6 images have 5 labels"),
+        (GREY, LABELS / 2, "ab", r"labels must be \(N,\) whole numbers, not \(6,\) float64"),
+        (np.full((6, 28, 28, 1), np.nan), LABELS, "ab", r"uint8, 0 to 255, and these are float64, and some of its"),
+        (GREY / 255, LABELS, "ab", "these are float64: convert them"),
+        (GREY[..., 0], LABELS, "ab", r"must be \(N, H, W, 1\) or \(N, H, W, 3\), not \(6, 28, 28\)"),
+        (GREY[:, :20], LABELS, "ab", "squares of 16 to 1024 px, not 20 x 28 px"),
+        (GREY[:, :8, :8], LABELS, "ab", "squares of 16 to 1024 px, not 8 x 8 px"),
+        (GREY[:0], LABELS[:0], "ab", "there is no image"),
+        (GREY, LABELS, "aa", "classes must be names, each once, not a, a"),
+        ([1], LABELS, "ab", r"images must be an array \(N, H, W, C\) uint8, not list"),
+    ],
+)
+def test_what_is_no_labelled_image_is_refused(pixels, labels, classes: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        LabelledImages(pixels, labels, tuple(classes))
+
+
+def test_one_class_is_not_enough_to_learn_from() -> None:
+    with pytest.raises(InputError, match="no image is of c: leave the class out"):
+        LabelledImages(GREY, LABELS, tuple("abc")).require_classes()
+    with pytest.raises(InputError, match="all 6 images are of one class, a"):
+        LabelledImages(GREY, 0 * LABELS, ("a",)).require_classes()
+
+
+def test_a_medmnist_file_has_its_three_parts(data: Path) -> None:
+    parts = open_images(data / "classification" / "pneumoniamnist.npz", classes=("normal", "pneumonia"))
+    assert {part: images.counts for part, images in parts.items()} == {
+        "train": {"normal": 388, "pneumonia": 3494},
+        "val": {"normal": 135, "pneumonia": 389},
+        "test": {"normal": 234, "pneumonia": 390},
+    }
+    assert parts["val"].shape == (28, 28, 1)
+    with pytest.raises(InputError, match="cannot be averaged down to 32 px"):
+        open_images(data / "classification" / "pneumoniamnist.npz", size=32)
+
+
+def test_folders_of_classes_are_read_as_they_are_asked_for(tmp_path: Path) -> None:
+    rgb = np.random.default_rng(1).integers(0, 256, (20, 32, 32, 3), np.uint8)
+    for index, image in enumerate(rgb):
+        write_png(tmp_path / "images" / ("tumour" if index % 2 else "stroma") / f"{index:02}.png", image)
+    parts = open_images(tmp_path / "images", size=16)
+    assert sum(map(len, parts.values())) == 20
+    train = parts["train"]
+    assert (train.classes, train.shape) == (("stroma", "tumour"), (16, 16, 3))
+    first = train.pixels[np.array([0])][0]
+    blocks = rgb.reshape(20, 16, 2, 16, 2, 3).mean(axis=(2, 4))
+    assert (np.abs(blocks - first.astype(float)).max(axis=(1, 2, 3)) <= 0.5).sum() == 1
+
+
+def test_balanced_batches_show_each_class_as_often_and_each_of_its_images() -> None:
+    labels = np.array([0] * 5 + [1] * 2 + [2] * 9)
+    pixels = np.arange(16, dtype=np.uint8).repeat(16 * 16).reshape(16, 16, 16, 1)
+    batches = Batches(LabelledImages(pixels, labels, tuple("abc")), batch=6, seed=3, balanced=True)
+    read = [batches.read(step, range(6)) for step in range(9)]
+    assert all(np.bincount(found).tolist() == [2, 2, 2] for _, found in read)
+    shown = np.concatenate([images[:, 0, 0, 0] for images, _ in read])
+    assert sorted(shown[labels[shown] == 2]) == sorted([*range(7, 16)] * 2)
+    assert set(shown[labels[shown] == 1]) == {5, 6}
+    rows, found = batches.read(4, [1, 5])
+    np.testing.assert_array_equal(rows, read[4][0][[1, 5]])
+    np.testing.assert_array_equal(found, read[4][1][[1, 5]])

@@ -1,0 +1,139 @@
+"""`hdgan augment`, from a file of images to a table."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_line import files, refused, run
+from PIL import Image
+
+from hdgan.augmenters import load, open_images
+from hdgan.pictures import write_png
+from tiling.stage import read_record
+
+SMALL = "steps=2,batch=8,latent=4,width=4"
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    """A file as MedMNIST's."""
+    draws, arrays = np.random.default_rng(0), {}
+    for part, count in (("train", 40), ("test", 12)):
+        arrays[f"{part}_images"] = draws.integers(0, 256, (count, 16, 16), np.uint8)
+        arrays[f"{part}_labels"] = np.arange(count)[:, None] % 2
+    np.savez(tmp_path / "small.npz", **arrays)
+    return tmp_path / "small.npz"
+
+
+def test_an_augmenter_is_fitted_and_drawn_from(archive: Path, tmp_path: Path) -> None:
+    study = tmp_path / "study"
+    fit = ["augment", "fit", "dcgan", "--study", study, "--images", archive, "--classes", "left,right", "--seed", 3]
+    said = run(*fit, "--set", SMALL, "--device", "cpu")
+    assert "dcgan, fitted on 40 images. Next: hdgan augment sample dcgan --study" in said
+    record = read_record(study / "augmenters" / "dcgan")
+    assert (record["config"]["width"], record["config"]["seed"], record["status"]) == (4, 3, "complete")
+    assert "complete: nothing to do" in run(*fit, "--set", SMALL, "--device", "cpu")
+
+    sample = ["augment", "sample", "dcgan", "--study", study, "--seed", 5]
+    run(*sample, "-n", 3)
+    out = study / "augmented" / "dcgan"
+    before = files(out / "images")
+    run(*sample, "-n", 9)
+    assert {name: before[name] for name in before} == {name: files(out / "images")[name] for name in before}
+    rows = list(csv.DictReader((out / "manifest.csv").open()))
+    assert [row["class"] for row in rows] == ["left"] * 9 + ["right"] * 9
+    assert rows[10] == {"index": "1", "class": "right", "seed": "5", "file": "images/right/000001.png"}
+    drawn = load(study / "augmenters" / "dcgan" / "augmenter.safetensors").sample(9, "right", seed=5)
+    with Image.open(out / rows[10]["file"]) as picture:
+        np.testing.assert_allclose(np.array(picture, int), drawn[1, ..., 0], atol=1)
+    with Image.open(out / "contact-sheet.png") as sheet:
+        assert sheet.size == (8 * 76, 2 * 90)
+    parts = open_images(out / "images")
+    assert sum(len(part) for part in parts.values()) == 18
+    assert parts["train"].classes == ("left", "right")
+
+    assert "holds more than 3 samples of a class already" in refused(*sample, "-n", 3)
+    assert "made with seed = 5, and now 6 is asked for" in refused(*sample[:-1], 6, "-n", 9)
+    run(*sample, "-n", 2, "--label", "right", "--out", tmp_path / "right")
+    assert [path.name for path in (tmp_path / "right" / "images").iterdir()] == ["right"]
+    assert "no class 'up'; there are: left, right" in refused(*sample, "--label", "up", "--out", tmp_path / "up")
+    assert not (tmp_path / "up").exists()
+
+
+def test_settings_and_images_that_are_none_are_refused_in_a_line(archive: Path, tmp_path: Path) -> None:
+    fit = ["augment", "fit", "dcgan", "--study", tmp_path / "study", "--images", archive]
+    assert "dcgan has no setting 'stpes'; there are: steps, batch" in refused(*fit, "--set", "stpes=3")
+    assert "--set: steps must be a whole number, not 'many'" in refused(*fit, "--set", "steps=many")
+    assert "steps must be a whole number from 1" in refused(*fit, "--set", "steps=0")
+    assert "--set takes settings like steps=2000,width=32, not 'steps'" in refused(*fit, "--set", "steps")
+    assert "preset must be one of default, quick, not 'slow'" in refused(*fit, "--preset", "slow")
+    flips = refused("augment", "fit", "geometric", "--images", archive, "--set", "flips=maybe")
+    assert "--set: flips must be true or false, not 'maybe'" in flips
+    assert "no augmenter 'gan'; there are: geometric" in refused("augment", "fit", "gan", "--images", archive)
+    assert "no images at" in refused(*fit[:-1], tmp_path / "none.npz", "--set", "steps=2")
+    unfitted = refused("augment", "sample", "dcgan", "--study", tmp_path / "study")
+    assert "make it with `hdgan augment fit dcgan --images IMAGES --study" in unfitted
+    assert not (tmp_path / "study").exists()
+
+
+def test_settings_stand_in_the_studys_file_and_parts_of_settings_are_of_their_type(
+    archive: Path, tmp_path: Path
+) -> None:
+    study = tmp_path / "study"
+    study.mkdir()
+    (study / "study.toml").write_text(
+        f'[augment.fit]\nimages = "{archive}"\nset = ["rotation=10", "flips=False"]\nclasses = ["a", "b"]\n'
+    )
+    run("augment", "fit", "geometric", "--study", study)
+    fitted = load(study / "augmenters" / "geometric" / "augmenter.safetensors")
+    assert (fitted.config.rotation, fitted.config.flips, fitted.classes) == (10.0, False, ("a", "b"))
+
+
+def test_folders_of_classes_and_tiles_by_their_stain_are_images_too(tmp_path: Path) -> None:
+    draws, rows = np.random.default_rng(0), ["slide,stain"]
+    for index in range(6):
+        pixels = draws.integers(60, 200, (64, 64, 3), np.uint8)
+        write_png(tmp_path / "slides" / f"{index}.png", pixels)
+        write_png(tmp_path / "classes" / ("HE", "PAS")[index % 2] / f"{index}.png", pixels)
+        rows.append(f"{index}.png,{('HE', 'PAS')[index % 2]}")
+    (tmp_path / "stains.csv").write_text("\n".join(rows))
+    study = tmp_path / "study"
+    run("tile", tmp_path / "slides", "--study", study, "--size", 32, "--tissue", 0, "--labels", tmp_path / "stains.csv",
+        "--folds", 3)  # fmt: skip
+    fit = ["augment", "fit", "geometric", "--study", study, "--images", study / "tiles", "--size", 16]
+    assert "say by which one they are classed, such as stain" in refused(*fit)
+    assert "fitted on " in run(*fit, "--condition", "stain")
+    record = read_record(study / "augmenters" / "geometric")
+    assert record["inputs"] == {"tiles": read_record(study / "tiles")["fingerprint"]}
+    assert set(record["config"]["classes"]) == {"HE", "PAS"}
+    other = tmp_path / "other"
+    run("augment", "fit", "geometric", "--study", other, "--images", tmp_path / "classes")
+    assert load(other / "augmenters" / "geometric" / "augmenter.safetensors").shape.size == 64
+
+
+def test_a_benchmark_ends_in_tables_and_a_figure(
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("matplotlib")
+    from hdgan.augmenters import benchmark
+    from hdgan.augmenters.classifier import ClassifierConfig
+
+    settings = {"steps": 1, "batch": 8, "latent": 4, "width": 4}
+    tiny = benchmark.Plan(seeds=2, classifier=ClassifierConfig(steps=1, batch=8, width=4), passes=1)
+    monkeypatch.setattr(benchmark, "PLANS", {"quick": tiny})
+    monkeypatch.setattr(benchmark, "preset", lambda _, of: {} if of == "geometric" else settings)
+    bench = ["augment", "benchmark", "dcgan", "--study", tmp_path / "study", "--images", archive, "--plan", "quick",
+             "--ratios", 50, "--seeds", 1, "--no-students", "--device", "cpu"]  # fmt: skip
+    said = run(*bench, "--figure")
+    assert "geometric + dcgan 50 % selected" in said
+    assert "balanced accuracy" in said
+    assert (tmp_path / "study" / "benchmark" / "benchmark.png").stat().st_size > 5000
+    report = json.loads((tmp_path / "study" / "benchmark" / "report.json").read_text())
+    _, _, printed = run(*bench, "--json", "--quiet").partition("{")
+    assert json.loads("{" + printed) == report
+    assert "plan must be one of quick" in refused(*bench, "--plan", "none")
+    assert "--ratios takes whole numbers with commas like 50,100,200, not '0.5'" in refused(*bench, "--ratios", "0.5")

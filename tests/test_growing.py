@@ -55,6 +55,7 @@ def test_samples_that_are_added_leave_all_that_was_made_of_the_others_as_it_is(s
     assert {name: files(study / name) for name in later} == later
 
 
+@pytest.mark.slow
 def test_samples_that_were_added_are_picked_from_and_annotated(study: Path) -> None:
     hdgan("sample", "--study", study, "-n", 21)
     masks = written(study / "annotations" / "masks")

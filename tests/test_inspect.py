@@ -115,6 +115,7 @@ def _stop_tiling(archive: Path, study: Path, *options: str) -> None:
     process.wait()
 
 
+@pytest.mark.slow
 def test_of_a_tiling_that_was_stopped_info_tells_how_far_it_is_and_the_command_that_continues_it(
     tmp_path: Path,
 ) -> None:

@@ -45,7 +45,7 @@ class AnnotatedSamples:
 def extract_annotated(
     study: Study,
     *,
-    blocks: int = 5,
+    blocks: int | None = None,
     dtype: str | None = None,
     store: str = "zarr",
     all_samples: bool = False,

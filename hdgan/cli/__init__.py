@@ -46,7 +46,7 @@ _VERBS: Mapping[str, Callable[..., None] | typer.Typer] = MappingProxyType(
 """In the order in which they are used."""
 
 
-_MAKE_STAGES = ("tile", "train", "sample", "features", "fit", "synthesize")
+_MAKE_STAGES = ("tile", "train", "sample", "features", "fit", "protocol", "synthesize")
 
 
 class _InOrder(TyperGroup):

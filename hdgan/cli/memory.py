@@ -19,7 +19,9 @@ from tiling.files import read_json, write_json
 MEMORY = "options.json"
 _EITHER = ("mpp", "level", "power")  # ways to say the resolution of tiles: one that is given displaces the others
 _NUMBER_OR_FILE = "mpp_of"
-_GIVEN, _TAKEN_BACK = "hdgan.options.given", "hdgan.options.taken-back"
+_AS_OF = "study.toml"  # beside the options of a verb: what that said then, as text, of those that it has, too
+_ANOTHER_SET = "--out"  # a second set has options of its own
+_GIVEN, _TAKEN_BACK, _WRITTEN = "hdgan.options.given", "hdgan.options.taken-back", "hdgan.options.written"
 _OF_ONE_CALL = frozenset(
     {
         "study",
@@ -42,6 +44,8 @@ _OF_ONE_CALL = frozenset(
         "walk_through",
         "walk_frames",
         "walk_size",
+        "figure",
+        "as_json",
     }
 )
 
@@ -57,17 +61,29 @@ def taken_back(context: typer.Context) -> Collection[str]:
     return names
 
 
-def remembered(root: Path, verb: Sequence[str], context: typer.Context) -> dict[str, Any]:
-    """What the options of a verb were set to last in the study at `root`, by parameter name."""
+def remembered(
+    root: Path, verb: Sequence[str], context: typer.Context, written: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """What this call takes of :func:`last_options`: none of it where it makes another set."""
+    context.meta[_WRITTEN] = written
     given = context.meta.get(_GIVEN, ())
+    if _ANOTHER_SET in given:
+        return {}
     displaced = _EITHER if any(f"--{name}" in given for name in _EITHER) else ()
-    return {name: value for name, value in _memory(root).get(" ".join(verb), {}).items() if name not in displaced}
+    options = last_options(root, " ".join(verb), written)
+    return {name: value for name, value in options.items() if name not in displaced}
 
 
-def last_options(root: Path, verb: str) -> Mapping[str, Any]:
-    """What the options of a verb were given as last in the study at `root`, by parameter name."""
-    options: Mapping[str, Any] = _memory(root).get(verb, {})
-    return options
+def last_options(root: Path, verb: str, written: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the options of a verb were given as last in the study at `root`, by parameter name.
+
+    Without those that `study.toml` has (`written`), unless it says the same of them as when they were given.
+    """
+    options = dict(_memory(root).get(verb, {}))
+    then = options.pop(_AS_OF, {})
+    return {
+        name: value for name, value in options.items() if name not in written or then.get(name) == str(written[name])
+    }
 
 
 def origins_of(before: Collection[str], context: typer.Context) -> dict[str, str]:
@@ -93,6 +109,8 @@ class RememberingCommand(TyperCommand):
         """Run the verb."""
         if not is_first_process():
             return super().invoke(ctx)
+        if _ANOTHER_SET in ctx.meta[_GIVEN]:
+            return self._told_with_origins(ctx)
         root, verb = Path(ctx.params["study"]), _verb(ctx)
         given = {
             name: _plain(name, value)
@@ -103,20 +121,29 @@ class RememberingCommand(TyperCommand):
         lasting = ctx.params.keys() - taken_back(ctx)
         kept = {name: value for name, value in before.get(verb, {}).items() if name in lasting}
         kept = {name: value for name, value in kept.items() if not (name in _EITHER and given.keys() & set(_EITHER))}
-        after = {**before, verb: {**kept, **given}}
+        written, then = ctx.meta[_WRITTEN], before.get(verb, {}).get(_AS_OF, {})
+        as_of = {name: then[name] for name in kept if name in then and name not in given}
+        as_of |= {name: str(written[name]) for name in given if name in written}
+        after = {**before, verb: {**kept, **given, **({_AS_OF: as_of} if as_of else {})}}
         absent = [place for place in (root, *root.parents) if not place.exists()]
         _keep(root, before, after)  # before the work, which may be killed
         try:
-            result = super().invoke(ctx)
-        except InputError as error:
+            result = self._told_with_origins(ctx)
+        except InputError:
             if root.exists():
                 _keep(root, after, before)
             for place in absent:
                 with contextlib.suppress(OSError):  # others wrote there, or nobody did
                     place.rmdir()
-            raise InputError(with_origins(str(error), ctx)) from error
+            raise
         _keep(root, before, after)
         return result
+
+    def _told_with_origins(self, ctx: typer.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except InputError as error:
+            raise InputError(with_origins(str(error), ctx)) from error
 
     def _without_empty(self, words: Sequence[str]) -> tuple[list[str], frozenset[str]]:
         """The words but for options that are given as nothing, and the parameter names of these."""

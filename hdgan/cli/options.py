@@ -18,7 +18,7 @@ _NOT_SETTINGS = ("help", "study", "redo", "resume", "quiet", "missing")  # what 
 
 
 def _load_settings(context: typer.Context, root: Path) -> Path:
-    """Let `study.toml`, and then what was given before, be the defaults; the command line overrides them."""
+    """Let what was given before, and `study.toml`, be the defaults; the command line overrides them."""
     path = _command_names(context)
     table: Any = Study(root).settings()
     _refuse_unknown_verbs(context, root, table)
@@ -36,11 +36,11 @@ def _load_settings(context: typer.Context, root: Path) -> Path:
             raise InputError(f"{root / 'study.toml'}: [{'.'.join(path)}] has no option {key!r}; there are: {known}")
         listed = isinstance(value, list) and all(isinstance(item, str | int | float) for item in value)
         defaults[names.get(key.replace("_", "-"), key)] = ",".join(map(str, value)) if listed else value
-    before = remembered(root, path, context)
-    there = {**before, **defaults}
+    before = remembered(root, path, context, defaults)
+    there = {**defaults, **before}
     for name in taken_back(context):
         there.pop(name, None)
-    note_origins(context, {**origins_of(before, context), **dict.fromkeys(defaults, root / "study.toml")})
+    note_origins(context, {**dict.fromkeys(defaults, root / "study.toml"), **origins_of(before, context)})
     context.default_map = {**(context.default_map or {}), **there}
     return root
 

@@ -24,7 +24,10 @@ from tiling.wording import counted, quoted
 
 def features(
     study: StudyOption = DEFAULT_STUDY,
-    blocks: Annotated[int, typer.Option(help="Blocks, counted from the image's resolution down.", min=1)] = 5,
+    blocks: Annotated[
+        int | None,
+        typer.Option(help="Blocks, counted from the image's resolution down. Default: 5, or all there are.", min=1),
+    ] = None,
     dtype: Annotated[
         str | None, typer.Option(help="float16 (default), float32, or int8 with a scale per channel.")
     ] = None,

@@ -21,17 +21,21 @@ from hdgan.cli.pixels import parse_split
 from hdgan.study import Study
 from tiling.errors import InputError
 from tiling.progress import note
+from tiling.wording import counted
 
 _FEWER = (8, 4, 2)
 
 
 def protocol(
     study: StudyOption = DEFAULT_STUDY,
-    split: Annotated[str, typer.Option(help="Images for training/validation/test.")] = "16/4/16",
+    split: Annotated[
+        str | None,
+        typer.Option(help="Images for training/validation/test. Default: 16/4/16, or of fewer images in that ratio."),
+    ] = None,
     training: Annotated[
         str | None,
         typer.Option(
-            help="Smaller numbers of training images to fit, too, with commas; empty: none. "
+            help="Smaller numbers of training images to fit, too, with commas, or none. "
             "Default: 8,4,2, those that the split has."
         ),
     ] = None,
@@ -57,9 +61,9 @@ def protocol(
     from training.host import Host
 
     place, host = Study(study), Host(device)
-    counts = parse_split(split)
-    assert counts is not None
+    asked = parse_split(split)
     samples = annotated_samples(place, device=host.device)
+    counts = asked or _default_split(len(samples.masks))
     report = run_protocol(
         samples.store,
         samples.masks,
@@ -88,7 +92,8 @@ def protocol(
     if as_json:
         typer.echo(json.dumps(report, indent=2))
     elif not quiet:
-        title = f"{counts[0]} training images, {splits} splits: mean ± deviation (n - 1) on the test images"
+        sizes = f"{counted(counts[0], 'training image')}, {counted(splits, 'split')}"
+        title = f"{sizes}: mean ± deviation (n - 1) on the test images"
         rows = protocol_rows(report, counts[0])
         print_table(title, rows, words=("class",))
         if "splits" in rows[0]:
@@ -97,17 +102,32 @@ def protocol(
             print_table("label efficiency", efficiency_rows(report), words=())
 
 
+def _default_split(annotated: int) -> tuple[int, int, int]:
+    """The paper's, or of fewer images in its ratio."""
+    from hdgan.pixels.split import PAPER_COUNTS, counts_of
+
+    if annotated >= sum(PAPER_COUNTS):
+        return PAPER_COUNTS
+    counts = counts_of(annotated)
+    paper, ours = ("/".join(map(str, each)) for each in (PAPER_COUNTS, counts))
+    note(f"{counted(annotated, 'annotated image')}, too few for the paper's {paper}: split {ours} (see --split)")
+    return counts
+
+
 def _fewer(most: int) -> list[int]:
     """The default numbers of training images, without those that the split does not have."""
     fewer = [n for n in _FEWER if n <= most]
-    if dropped := [n for n in _FEWER if n > most]:
+    dropped = [n for n in _FEWER if n > most]
+    if fewer and dropped:
         note(f"not fitted with {', '.join(map(str, dropped))} training images: the split has {most} (see --training)")
     return fewer
 
 
 def _parse_counts(text: str) -> list[int]:
-    """ "8,4,2"."""
+    """ "8,4,2", or "none"."""
+    if text.strip() == "none":
+        return []
     parts = [part.strip() for part in text.split(",") if part.strip()]
     if not all(part.isdecimal() for part in parts):
-        raise InputError(f"--training takes numbers with commas like 8,4,2, not {text!r}")
+        raise InputError(f"--training takes numbers with commas like 8,4,2, or none, not {text!r}")
     return [int(part) for part in parts]

@@ -40,7 +40,8 @@ def open_trained_on(
     from hdgan.stylegan2.run import GENERATOR
 
     if "images" in training_of(place.require("train") / GENERATOR):
-        told = {**last_options(place.root, "train"), **place.settings().get("train", {})}
+        written = place.settings().get("train", {})
+        told = {**written, **last_options(place.root, "train", written)}
         images = images or _path(told.get("images"))
         labels = labels or _path(told.get("labels"))
         if images is None:

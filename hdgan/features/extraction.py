@@ -11,7 +11,7 @@ import numpy as np
 
 from hdgan.features.features import Features
 from hdgan.features.patch import Window
-from hdgan.features.resynthesis import LATENTS, check_request, open_features
+from hdgan.features.resynthesis import LATENTS, checked_blocks, open_features
 from hdgan.features.store import STORES, attributes_of, stored_latents
 from hdgan.features.writing import WINDOW, MapPlan, write_latent
 from hdgan.provenance import digest
@@ -33,7 +33,7 @@ def extract(
     latents: Latents,
     out: str | Path,
     *,
-    blocks: int = 5,
+    blocks: int | None = None,
     dtype: str | None = None,
     store: str = "zarr",
     inputs: Mapping[str, Path] | None = None,
@@ -53,7 +53,7 @@ def extract(
     out
         Folder to write.
     blocks
-        How many blocks, counted from the image's resolution down.
+        How many blocks, counted from the image's resolution down. Default: 5, or all there are.
     dtype
         "float16" (default, as HDGAN's authors stored them), "float32", or "int8": with a scale per channel and latent.
         Without a store there is none: windows are synthesised as float32.
@@ -81,7 +81,7 @@ def extract(
     if store not in STORES:
         raise InputError(f"store must be {', '.join(STORES)}, not {store!r}")
     kept_as = _checked_dtype(dtype, store)
-    check_request(generator, latents, blocks)
+    blocks = checked_blocks(generator, latents, blocks)
     folder, names = Path(out), [latents.fingerprint(i) for i in range(len(latents))]
     if not redo:
         _refuse_fewer(folder, names)

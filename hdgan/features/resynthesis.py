@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 LATENTS = "latents.npz"
 _WINDOWS = 4  # kept, of up to 32 MiB each at 496 channels of 512 px
 _EDGE = 512  # px of the windows that pixels are gathered from
+_BLOCKS = 5  # unless others are asked for: those of HDGAN
 
 
 class ResynthesisedFeatures(Features):
@@ -40,7 +41,7 @@ class ResynthesisedFeatures(Features):
     generator, latents
         What to run, on the device where the generator is, and on which w.
     blocks
-        How many blocks, counted from the image's resolution down.
+        How many blocks, counted from the image's resolution down. Default: 5, or all there are.
     path
         The folder that tells of them, where they belong to a study.
 
@@ -50,8 +51,10 @@ class ResynthesisedFeatures(Features):
         For blocks that the generator lacks, or no latents.
     """
 
-    def __init__(self, generator: Generator, latents: Latents, blocks: int = 5, *, path: Path = Path()) -> None:
-        check_request(generator, latents, blocks)
+    def __init__(
+        self, generator: Generator, latents: Latents, blocks: int | None = None, *, path: Path = Path()
+    ) -> None:
+        blocks = checked_blocks(generator, latents, blocks)
         self._generator, self._latents, self._blocks = generator, latents, blocks
         self.path = path
         self.layers = dict(generator.synthesis.layout.feature_channels(blocks))
@@ -104,13 +107,19 @@ class ResynthesisedFeatures(Features):
         }
 
 
-def check_request(generator: Generator, latents: Latents, blocks: int) -> None:
-    """Refuse blocks that a generator lacks, and no latents."""
+def checked_blocks(generator: Generator, latents: Latents, blocks: int | None) -> int:
+    """How many blocks: as asked for, else the default. Blocks that the generator lacks are refused, and no latents."""
     most = sum(1 for _ in generator.synthesis.blocks())
-    if not 1 <= blocks <= most:
-        raise InputError(f"blocks must be 1 to {most}, of a generator of {generator.resolution} px, not {blocks}")
+    if blocks is None:
+        blocks = min(_BLOCKS, most)
+    elif not 1 <= blocks <= most:
+        raise InputError(
+            f"blocks must be 1 to {most}, of a generator of {generator.resolution} px, not {blocks}; take "
+            f"{min(_BLOCKS, most)}"
+        )
     if len(latents) == 0:
         raise InputError("there are no latents to extract features of; draw some with `hdgan sample`")
+    return blocks
 
 
 def open_features(path: str | Path, generator: Callable[[], Generator] | None = None) -> Features:

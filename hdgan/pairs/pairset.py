@@ -193,7 +193,7 @@ class PairSet:
         whomever, the pairs were made.
         """
         if not 0 <= drop_uncertain < 1:
-            raise InputError(f"drop_uncertain must be at least 0 and less than 1, not {drop_uncertain}")
+            raise InputError(f"drop_uncertain must be at least 0 and less than 1, 0.5 for half, not {drop_uncertain}")
         scores = self._table["uncertainty"].to_numpy()
         kept = np.argsort(scores, kind="stable")[: len(self) - round(len(self) * drop_uncertain)]
         return self.subset(np.sort(kept).tolist())

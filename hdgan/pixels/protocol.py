@@ -28,6 +28,7 @@ from tiling.errors import InputError
 from tiling.files import read_json, write_json
 from tiling.progress import note
 from tiling.stage import Stage
+from tiling.wording import counted
 from training.host import Host
 
 REPORT = "report.json"
@@ -118,7 +119,7 @@ def run_protocol(
             for k, share in enumerate(shares):
                 for size in sizes:
                     folder = Path(out) / f"split-{k}" / f"train-{size}"
-                    note(f"split {k + 1} of {splits}, {size} training images")
+                    note(f"split {k + 1} of {splits}, {counted(size, 'training image')}")
                     fit(
                         store, labels, folder, split={**share, "train": subsets[k][size]}, members=members,
                         preset=preset, seed=seed + k, classes=classes, device=host.device,

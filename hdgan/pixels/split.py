@@ -24,8 +24,8 @@ def split_images(
     indices
         The labelled images.
     counts
-        For training, validation and test; together at most as many as there are images. Without them, in the
-        proportions of :data:`PAPER_COUNTS`, with at least one in each part where there are three or more.
+        For training, validation and test; together at most as many as there are images. Without them, as
+        :func:`counts_of` so many images.
 
     Examples
     --------
@@ -33,14 +33,12 @@ def split_images(
     {'train': 16, 'validation': 4, 'test': 16}
     """
     total = len(indices)
-    if counts is None:
-        least = int(total >= len(PAPER_COUNTS))
-        test, validation = (max(total * PAPER_COUNTS[i] // sum(PAPER_COUNTS), least) for i in (2, 1))
-        counts = (total - test - validation, validation, test)
+    counts = counts_of(total) if counts is None else counts
     if min(counts) < 0 or counts[0] < 1 or sum(counts) > total:
-        wanted = "/".join(map(str, counts))
+        wanted, fitting = ("/".join(map(str, each)) for each in (counts, counts_of(total)))
         raise InputError(
-            f"{counted(total, 'labelled image')} cannot be split {wanted}; the parts must add up to at most {total}"
+            f"{counted(total, 'labelled image')} cannot be split {wanted}; the parts must add up to at most "
+            f"{total}, as {fitting} do"
         )
     shuffled = [int(indices[i]) for i in np.random.default_rng(seed).permutation(total)]
     train, validation, _ = counts
@@ -50,6 +48,19 @@ def split_images(
         "test": shuffled[train + validation : sum(counts)],
     }
     return {part: sorted(chosen) for part, chosen in parts.items()}
+
+
+def counts_of(total: int) -> tuple[int, int, int]:
+    """So many images shared out as :data:`PAPER_COUNTS` are, with at least one in each part of three or more.
+
+    Examples
+    --------
+    >>> counts_of(36), counts_of(12), counts_of(2)
+    ((16, 4, 16), (6, 1, 5), (2, 0, 0))
+    """
+    least = int(total >= len(PAPER_COUNTS))
+    test, validation = (max(total * PAPER_COUNTS[i] // sum(PAPER_COUNTS), least) for i in (2, 1))
+    return total - test - validation, validation, test
 
 
 def nested_subsets(images: Sequence[int], sizes: Iterable[int], *, seed: int) -> dict[int, list[int]]:

@@ -94,16 +94,21 @@ def test_the_protocol_of_a_study_is_a_table_of_its_splits(demo_study: Path, tmp_
     study = tmp_path / "study"
     shutil.copytree(demo_study, study)
     options = ("protocol", "--study", study, "--members", 1, "--device", "cpu")
-    assert "cannot be split 16/4/16" in refused(*options)
+    said = refused(*options, "--split", "16/4/16")
+    assert "cannot be split 16/4/16; the parts must add up to at most 8, as 4/1/3 do" in said
     assert "--training takes numbers" in refused(*options, "--split", "4/2/2", "--training", "many")
-    said = run(*options, "--split", "4/2/2", "--training", "2", "--splits", 2, "--figure")
+    said = run(*options, "--training", "none", "--splits", 1)
+    assert "8 annotated images, too few for the paper's 16/4/16: split 4/1/3 (see --split)" in said
+    assert "4 training images, 1 split: mean" in said
+    said = run(*options, "--split", "4/2/2", "--training", "2", "--splits", 2, "--figure", "--redo")
     for shown in ("4 training images, 2 splits", "glomerulus", "macro", "±", "label efficiency", "100%"):
         assert shown in said
     report = json.loads(run(*options, "--split", "4/2/2", "--training", "2", "--splits", 2, "--json", "--quiet"))
     assert list(report["training"]) == ["4", "2"]
     for name in ("label-efficiency.png", "confusion.png"):
         assert Image.open(study / "protocol" / name).format == "PNG"
-    fewer = run(*options, "--split", "4/2/2", "--splits", 2)  # which is complete
+    assert "nothing to do" in run("protocol", "--study", study)  # options are the study's
+    fewer = run(*options, "--training", "")  # which is complete
     assert "not fitted with 8 training images: the split has 4" in fewer
     assert "nothing to do" in fewer
     (study / "study.toml").write_text('[protocol]\nsplit = "4/2/2"\ntraining = [4, 2]\nsplits = 2\n')

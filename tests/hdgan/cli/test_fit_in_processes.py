@@ -72,7 +72,19 @@ def test_more_processes_than_members_are_told_so_once(study: Path) -> None:
 
 
 def test_the_protocol_of_several_processes_is_that_of_one(study: Path) -> None:
-    options = ("protocol", "--study", study, "--split", "4/2/2", "--training", "", "--splits", 2, "--json", "--quiet")
+    options = (
+        "protocol",
+        "--study",
+        study,
+        "--split",
+        "4/2/2",
+        "--training",
+        "none",
+        "--splits",
+        2,
+        "--json",
+        "--quiet",
+    )
     by_one = ended(together(1, *options))
     by_two = ended(together(2, *options, "--redo"))
     assert by_two.count('"splits"') == 1

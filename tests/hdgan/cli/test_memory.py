@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from command_line import files, hdgan
+from command_line import files, hdgan, run
 from PIL import Image
 
 from tiling import TileSet
@@ -108,6 +108,27 @@ def test_study_toml_goes_before_what_was_given_and_the_command_line_before_both(
     assert TileSet.open(study / "tiles")[0].size == 32
     hdgan("tile", slide, "--study", study, "--redo", "--size", 16)
     assert TileSet.open(study / "tiles")[0].size == 16
+
+
+def test_what_was_given_lasts_until_study_toml_says_something_else(slide: Path, tmp_path: Path) -> None:
+    study = tmp_path / "study"
+    study.mkdir()
+    (study / "study.toml").write_text("[tile]\nsize = 32\noverlap = 0\n")
+    run("tile", slide, "--study", study, "--size", 16)
+    record = {"tile": {"size": 16, "study.toml": {"size": "32"}}}
+    assert json.loads((study / "options.json").read_text()) == record
+    assert "nothing to do" in run("tile", slide, "--study", study)
+    (study / "study.toml").write_text("[tile]\nsize = 32\noverlap = 4\n")  # of another option
+    run("tile", slide, "--study", study, "--redo")
+    assert (TileSet.open(study / "tiles")[0].size, config(study)["overlap"]) == (16, 4)
+    assert json.loads((study / "options.json").read_text()) == record
+    (study / "study.toml").write_text("[tile]\nsize = 64\n")
+    run("tile", slide, "--study", study, "--redo")
+    assert TileSet.open(study / "tiles")[0].size == 64
+    (study / "study.toml").write_text("[tile]\nsize = 32\noverlap = 4\n")
+    run("tile", slide, "--study", study, "--redo", "--overlap", 8)
+    run("tile", slide, "--study", study, "--redo", "--overlap", "")
+    assert json.loads((study / "options.json").read_text()) == record
 
 
 def test_a_training_that_is_called_without_options_is_the_same_training(demo_study: Path, tmp_path: Path) -> None:

@@ -60,6 +60,7 @@ def test_pairs_are_made_and_exported_without_the_uncertain_ones(study: Path) -> 
     again = ("export", "--study", study, "--format", "geojson")
     assert "is complete: nothing to do" in run(*again)
     assert "5 image-mask pairs" in run(*again, "--drop-uncertain", 0.5)
+    assert "less than 1, 0.5 for half, not 50.0" in refused(*again, "--drop-uncertain", 50)
     run("export", "--study", study, "--drop-uncertain", 0, "--format", "zarr", "--out", study / "all")
     assert len(PairSet.open(study / "all")) == 10
     assert "hdgan synthesize --out" in refused(*again, "--pairs", study / "nowhere")
@@ -90,3 +91,25 @@ def test_workers_of_this_machine_beside_a_scheduler_are_refused(study: Path) -> 
     said = refused("synthesize", "--study", study, "--workers", 2, "--scheduler", "tcp://127.0.0.1:8786")
     assert "leave --workers out" in said
     assert not (study / "pairs").exists()
+
+
+def test_a_second_set_neither_leaves_its_options_to_the_first_nor_takes_those_of_it(study: Path) -> None:
+    run("synthesize", "--study", study, "-n", 2, "--format", "png")
+    options = (study / "options.json").read_text()
+    run("synthesize", "--study", study, "-n", 1, "--out", study / "second", "--label", "mean")
+    made = read_record(study / "second")["config"]
+    assert (made["format"], made["label"]) == ("zarr", "mean")
+    assert (study / "options.json").read_text() == options
+    run("synthesize", "--study", study, "-n", 3)
+    assert read_record(study / "pairs")["config"]["label"] == "vote"
+    (study / "study.toml").write_text("[synthesize]\nwindow = 9000\n")
+    assert refused("synthesize", "--study", study, "--out", study / "third").endswith("study.toml]\n")
+
+
+def test_the_command_to_continue_that_is_told_finishes_what_was_asked_for(study: Path) -> None:
+    (study / "study.toml").write_text("[synthesize]\nn = 2\n")
+    run("synthesize", "--study", study, "-n", 4)
+    record = read_record(study / "pairs")  # as if it was killed
+    write_json(study / "pairs" / "stage.json", record | {"status": "running"})
+    assert f"run `hdgan synthesize --study {study}` again" in refused("export", "--study", study, "--format", "png")
+    assert "4 image-mask pairs" in run("synthesize", "--study", study)

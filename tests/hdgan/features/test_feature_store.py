@@ -133,10 +133,10 @@ def test_a_bad_request_neither_discards_features_nor_stands_in_the_way_of_the_co
     generator, latents, store = made
     out = tmp_path / "features"
     for blocks in (0, 9):
-        with pytest.raises(InputError, match=f"blocks must be 1 to 4, of a generator of 32 px, not {blocks}"):
+        with pytest.raises(InputError, match=f"blocks must be 1 to 4, of a generator of 32 px, not {blocks}; take 4"):
             extract(generator, latents, out, blocks=blocks)
     assert not out.exists()
-    extract(generator, latents, out, blocks=4)
+    extract(generator, latents, out)  # of all blocks: fewer than the default
     with pytest.raises(InputError, match="blocks must be"):
         extract(generator, latents, out, blocks=9, redo=True)
     assert fingerprint(out / "features.zarr") == fingerprint(store.path / "features.zarr")

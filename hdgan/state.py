@@ -57,7 +57,8 @@ def outdated(study: Study, command: str) -> str:
     folder = study.stages()[command]
     if not (folder / RECORD).exists():
         return ""
-    made_from = read_record(folder)["inputs"]
+    record = read_record(folder)
+    made_from = record["inputs"]
     stages = {"tiles": "tile", "generator": "train", "features": "features", "classifiers": "fit"}
     for name, before in stages.items():
         if name in made_from and (why := outdated(study, before)):
@@ -67,6 +68,8 @@ def outdated(study: Study, command: str) -> str:
     masks = study.annotations / "masks"
     if "masks" in made_from and (not masks.is_dir() or fingerprint(masks) != made_from["masks"]):
         return "the masks changed since then"
+    if command == "fit" and _latents_of(record) - stored_latents(study.features):
+        return "the features changed since then"
     if command == "features" and _is_complete(study.latents):
         stored, samples = stored_latents(folder), study.sample_fingerprints()
         if stored - set(samples):
@@ -92,6 +95,11 @@ def again(study: Study, command: str) -> str:
 def _fingerprint(folder: Path) -> str | None:
     """What a complete stage made; None of any other, which is about to change or not there."""
     return read_record(folder)["fingerprint"] if _is_complete(folder) else None
+
+
+def _latents_of(fitted: Mapping[str, Any]) -> set[str]:
+    """Fingerprints of the latents that a fit is of, by its record; earlier versions told places in the store."""
+    return {name for part in fitted["config"]["split"].values() for name in part if isinstance(name, str)}
 
 
 def _is_complete(folder: Path) -> bool:

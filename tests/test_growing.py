@@ -41,6 +41,17 @@ def written(folder: Path) -> dict[str, tuple[int, str]]:
     return {name: value for name, value in files(folder).items() if name != "stage.json"}
 
 
+def test_features_that_are_added_leave_what_was_fitted_as_it_is(study: Path) -> None:
+    later = {name: files(study / name) for name in ("classifiers", "pairs")}
+    hdgan("features", "--study", study, "--all")
+    assert json.loads((study / "features" / "stage.json").read_text())["summary"]["latents"] == 16
+    for verb in ("fit", "synthesize"):
+        assert NOTHING_TO_DO in hdgan(verb, "--study", study).stderr
+    assert {name: files(study / name) for name in later} == later
+    stages = json.loads(hdgan("info", study, "--json").stdout)
+    assert "outdated" not in stages["fit"] | stages["synthesize"]
+
+
 @pytest.mark.slow
 def test_samples_that_are_added_leave_all_that_was_made_of_the_others_as_it_is(study: Path) -> None:
     samples = written(study / "latents" / "images")

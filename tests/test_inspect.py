@@ -161,16 +161,16 @@ def test_folders_of_pairs_are_told_in_a_study_and_elsewhere(demo_study: Path, tm
     assert told["pairs"] == json.loads(hdgan("info", demo_study, "--json").stdout)["synthesize"]["pairs"] > 0
     study = tmp_path / "study"
     shutil.copytree(demo_study, study, ignore=shutil.ignore_patterns("tiles", "expert", "comparison"))
-    hdgan("export", "--study", study, "--format", "png", "--drop-uncertain", 0.9)
+    export = ("export", "--study", study, "--format", "png", "--drop-uncertain", 0.9)
+    hdgan(*export)
     exported = json.loads(hdgan("info", study, "--json").stdout)["export"]
     assert exported["status"] == "complete"
     assert "outdated" not in exported
     record = json.loads((study / "classifiers" / "stage.json").read_text())
     (study / "classifiers" / "stage.json").write_text(json.dumps(record | {"fingerprint": "0" * 64}))
-    assert (
-        json.loads(hdgan("info", study, "--json").stdout)["export"]["outdated"] == "the classifiers changed since then"
-    )
-    assert "pairs is out of date: the classifiers changed" in hdgan("export", "--study", study).stderr
+    exported = json.loads(hdgan("info", study, "--json").stdout)["export"]
+    assert exported["outdated"] == "the classifiers changed since then"
+    assert "pairs is out of date: the classifiers changed" in hdgan(*export).stderr
 
 
 def test_a_folder_of_another_stage_is_answered_with_the_study(demo_study: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -11,13 +12,13 @@ from hdgan.annotations import load_masks, mask_indices
 from hdgan.features import Features, extract, open_features, stored_latents
 from hdgan.labels import ClassList, Image, LabelMap
 from hdgan.lazy import LazyMapping
-from hdgan.pictures import ImageFiles
+from hdgan.pictures import read_image
 from hdgan.samples import load_samples
 from hdgan.study import Study
 from hdgan.stylegan2 import load_generator
 from hdgan.stylegan2.run import GENERATOR
 from tiling.errors import InputError
-from tiling.wording import counted
+from tiling.wording import counted, quoted
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +93,7 @@ def annotated_samples(study: Study, *, device: str | torch.device = "cpu") -> An
     )
     latents, paths = load_samples(study.require("sample"))
     study.check_annotations()
-    masks, classes = load_masks(study.annotations)
+    masks, _ = load_masks(study.annotations)
     sample_named = {latents.fingerprint(i): i for i in range(len(latents))}
     sample_of = {position: sample_named[name] for position, name in enumerate(store.latents) if name in sample_named}
     position_of = {sample: position for position, sample in sample_of.items()}
@@ -100,7 +101,14 @@ def annotated_samples(study: Study, *, device: str | torch.device = "cpu") -> An
         raise InputError(
             f"{counted(missing, 'annotated sample')} without features: run `hdgan features --study {study.root}`"
         )
-    files = ImageFiles(paths)
-    images = LazyMapping(sample_of, lambda position: files[sample_of[position]])
+    images = LazyMapping(sample_of, lambda position: _image(paths[sample_of[position]], study))
     of_masks = LazyMapping([position_of[i] for i in masks], lambda position: masks[sample_of[position]])
-    return AnnotatedSamples(store, of_masks, images, classes)
+    return AnnotatedSamples(store, of_masks, images, study.classes())
+
+
+def _image(path: Path, study: Study) -> Image:
+    if not path.exists():
+        raise InputError(
+            f"{path} is not there any more: `hdgan sample --redo --study {quoted(study.root)}` draws it again, the same"
+        )
+    return read_image(path)

@@ -21,7 +21,7 @@ from training.metrics import read_metrics
 
 
 def study_state(study: Study) -> dict[str, Any]:
-    """What every stage of a study holds, by command, in order.
+    """What every stage of a study holds, by command, in order; the protocol and an export where they were made.
 
     Returns
     -------
@@ -37,7 +37,22 @@ def study_state(study: Study) -> dict[str, Any]:
     """
     if not is_study(study):
         raise InputError(f"{study.root} is no study: it has none of {', '.join(marks_of(study))}")
-    return {command: _stage_state(study, command) for command in study.stages()}
+    made = [command for command, folder in _beside(study).items() if (folder / RECORD).exists()]
+    return {command: _stage_state(study, command) for command in (*study.stages(), *made)}
+
+
+def pairs_state(folder: Path) -> dict[str, Any]:
+    """What a folder of pairs holds, in a study or elsewhere: as :func:`study_state` tells it, with their format."""
+    record = read_record(folder)
+    command, study = record["stage"], Study(folder.parent)
+    in_study = _folders(study)[command].resolve() == folder.resolve()
+    told = _folder_state(folder, command, outdated(study, command) if in_study else "")
+    return {command: told | {"format": record["config"]["format"]}}
+
+
+def holds_pairs(folder: Path) -> bool:
+    """Whether a stage's folder is one of pairs."""
+    return read_record(folder)["stage"] in ("synthesize", "export")
 
 
 def is_study(study: Study) -> bool:
@@ -54,11 +69,14 @@ def marks_of(study: Study) -> list[str]:
 
 def outdated(study: Study, command: str) -> str:
     """What changed since a stage was made that it, or a stage before it, was made from, in words; empty if nothing."""
-    folder = study.stages()[command]
+    folder = _folders(study)[command]
     if not (folder / RECORD).exists():
         return ""
-    made_from = read_record(folder)["inputs"]
+    record = read_record(folder)
+    made_from = record["inputs"]
     stages = {"tiles": "tile", "generator": "train", "features": "features", "classifiers": "fit"}
+    if command == "export" and _is_of(study.pairs, folder, record):
+        stages["pairs"] = "synthesize"
     for name, before in stages.items():
         if name in made_from and (why := outdated(study, before)):
             return why
@@ -67,6 +85,8 @@ def outdated(study: Study, command: str) -> str:
     masks = study.annotations / "masks"
     if "masks" in made_from and (not masks.is_dir() or fingerprint(masks) != made_from["masks"]):
         return "the masks changed since then"
+    if command == "fit" and _latents_of(record) - stored_latents(study.features):
+        return "the features changed since then"
     if command == "features" and _is_complete(study.latents):
         stored, samples = stored_latents(folder), study.sample_fingerprints()
         if stored - set(samples):
@@ -94,6 +114,26 @@ def _fingerprint(folder: Path) -> str | None:
     return read_record(folder)["fingerprint"] if _is_complete(folder) else None
 
 
+def _folders(study: Study) -> dict[str, Path]:
+    return study.stages() | _beside(study)
+
+
+def _beside(study: Study) -> dict[str, Path]:
+    """What no stage waits for: command and folder."""
+    return {"protocol": study.protocol, "export": study.export}
+
+
+def _is_of(pairs: Path, folder: Path, record: Mapping[str, Any]) -> bool:
+    """Whether a complete export, by its record, is of the pairs in a folder."""
+    place = record.get("summary", {}).get("pairs are in")
+    return place is not None and (folder / place).resolve() == pairs.resolve()
+
+
+def _latents_of(fitted: Mapping[str, Any]) -> set[str]:
+    """Fingerprints of the latents that a fit is of, by its record; earlier versions told places in the store."""
+    return {name for part in fitted["config"].get("split", {}).values() for name in part if isinstance(name, str)}
+
+
 def _is_complete(folder: Path) -> bool:
     return (folder / RECORD).exists() and bool(read_record(folder)["status"] == "complete")
 
@@ -101,13 +141,16 @@ def _is_complete(folder: Path) -> bool:
 def _stage_state(study: Study, command: str) -> str | dict[str, Any]:
     if command == "annotate":
         return _annotations_state(study)
-    folder = study.stages()[command]
+    folder = _folders(study)[command]
     if not (folder / RECORD).exists():
         return "not yet"
+    return _folder_state(folder, command, outdated(study, command))
+
+
+def _folder_state(folder: Path, command: str, why: str) -> dict[str, Any]:
     running = is_locked(folder)  # before the record: a stage that ends in between is complete, not stopped
     record = read_record(folder)
     status = record["status"] if record["status"] == "complete" else "running" if running else "stopped"
-    why = outdated(study, command)
     return {
         "status": status,
         **({"outdated": why} if why else {}),

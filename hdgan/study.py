@@ -12,6 +12,7 @@ from typing import Any
 from hdgan.labels import KIDNEY, ClassList
 from tiling.errors import InputError
 from tiling.files import read_json
+from tiling.progress import note
 from tiling.stage import RECORD, completed, fingerprint_of, read_record
 from tiling.wording import counted, quoted
 
@@ -83,6 +84,11 @@ class Study:
     def pairs(self) -> Path:
         """Image-mask pairs, made by `hdgan synthesize`."""
         return self.root / "pairs"
+
+    @property
+    def export(self) -> Path:
+        """A selection of the pairs written anew, made by `hdgan export`."""
+        return self.root / "export"
 
     @property
     def evaluation(self) -> Path:
@@ -200,11 +206,16 @@ class Study:
             raise InputError(f"{path} is not TOML: {error}") from error
 
     def classes(self) -> ClassList:
-        """The study's classes: `classes.json` in the annotations, or in the study, else the kidney's five."""
-        for path in (self.annotations / "classes.json", self.root / "classes.json"):
-            if path.exists():
-                return ClassList.load(path)
-        return KIDNEY
+        """The study's classes: `classes.json` in the annotations, or in the study, else the kidney's five.
+
+        Where there are both and they differ, a line on standard error says which counts.
+        """
+        places = [self.annotations / "classes.json", self.root / "classes.json"]
+        found = {path: ClassList.load(path) for path in places if path.exists()}
+        counts, *others = found.values() or (KIDNEY,)
+        if others and others[0] != counts:
+            note(f"{places[1]} differs from {places[0]}, which the masks were drawn by, and which counts")
+        return counts
 
 
 def _reached(generator: Path) -> float | None:

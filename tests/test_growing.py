@@ -41,6 +41,30 @@ def written(folder: Path) -> dict[str, tuple[int, str]]:
     return {name: value for name, value in files(folder).items() if name != "stage.json"}
 
 
+def test_features_that_are_added_leave_what_was_fitted_as_it_is(study: Path) -> None:
+    later = {name: files(study / name) for name in ("classifiers", "pairs")}
+    hdgan("features", "--study", study, "--all")
+    assert json.loads((study / "features" / "stage.json").read_text())["summary"]["latents"] == 16
+    for verb in ("fit", "synthesize"):
+        assert NOTHING_TO_DO in hdgan(verb, "--study", study).stderr
+    assert {name: files(study / name) for name in later} == later
+    stages = json.loads(hdgan("info", study, "--json").stdout)
+    assert "outdated" not in stages["fit"] | stages["synthesize"]
+
+
+def test_what_is_no_longer_as_it_was_is_said_to_be(study: Path) -> None:
+    kept = (study / "annotations" / "classes.json").read_text()
+    (study / "classes.json").write_text(kept.replace("artery", "vein"))
+    assert (
+        f"{study / 'classes.json'} differs from {study / 'annotations' / 'classes.json'}"
+        in hdgan("fit", "--study", study).stderr
+    )
+    for image in (study / "latents" / "images").iterdir():
+        image.unlink()
+    said = hdgan("fit", "--study", study, code=2).stderr
+    assert f"`hdgan sample --redo --study {study}` draws it again, the same" in said
+
+
 @pytest.mark.slow
 def test_samples_that_are_added_leave_all_that_was_made_of_the_others_as_it_is(study: Path) -> None:
     samples = written(study / "latents" / "images")

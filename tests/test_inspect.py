@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -151,6 +152,26 @@ def test_of_an_anonymised_tiling_that_was_stopped_no_place_is_told(tmp_path: Pat
     told = json.loads(hdgan("info", study, "--json").stdout)["tile"]
     assert told["continue"] == f"hdgan tile SLIDES --study {study}"
     assert "Doe" not in (study / "tiles" / "under-way" / "asked.json").read_text()
+
+
+def test_folders_of_pairs_are_told_in_a_study_and_elsewhere(demo_study: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(demo_study / "pairs", tmp_path / "elsewhere"))
+    told = json.loads(hdgan("info", copy, "--json").stdout)["synthesize"]
+    assert told["status"] == "complete"
+    assert told["format"] == "zarr"
+    assert told["pairs"] == json.loads(hdgan("info", demo_study, "--json").stdout)["synthesize"]["pairs"] > 0
+    study = tmp_path / "study"
+    shutil.copytree(demo_study, study, ignore=shutil.ignore_patterns("tiles", "expert", "comparison"))
+    export = ("export", "--study", study, "--format", "png", "--drop-uncertain", 0.9)
+    hdgan(*export)
+    exported = json.loads(hdgan("info", study, "--json").stdout)["export"]
+    assert exported["status"] == "complete"
+    assert "outdated" not in exported
+    record = json.loads((study / "classifiers" / "stage.json").read_text())
+    (study / "classifiers" / "stage.json").write_text(json.dumps(record | {"fingerprint": "0" * 64}))
+    exported = json.loads(hdgan("info", study, "--json").stdout)["export"]
+    assert exported["outdated"] == "the classifiers changed since then"
+    assert "pairs is out of date: the classifiers changed" in hdgan(*export).stderr
 
 
 def test_a_folder_of_another_stage_is_answered_with_the_study(demo_study: Path) -> None:

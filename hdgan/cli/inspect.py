@@ -21,7 +21,9 @@ _LINES = 20  # of things that are told one by one
 def info(
     path: Annotated[
         Path,
-        typer.Argument(help="A slide, a folder of slides, a study, or its tiles.", envvar="HDGAN_STUDY"),
+        typer.Argument(
+            help="A slide, a folder of slides, a study, its tiles, or a folder of pairs.", envvar="HDGAN_STUDY"
+        ),
     ] = DEFAULT_STUDY,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -43,7 +45,7 @@ def info(
 
 
 def _facts(path: Path) -> dict[str, Any]:
-    from hdgan.state import is_study, marks_of, study_state
+    from hdgan.state import holds_pairs, is_study, marks_of, pairs_state, study_state
     from tiling.backends import SUFFIXES
     from tiling.discovery import slides_in
     from tiling.info import describe, describe_archive, describe_tiles
@@ -52,6 +54,8 @@ def _facts(path: Path) -> dict[str, Any]:
 
     if not path.is_dir() or is_zarr(path):
         return describe(path)
+    if (path / RECORD).exists() and holds_pairs(path):
+        return pairs_state(path)
     if (path / RECORD).exists():
         above = Study(path.parent)
         told = study_state(above)["tile"] if above.tiles.resolve() == path.resolve() else describe_tiles(path)

@@ -157,6 +157,7 @@ def export(
     Example: hdgan export --study kidney --format ome-tiff --drop-uncertain 0.1
     """
     from hdgan.pairs import PairSet, export_pairs
+    from hdgan.state import warn_if_outdated
 
     if format_ is None:
         raise InputError(
@@ -164,8 +165,10 @@ def export(
             "the most time and room"
         )
     place = Study(study)
-    folder = out or place.root / "export"
+    folder = out or place.export
     selected = PairSet.open(pairs or place.require("synthesize")).select(drop_uncertain=drop_uncertain)
+    if pairs is None:
+        warn_if_outdated(place, "synthesize")
     export_pairs(
         selected,
         folder,

@@ -90,7 +90,8 @@ def labelled_images(study: Study) -> tuple[list[tuple[Image, LabelMap]], ClassLi
     if read_record(fitted)["inputs"]["features"] != fingerprint_of(study.features):
         raise InputError(f"{fitted} was fitted on other features than there are now: run `hdgan fit --redo` first")
     samples, split = annotated_samples(study), read_json(fitted / CONFIG)["split"]
-    seen = sorted(split["train"] + split["validation"])
+    place = {name: position for position, name in enumerate(samples.store.latents)}
+    seen = sorted(place.get(name, name) for name in split["train"] + split["validation"])  # once told by place
     return [(samples.images[position], samples.masks[position]) for position in seen], samples.classes
 
 

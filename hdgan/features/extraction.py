@@ -117,8 +117,9 @@ def extract(
                 latents=names,
                 generator=whose,
             )
-            description = kind.describe(folder, attributes if store != "none" else attributes | {"blocks": blocks})
-            stage.finish(principal=[description], summary={"latents": len(latents), "blocks": blocks})
+            kind.describe(folder, attributes if store != "none" else attributes | {"blocks": blocks})
+            # Latents are only added, and a fit's record names those that it is of: no files tell the output.
+            stage.finish(summary={"latents": len(latents), "blocks": blocks})
     return open_features(out, lambda: generator)
 
 

@@ -34,12 +34,11 @@ class Kind:
     description: str
     read: Callable[[Path, str], NativeMap] | None = None
 
-    def describe(self, path: Path, attributes: Mapping[str, Any]) -> Path:
-        """Write what a store needs to know beside its maps; the file's path."""
+    def describe(self, path: Path, attributes: Mapping[str, Any]) -> None:
+        """Write what a store needs to know beside its maps."""
         file = path / self.folder / self.description
         group = {"zarr_format": 3, "node_type": "group", "attributes": dict(attributes)}
         write_json(file, group if self.description == "zarr.json" else attributes)
-        return file
 
     def described(self, path: Path) -> dict[str, Any]:
         """What :meth:`describe` was given."""

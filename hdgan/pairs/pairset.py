@@ -215,9 +215,10 @@ def _identity(record: Mapping[str, Any]) -> str:
 
 def _made_by(folder: Path) -> str:
     """The command that makes the pairs of a folder, or finishes them."""
-    study = Study(folder.parent)
-    if (folder / RECORD).exists() and read_record(folder)["stage"] == EXPORT:
-        return f"hdgan export --out {quoted(folder)}"
-    if folder == study.pairs and study.classifiers.exists():
-        return f"hdgan synthesize --study {quoted(study.root)}"
-    return f"hdgan synthesize --out {quoted(folder)}"
+    study, command = Study(folder.parent), "hdgan synthesize"
+    if (folder / RECORD).exists() and (record := read_record(folder))["stage"] == EXPORT:
+        command = f"hdgan export --format {record['config']['format']}"
+    if not study.classifiers.exists():
+        return f"{command} --out {quoted(folder)} --study STUDY"  # a record names no study: it may be moved
+    own = study.pairs if command == "hdgan synthesize" else study.export
+    return f"{command}{'' if folder == own else f' --out {quoted(folder)}'} --study {quoted(study.root)}"

@@ -20,8 +20,8 @@ from hdgan.pixels.predict import predict_windows, windows_of
 from hdgan.pixels.presets import Preset, preset_of
 from hdgan.pixels.sampling import PixelSampler
 from hdgan.pixels.statistics import Statistics, upsampled_statistics
+from hdgan.pixels.told import digest_by_place, digest_of, names_of
 from hdgan.pixels.trainer import EnsembleTrainer, Validation
-from hdgan.provenance import digest
 from tiling.errors import InputError
 from tiling.files import remove, write_json
 from tiling.progress import track
@@ -109,11 +109,20 @@ def fit(
                 f"{host.count} processes cannot share {counted(members, 'member')}: start no more of them than members"
             )
         parts = _checked_split(split, store, labels)
-        fingerprint, classes_in = _read_once(labels, parts, store.shape)
+        fingerprint, classes_in = _read_once(labels, parts, store)
         task = task_of(parts, _class_list(classes, classes_in))
         sources = {"features": store.path, **(inputs or {})}
         config = task.config(fingerprint)
-        return Stage.begin(Path(out), name="fit", config=config, inputs=sources, origins=_ORIGINS, redo=redo), task
+        stage = Stage.begin(
+            Path(out),
+            name="fit",
+            config=config,
+            inputs=sources,
+            origins=_ORIGINS,
+            as_now=lambda made: task.as_now(made, config),
+            redo=redo,
+        )
+        return stage, task
 
     begun = host.led(begin)
     if begun is None:  # one of several processes: the first one has the stage, and says what is to be fitted
@@ -148,11 +157,23 @@ class _Task:
             "members": self.members,
             "preset": asdict(self.preset),
             "seed": self.seed,
-            "split": dict(self.parts),
+            "split": names_of(self.parts, self.store),
             "classes": self.classes.names,
             "labels": labels,
-            "images": None if self.images is None else _digest(self.images, self.parts),
+            "images": None if self.images is None else _digest(self.images, self.parts, self.store),
         }
+
+    def as_now(self, made: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings of a record; of one by an earlier version, which told images by their places in the store."""
+        if made["split"] != self.parts:
+            return dict(made)
+        of_images = {"labels": self.labels, "images": self.images}
+        same = [
+            key
+            for key, values in of_images.items()
+            if values is not None and made[key] == digest_by_place(values, _chosen(self.parts))
+        ]
+        return {**made, **{key: config[key] for key in ("split", *same)}}
 
     def trainer(self, host: Host) -> EnsembleTrainer:
         """A fresh ensemble with what it is to be trained on, by this process or by several."""
@@ -260,20 +281,22 @@ def _checked_split(split: Split, store: Features, labels: Mapping[int, LabelMap]
     return parts
 
 
-def _read_once(labels: Mapping[int, LabelMap], parts: Split, shape: tuple[int, int]) -> tuple[str, Mapping[int, int]]:
+def _read_once(labels: Mapping[int, LabelMap], parts: Split, store: Features) -> tuple[str, Mapping[int, int]]:
     """Fingerprint of the label maps of a split, and how many classes it takes to label each, up to its highest."""
     classes_in: dict[int, int] = {}
 
     def checked(i: int) -> LabelMap:
         values = labels[i]
-        if values.shape != shape or values.dtype != np.uint8:
+        if values.shape != store.shape or values.dtype != np.uint8:
             raise InputError(
-                f"label map {i} is {values.shape} {values.dtype}; the features are of {shape} px, and labels are uint8"
+                f"label map {i} is {values.shape} {values.dtype}; the features are of {store.shape} px, and labels are "
+                "uint8"
             )
         classes_in[i] = int((values - np.uint8(UNLABELLED)).max())  # modulo 256: 0 of an unlabelled pixel
         return values
 
-    fingerprint = digest(LazyMapping(_chosen(parts), checked))
+    chosen = _chosen(parts)
+    fingerprint = digest_of(LazyMapping(chosen, checked), chosen, store)
     for part in ("train", "validation"):
         if parts[part] and not any(classes_in[i] for i in parts[part]):
             raise InputError(f"no pixel is labelled in the {part} images {parts[part]}")
@@ -293,10 +316,10 @@ def _chosen(parts: Split) -> list[int]:
     return sorted(i for part in parts.values() for i in part)
 
 
-def _digest(images: Mapping[int, Image], parts: Split) -> str:
+def _digest(images: Mapping[int, Image], parts: Split, store: Features) -> str:
     """Fingerprint of all images of the split."""
     chosen = _chosen(parts)
     absent = [i for i in chosen if i not in images]
     if absent:
         raise InputError(f"image {absent[0]} of the split is missing from images; given are {sorted(images)}")
-    return digest(LazyMapping(chosen, images.__getitem__))
+    return digest_of(images, chosen, store)

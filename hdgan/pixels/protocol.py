@@ -17,13 +17,12 @@ import torch
 
 from hdgan.features import Features
 from hdgan.labels import LabelClass, LabelMap
-from hdgan.lazy import LazyMapping
 from hdgan.metrics.segmentation import MEASURES
 from hdgan.pixels.fitting import REPORT as FIT_REPORT
 from hdgan.pixels.fitting import fit
 from hdgan.pixels.presets import Preset, preset_of
 from hdgan.pixels.split import PAPER_COUNTS, nested_subsets, split_images
-from hdgan.provenance import digest
+from hdgan.pixels.told import digest_by_place, digest_of, names_of
 from tiling.errors import InputError
 from tiling.files import read_json, write_json
 from tiling.progress import note
@@ -105,12 +104,22 @@ def run_protocol(
             "counts": list(counts),
             "training": sizes,
             "splits": splits,
-            "subsets": subsets,
+            "subsets": [names_of(subset, store) for subset in subsets],
             "classes": None if classes is None else [c if isinstance(c, str) else c.name for c in classes],
-            "labels": digest(LazyMapping(sorted(labels), labels.__getitem__)),
+            "labels": digest_of(labels, labels, store),
         }
+
+        def as_now(made: Mapping[str, Any]) -> dict[str, Any]:
+            """Of an earlier version, which told images by their places in the store."""
+            by_place = [{str(size): list(images) for size, images in subset.items()} for subset in subsets]
+            if made["subsets"] != by_place or made["labels"] != digest_by_place(labels, labels):
+                return dict(made)
+            return {**made, **{key: config[key] for key in ("subsets", "labels")}}
+
         sources = {"features": store.path, **(inputs or {})}
-        return Stage.begin(Path(out), name="protocol", config=config, inputs=sources, origins=_ORIGINS, redo=redo)
+        return Stage.begin(
+            Path(out), name="protocol", config=config, inputs=sources, origins=_ORIGINS, as_now=as_now, redo=redo
+        )
 
     stage = host.led(begin)  # None in others of several processes, which share every fit
     with stage or nullcontext():

@@ -19,7 +19,9 @@ def test_the_labelled_images_are_those_that_the_ensemble_saw(demo_study: Path) -
     result = json.loads((demo_study / "comparison" / "result.json").read_text())
     assert len(labelled) == len(split["train"]) + len(split["validation"]) < len(masks)
     assert result["labelled images alone"]["images"] == len(labelled)
-    tested = [mask.tobytes() for position, mask in enumerate(masks.values()) if position in split["test"]]
+    samples = study.sample_fingerprints()
+    tested = [mask.tobytes() for index, mask in masks.items() if samples[index] in split["test"]]
+    assert len(tested) == len(split["test"])
     assert not {mask.tobytes() for _, mask in labelled} & set(tested)
 
 

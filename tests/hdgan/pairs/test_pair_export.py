@@ -125,7 +125,7 @@ def test_an_export_that_was_stopped_goes_on(
     monkeypatch.setattr(export._Copy, "__call__", stopping)
     with pytest.raises(KeyboardInterrupt):
         export_pairs(made, tmp_path / "out", format=format)
-    with pytest.raises(InputError, match="only half made: run `hdgan export --out"):
+    with pytest.raises(InputError, match=rf"run `hdgan export --format {format} --out .*out --study STUDY`"):
         PairSet.open(tmp_path / "out")
     with (tmp_path / "out" / export._EXPORTED).open("a") as file:
         file.write('{"index": 4, "late')  # a line that a killed process left unfinished
@@ -198,3 +198,5 @@ def test_a_folder_without_pairs_is_told_with_the_command_that_makes_them(tmp_pat
     (tmp_path / "classifiers").mkdir()
     with pytest.raises(InputError, match=f"make it with `hdgan synthesize --study {tmp_path}`"):
         PairSet.open(tmp_path / "pairs")
+    with pytest.raises(InputError, match=f"`hdgan synthesize --out {tmp_path / 'more'} --study {tmp_path}`"):
+        PairSet.open(tmp_path / "more")

@@ -21,6 +21,7 @@ from hdgan.pixels import PRESETS, PixelEnsemble, Preset, fit
 from hdgan.pixels.ensemble import with_colours
 from hdgan.pixels.fitting import _Task
 from hdgan.pixels.trainer import members_losses
+from hdgan.provenance import digest
 from hdgan.stylegan2 import to_uint8
 from tiling.errors import InputError
 from training.checkpoint import load_state, save_state
@@ -49,7 +50,7 @@ def test_the_default_learns_what_the_features_tell_and_beats_colour(small_store,
     losses = [epoch["validation_loss"] for epoch in report["training"]["history"]]
     assert losses.index(min(losses)) + 1 == report["training"]["best_epoch"]
     config = json.loads((tmp_path / "c" / "config.json").read_text())
-    assert config["split"] == SPLIT
+    assert config["split"] == {part: [small_store.latents[i] for i in images] for part, images in SPLIT.items()}
     assert config["layers"] == small_store.layers
     assert {path.name for path in (tmp_path / "c").iterdir()} == {
         "ensemble.safetensors", "config.json", "report.json", "metrics.jsonl", "stage.json",
@@ -76,6 +77,33 @@ def test_a_finished_fit_is_recognised_and_other_labels_are_refused(small_store, 
     changed = label_maps | {0: np.zeros((32, 32), np.uint8)}
     with pytest.raises(InputError, match=r"was made from other masks \(they have changed since\); add --redo"):
         fit(small_store, changed, tmp_path / "c", split=SPLIT, members=2, preset=QUICK)
+
+
+def test_a_fit_is_of_its_images_wherever_in_the_store_they_are(small_generator, label_maps, tmp_path):
+    latents, preset = make_latents(small_generator, 5), replace(QUICK, epochs=1)
+    split, later = {"train": [0, 1], "test": [2]}, {"train": [2, 3], "test": [4]}
+    store = extract(small_generator, latents.subset([2, 3, 4]), tmp_path / "features", blocks=3)
+    fit(store, label_maps, tmp_path / "c", split=split, members=2, preset=preset)
+    written = (tmp_path / "c" / "stage.json").read_text()
+    store = extract(small_generator, latents, tmp_path / "features", blocks=3)
+    moved = {place: label_maps[i] for place, i in zip((2, 3, 4), (0, 1, 2), strict=True)}
+    fit(store, moved, tmp_path / "c", split=later, members=2, preset=preset)
+    assert (tmp_path / "c" / "stage.json").read_text() == written
+    with pytest.raises(InputError, match="made from masks of other images"):
+        fit(store, label_maps, tmp_path / "c", split=split, members=2, preset=preset)
+
+
+def test_a_fit_whose_record_tells_images_by_their_places_is_recognised(small_store, label_maps, images, tmp_path):
+    asked = {"split": SPLIT, "members": 2, "preset": replace(QUICK, epochs=1)}
+    fit(small_store, label_maps, tmp_path / "c", images=images, **asked)
+    record = json.loads((tmp_path / "c" / "stage.json").read_text())
+    earlier = {"split": SPLIT, "labels": digest(label_maps), "images": digest(images)}
+    written = json.dumps(record | {"config": record["config"] | earlier})
+    (tmp_path / "c" / "stage.json").write_text(written)
+    fit(small_store, label_maps, tmp_path / "c", images=images, **asked)
+    assert (tmp_path / "c" / "stage.json").read_text() == written
+    with pytest.raises(InputError, match="made from other masks"):
+        fit(small_store, label_maps | {1: label_maps[0]}, tmp_path / "c", images=images, **asked)
 
 
 def test_an_ensemble_carries_the_terms_of_what_it_was_made_from(small_store, label_maps, tmp_path):

@@ -30,7 +30,7 @@ def made(small_store, label_maps, tmp_path_factory):
     return out, run_protocol(small_store, label_maps, out, **SETTINGS)
 
 
-def test_every_split_is_fitted_and_tested_on_images_of_its_own(made, label_maps):
+def test_every_split_is_fitted_and_tested_on_images_of_its_own(made, small_store, label_maps):
     out, report = made
     assert list(report["training"]) == ["3", "1"]
     tests = []
@@ -44,7 +44,8 @@ def test_every_split_is_fitted_and_tested_on_images_of_its_own(made, label_maps)
         assert [config["seed"] for config in configs] == [k, k]
         tests.append(whole["test"])
     assert tests[0] != tests[1]
-    tested = sum(int((label_maps[i] != 255).sum()) for test in tests for i in test)
+    of = dict(zip(small_store.latents, label_maps.values(), strict=True))
+    tested = sum(int((of[name] != 255).sum()) for test in tests for name in test)
     assert sum(map(sum, report["training"]["3"]["confusion"])) == tested
 
 

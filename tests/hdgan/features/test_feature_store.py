@@ -106,7 +106,7 @@ def test_latents_that_are_added_anywhere_cost_their_own_features_only(made, tmp_
     assert (root / latents.fingerprint(1)).stat().st_mtime_ns == kept
     np.testing.assert_array_equal(after.native(1, "b16.conv0"), before.native(0, "b16.conv0"))
     assert fingerprint(root) == fingerprint(store.path / "features.zarr")
-    assert fingerprint_of(out) == fingerprint_of(store.path) != first
+    assert fingerprint_of(out) == fingerprint_of(store.path) == first  # what is made of some does not depend on others
 
 
 def test_other_weights_other_latents_and_bad_requests_are_refused(made):

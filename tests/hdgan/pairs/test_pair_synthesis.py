@@ -95,7 +95,7 @@ def test_selecting_drops_the_most_uncertain_and_keeps_the_order(made):
     assert made[-1].seed == made[4].seed
     with pytest.raises(IndexError):
         selected[3]
-    with pytest.raises(InputError, match="less than 1, 0.5 for half, not 1"):
+    with pytest.raises(InputError, match=r"less than 1, 0\.5 for half, not 1"):
         made.select(drop_uncertain=1)
 
 

@@ -265,7 +265,7 @@ generator = make_small_generator()
 ensemble = PixelEnsemble.load({str(tmp_path / "ensemble.safetensors")!r})
 predictor = type(ensemble.predictor())
 predict = predictor.predict
-predictor.predict = lambda self, patches: (time.sleep(0.02), predict(self, patches))[1]  # so that it is killed within
+predictor.predict = lambda *given, **asked: (time.sleep(0.02), predict(*given, **asked))[1]  # so it is killed within
 synthesize(generator, ensemble, make_latents(generator, 5), {str(tmp_path / "killed")!r}, format={format!r}, window=16)
 """)
     ledger = tmp_path / "killed" / "ledger.jsonl"

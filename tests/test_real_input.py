@@ -87,7 +87,8 @@ def _check_pairs(study: Path) -> None:
     assert list(pairs.classes.names) == names
     fractions = [f"fraction_{name}" for name in names]
     nearest = ["nearest_tile", "nearest_distance"]
-    columns = ["index", "seed", "psi", "latent", "uncertainty", *fractions, *nearest, "licence"]
+    measured = ["uncertainty", *fractions, *nearest]
+    columns = ["index", "seed", "psi", "latent", *measured, "mpp", "licence"]
     assert pairs.table().column_names == columns
     assert pairs.table()["seed"].to_pylist() == list(range(1_000_000, 1_000_000 + PAIRS))
     assert np.allclose(sum(pairs.table()[name].to_numpy() for name in fractions), 1)

@@ -14,11 +14,7 @@ time        CPU seconds of an outer step of M = 10 by both, the better of two in
 
 from __future__ import annotations
 
-import argparse
-import json
-import platform
 import sys
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -26,34 +22,32 @@ from typing import Any
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from benchmarks.apart import peak_gb, run_apart
+from benchmarks.apart import Bound, Figures, Stopwatch, peak_gb, run, run_apart
 
-Figures = dict[str, Any]
 CLASSES = ("a", "b", "c", "d")
 BATCH_OF = {1: 64, 4: 32, 10: 8}  # inner steps: images in each, for the gradient
 OUTER_STEPS = [("sqrt", 4), ("sqrt", 32), ("plain", 32)]
 
-# Figures that are to stay below a bound
-AT_MOST = {
-    ("gradient", "of_student"): 1e-10,
-    ("gradient", "of_log_rates"): 1e-10,
-    ("gradient", "of_log_momenta"): 1e-10,
-    ("gradient", "of_images"): 1e-10,
-    ("gradient", "of_teacher"): 1e-10,
-    ("memory", "share_of_sqrt_4"): 1.5,
-    ("memory", "share_of_plain_32"): 1 / 6,
-    ("memory", "share_of_cpu_of_plain_32"): 1.5,
-    ("time", "share_of_cpu"): 1.5,
-}
+BOUNDS = [
+    Bound("gradient", "of_student", at_most=1e-10),
+    Bound("gradient", "of_log_rates", at_most=1e-10),
+    Bound("gradient", "of_log_momenta", at_most=1e-10),
+    Bound("gradient", "of_images", at_most=1e-10),
+    Bound("gradient", "of_teacher", at_most=1e-10),
+    Bound("memory", "share_of_sqrt_4", at_most=1.5),
+    Bound("memory", "share_of_plain_32", at_most=1 / 6),
+    Bound("memory", "share_of_cpu_of_plain_32", at_most=1.5),
+    Bound("time", "share_of_cpu", at_most=1.5),
+]
 
 
-def make_images() -> Any:
+def make_images(size: int = 32) -> Any:
     """Random ones, as many of each class."""
     import numpy as np
 
     from hdgan.augmenters.images import LabelledImages
 
-    pixels = np.random.default_rng(0).integers(0, 256, (256, 32, 32, 3), np.uint8)
+    pixels = np.random.default_rng(0).integers(0, 256, (256, size, size, 3), np.uint8)
     return LabelledImages(pixels, np.arange(len(pixels)) % len(CLASSES), CLASSES)
 
 
@@ -74,6 +68,12 @@ def measure_gradient() -> Figures:
 
 def differences(steps: int, batch: int) -> dict[str, float]:
     """|by the adjoint - by the graph| / |by the graph| of each gradient, from a student that has a momentum."""
+    by_each, wanted = (meta_gradient(steps, batch, by=way) for way in ("adjoint", "graph"))
+    return {name: float((by_each[name] - of_all).norm() / of_all.norm()) for name, of_all in wanted.items()}
+
+
+def meta_gradient(steps: int, batch: int, *, by: str = "adjoint", dtype: Any = None, device: str = "cpu") -> Figures:
+    """With respect to each, from the same draws for either way and on any device; float64 unless said otherwise."""
     import torch
     import torch.nn.functional as F
 
@@ -84,52 +84,42 @@ def differences(steps: int, batch: int) -> dict[str, float]:
     from hdgan.augmenters.meta_gradient import Flattened, Inner, State, by_adjoint, by_graph
 
     torch.manual_seed(steps)
+    there: dict[str, Any] = {"device": device, "dtype": dtype or torch.float64}
     shape = Shape.of(make_images())
-    curriculum = Curriculum(shape, GMCLConfig(inner_steps=steps, inner_batch=batch)).double()
-    student = StudentNetwork(shape).double()
+    curriculum = Curriculum(shape, GMCLConfig(inner_steps=steps, inner_batch=batch)).to(**there)
+    student = StudentNetwork(shape).to(**there)
     flat = Flattened(student)
-    begin = State(flat.vector(), 0.01 * torch.randn_like(flat.vector()))
-    settings = [logs.detach() + 0.1 * torch.randn_like(logs) for logs in (curriculum.log_rates, curriculum.log_momenta)]
-    labels = [one_hot(each, len(CLASSES)).double() for each in curriculum.labels]
-    real = [(torch.randn(2 * batch, 3, 32, 32).double(), torch.cat([labels[0], labels[0]]))]
+    begin = State(flat.vector(), 0.01 * torch.randn(flat.vector().shape).to(**there))
+    logs = (curriculum.log_rates, curriculum.log_momenta)
+    settings = [each.detach() + 0.1 * torch.randn(each.shape).to(**there) for each in logs]
+    labels = [one_hot(each.to(device), len(CLASSES)).to(**there) for each in curriculum.labels]
+    real = [(torch.randn(2 * batch, 3, 32, 32).to(**there), torch.cat([labels[0], labels[0]]))]
+    images: dict[int, Any] = {}
 
     @torch.no_grad()
     def drawn(step: int) -> list[Any]:
         return [(curriculum(curriculum.z[step], labels[step]), labels[step])]
 
-    found = []
-    for way in (by_graph, by_adjoint):
-        images: dict[int, Any] = {}
+    def push(step: int, gradients: Sequence[Any]) -> None:
+        images[step] = gradients[0]
+        curriculum(curriculum.z[step], labels[step]).backward(gradients[0])
 
-        def push(step: int, gradients: Sequence[Any], images: dict[int, Any] = images) -> None:
-            images[step] = gradients[0]
-            curriculum(curriculum.z[step], labels[step]).backward(gradients[0])
-
-        curriculum.zero_grad()
-        inner = Inner(lambda theta, x, c: F.cross_entropy(flat.call(theta, x), c), drawn)
-        result = way(inner, begin, *settings, real, push)
-        found.append(
-            {
-                "of_student": result.of_theta,
-                "of_log_rates": result.of_log_rates,
-                "of_log_momenta": result.of_log_momenta,
-                "of_images": torch.stack([images[step] for step in range(steps)]),
-                "of_teacher": torch.cat([p.grad.flatten() for p in curriculum.teacher.parameters()]),
-            }
-        )
-    by_all_steps, by_each = found
-    return {name: float((by_each[name] - wanted).norm() / wanted.norm()) for name, wanted in by_all_steps.items()}
+    inner = Inner(lambda theta, x, c: F.cross_entropy(flat.call(theta, x), c), drawn)
+    result = {"adjoint": by_adjoint, "graph": by_graph}[by](inner, begin, *settings, real, push)
+    return {
+        "of_student": result.of_theta,
+        "of_log_rates": result.of_log_rates,
+        "of_log_momenta": result.of_log_momenta,
+        "of_images": torch.stack([images[step] for step in range(steps)]),
+        "of_teacher": torch.cat([p.grad.flatten() for p in curriculum.teacher.parameters()]),
+    }
 
 
 def measure_outer_step(mode: str, steps: int) -> Figures:
     trainer = make_trainer(mode, steps)
-    before, cpu, began = peak_gb(), time.process_time(), time.perf_counter()
+    before, watch = peak_gb(), Stopwatch()
     trainer.step(0)
-    return {
-        "gb": peak_gb() - before,
-        "cpu_s": time.process_time() - cpu,
-        "wall_s": time.perf_counter() - began,
-    }
+    return watch.read() | {"gb": peak_gb() - before}
 
 
 def measure_memory() -> Figures:
@@ -150,9 +140,9 @@ def measure_time(steps: int = 10) -> Figures:
     spent: dict[str, list[float]] = {mode: [] for mode in trainers}
     for index in range(2):
         for mode, trainer in trainers.items():
-            cpu = time.process_time()
+            watch = Stopwatch()
             trainer.step(index)
-            spent[mode].append(time.process_time() - cpu)
+            spent[mode].append(watch.read()["cpu_s"])
     found: Figures = {f"{mode}_cpu_s": min(seconds) for mode, seconds in spent.items()}
     return found | {"share_of_cpu": found["sqrt_cpu_s"] / found["plain_cpu_s"]}
 
@@ -167,58 +157,5 @@ PARTS: dict[str, Callable[[], Figures]] = {
 }
 
 
-def verdicts(results: Figures) -> list[Figures]:
-    """Of every bound on what was measured: the figure, None where the measure failed, and whether it is met."""
-    found = []
-    for (measure, figure), bound in AT_MOST.items():
-        if measure in results:
-            value = results[measure].get(figure)
-            met = value is not None and value <= bound
-            found.append({"measure": measure, "figure": figure, "at most": bound, "value": value, "met": met})
-    return found
-
-
-def table(measure: str, figures: Figures) -> str:
-    """A line for each figure, with its bound if it has one."""
-    bounds = {each["figure"]: each for each in verdicts({measure: figures})}
-    lines = []
-    for figure, value in figures.items():
-        text = f"{value:.4g}" if isinstance(value, float) else str(value)
-        line = f"{measure:12}{figure:26}{text:>12}"
-        if bound := bounds.get(figure):
-            line += f"   at most {bound['at most']:.3g}: {'met' if bound['met'] else 'missed'}"
-        lines.append(line)
-    return "\n".join(lines)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", choices=MEASURES, default=list(MEASURES), help="what to measure")
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--measure", choices=MEASURES | PARTS, help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.measure:
-        print(json.dumps((MEASURES | PARTS)[asked.measure]() | {"peak_gb": peak_gb()}))
-        return
-    import torch
-
-    machine = {
-        "machine": platform.processor() or platform.machine(),
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
-    }
-    results: Figures = {}
-    for name in asked.only:
-        results[name] = run_apart(__file__, name)
-        if not asked.json:
-            print(table(name, results[name]), flush=True)
-    bounds = verdicts(results)
-    if asked.json:
-        print(json.dumps(machine | results | {"bounds": bounds}))
-    else:
-        print(f"{sum(each['met'] for each in bounds)} of {len(bounds)} bounds are met")
-        print("{machine}, PyTorch {torch}, {threads} threads".format(**machine))
-
-
 if __name__ == "__main__":
-    main()
+    run(__file__, __doc__, MEASURES, BOUNDS, parts=PARTS)

@@ -17,13 +17,9 @@ int8        error of features in 8 bits beside half precision, and on how many p
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
-import platform
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
@@ -31,20 +27,9 @@ from typing import Any
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from benchmarks.apart import peak_gb, run_apart
+from benchmarks.apart import Figures, Stopwatch, run
 
-Figures = dict[str, Any]
 SCRATCH = os.environ.get("TMPDIR")  # needs some GB
-
-
-class Stopwatch:
-    """CPU and wall seconds since it was made."""
-
-    def __init__(self) -> None:
-        self._cpu, self._wall = time.process_time(), time.perf_counter()
-
-    def read(self) -> Figures:
-        return {"cpu_s": time.process_time() - self._cpu, "wall_s": time.perf_counter() - self._wall}
 
 
 def generator_of(size: int, **settings: Any) -> Any:
@@ -265,31 +250,5 @@ MEASURES: dict[str, Callable[[], Figures]] = {
 }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", help="first words of what to measure: extraction, reading, loader, ...")
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--measure", choices=MEASURES, help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.measure:
-        print(json.dumps(MEASURES[asked.measure]() | {"peak_gb": peak_gb()}))
-        return
-    import torch
-
-    results = {}
-    for name in MEASURES:
-        if not asked.only or name.split()[0] in asked.only:
-            results[name] = run_apart(__file__, name)
-            if not asked.json:
-                shown = {k: round(v, 4) if isinstance(v, float) else v for k, v in results[name].items()}
-                print(f"{name:20}", "  ".join(f"{k} {v}" for k, v in shown.items()), flush=True)
-    machine = platform.processor() or platform.machine()
-    if asked.json:
-        about = {"machine": machine, "torch": torch.__version__, "threads": torch.get_num_threads()}
-        print(json.dumps(about | results))
-    else:
-        print(f"{machine}, PyTorch {torch.__version__}, {torch.get_num_threads()} threads")
-
-
 if __name__ == "__main__":
-    main()
+    run(__file__, __doc__, MEASURES)

@@ -18,21 +18,15 @@ fit         an ensemble of 10 members against ten of one, by the same code, on t
 extraction  the store of one latent of 4096 px: its size, and its time beside that of the synthesis alone
 loader      pixels a second for a fit, beside the published one-pixel-at-a-time memory map
 sampler     what drawing pixels of 16 images of 4096 px holds in memory
-gpu         where asked for by name: the strips of a pair of 4096 px on a GPU, made and dropped, and whether its labels
-            in bfloat16 are those in float32 and those of the CPU
 
 Those of stores, loader and sampler are written out, with other kinds of stores, in `benchmarks/feature_stores.py`.
 """
 
 from __future__ import annotations
 
-import argparse
 import itertools
-import json
-import platform
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -40,45 +34,35 @@ from typing import Any
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from benchmarks.apart import peak_gb, run_apart, save_random_generator
+from benchmarks.apart import Bound, Figures, Stopwatch, peak_gb, run, save_random_generator
 from benchmarks.feature_stores import measure_extraction, measure_loader, measure_sampler
 
-Figures = dict[str, Any]
 FINEST_CHANNELS = 8  # of the last block, as at 4096 px: five blocks have 496 channels, three have 112
 
-# Figures that are to stay below, or above, a bound
-AT_MOST = {
-    ("labels", "share_of_time"): 0.2,
-    ("pair", "share_of_time"): 0.3,
-    ("pair", "wall_s"): 90,
-    ("pair", "pair_gib"): 1.2,
-    ("pair 8192", "pair_gib"): 1.6,
-    ("strip 16384", "gib"): 1.6,
-    ("strip 16384", "gib_with_noise_drawn"): 1.6,
-    ("fit", "share_of_time"): 0.8,
-    ("equality", "features_fp32"): 1e-5,
-    ("equality", "features_fp16"): 1e-3,
-    ("equality", "uncertainty"): 1e-4,
-    ("extraction", "share_of_time"): 1.3,
-    ("extraction", "stored_gib"): 0.98,
-    ("sampler", "mb"): 50,
-}
-AT_LEAST = {
-    ("equality", "equal_labels"): 0.9999,
-    ("pair", "equal_labels_in_crops"): 0.9999,
-    ("loader", "times_published"): 10,
-}
+BOUNDS = [
+    Bound("labels", "share_of_time", at_most=0.2),
+    Bound("pair", "share_of_time", at_most=0.3),
+    Bound("pair", "wall_s", at_most=90),
+    Bound("pair", "pair_gib", at_most=1.2),
+    Bound("pair 8192", "pair_gib", at_most=1.6),
+    Bound("strip 16384", "gib", at_most=1.6),
+    Bound("strip 16384", "gib_with_noise_drawn", at_most=1.6),
+    Bound("fit", "share_of_time", at_most=0.8),
+    Bound("equality", "features_fp32", at_most=1e-5),
+    Bound("equality", "features_fp16", at_most=1e-3),
+    Bound("equality", "uncertainty", at_most=1e-4),
+    Bound("extraction", "share_of_time", at_most=1.3),
+    Bound("extraction", "stored_gib", at_most=0.98),
+    Bound("sampler", "mb", at_most=50),
+    Bound("equality", "equal_labels", at_least=0.9999),
+    Bound("pair", "equal_labels_in_crops", at_least=0.9999),
+    Bound("loader", "times_published", at_least=10),
+]
 
 
-class Stopwatch:
-    """CPU and wall microseconds per pixel since it was made."""
-
-    def __init__(self) -> None:
-        self._cpu, self._wall = time.process_time(), time.perf_counter()
-
-    def read(self, name: str, pixels: int) -> Figures:
-        cpu, wall = time.process_time() - self._cpu, time.perf_counter() - self._wall
-        return {f"{name}_cpu_us": cpu / pixels * 1e6, f"{name}_wall_us": wall / pixels * 1e6}
+def per_pixel(watch: Stopwatch, name: str, pixels: int) -> Figures:
+    """CPU and wall microseconds."""
+    return {f"{name}_{unit.removesuffix('_s')}_us": value / pixels * 1e6 for unit, value in watch.read().items()}
 
 
 def make_features(size: int, blocks: int) -> dict[str, Any]:
@@ -172,24 +156,24 @@ def measure_labels(size: int = 1024) -> Figures:
     features = make_features(size, blocks=5)
     ensemble = make_ensemble(features)
     predictor = ensemble.predictor()
-    started = time.perf_counter()
+    watch = Stopwatch()
     predictor.predict(patches_of(features, size, y=0, x=0, h=8, w=8))
-    found = {"first_call_s": time.perf_counter() - started, "before_gb": peak_gb()}
+    found = {"first_call_s": watch.read()["wall_s"], "before_gb": peak_gb()}
     rounds = []
     for _ in range(2):
         watch = Stopwatch()
         ours(features, predictor, size)
-        figures = watch.read("ours", size**2)
+        figures = per_pixel(watch, "ours", size**2)
         found.setdefault("ours_gb", peak_gb())
         watch = Stopwatch()
         published(features, ensemble, size)
-        figures |= watch.read("published", size**2)
+        figures |= per_pixel(watch, "published", size**2)
         found.setdefault("published_gb", peak_gb())
         rounds.append(figures)
     in_cells, corner = Predictor(ensemble.folded(), ensemble.layers, compiled=False), size // 4
     watch = Stopwatch()
     in_cells.predict(patches_of(features, size, y=0, x=0, h=corner, w=corner))
-    rounds.append(watch.read("without_numba", corner**2))
+    rounds.append(per_pixel(watch, "without_numba", corner**2))
     found |= {name: min(r[name] for r in rounds if name in r) for r in rounds for name in r}
     found["share_of_cpu"] = found["ours_cpu_us"] / found["published_cpu_us"]
     found["share_of_time"] = found["ours_wall_us"] / found["published_wall_us"]
@@ -238,7 +222,7 @@ def published_pair(size: int) -> Figures:
     watch = Stopwatch()
     _, maps = generator.image_and_features(generator.mapping(z), blocks=5)
     published({name: values[0] for name, values in maps.items()}, ensemble, size)
-    return watch.read("published", size**2)
+    return per_pixel(watch, "published", size**2)
 
 
 def labels_of_crop(generator: Any, ensemble: Any, latents: Any, y: int, x: int, edge: int) -> Any:
@@ -294,13 +278,12 @@ def measure_strip(size: int) -> Figures:
         target = pair_format("zarr", Path(folder), ensemble.class_list)
         target.prepare(2, size)
         for i, (noise, suffix) in enumerate((("const", ""), ("random", "_with_noise_drawn"))):
-            began, cpu = time.perf_counter(), time.process_time()
+            watch = Stopwatch()
             strips = pair_strips(generator, ensemble, Latents.sample(generator, [0], noise=noise))
             tally = Tally(len(ensemble.class_list), size, thumbnail=256)
             target.write(i, size, tally.watch(itertools.islice(strips, 1)))
             found |= {
-                f"wall_s{suffix}": time.perf_counter() - began,
-                f"cpu_s{suffix}": time.process_time() - cpu,
+                **{f"{unit}{suffix}": value for unit, value in watch.read().items()},
                 f"gib{suffix}": peak_gb() * 1e9 / 2**30,
             }
     return found
@@ -317,12 +300,11 @@ def measure_pair(size: int) -> Figures:
     with tempfile.TemporaryDirectory() as folder:
         generator, ensemble = make_networks(size, Path(folder))
         latents = Latents.sample(generator, [0])
-        began, cpu = time.perf_counter(), time.process_time()
+        watch = Stopwatch()
         pairs = synthesize(generator, ensemble, latents, Path(folder) / "pairs")
         found = {
             "channels": sum(ensemble.layers.values()),
-            "wall_s": time.perf_counter() - began,
-            "cpu_s": time.process_time() - cpu,
+            **watch.read(),
             "pair_gib": peak_gb() * 1e9 / 2**30,
         }
         if size > 4096:
@@ -338,41 +320,6 @@ def measure_pair(size: int) -> Figures:
     found["ours_wall_us"] = found["wall_s"] / size**2 * 1e6
     found |= published_pair(1024)
     return found | {"share_of_time": found["ours_wall_us"] / found["published_wall_us"]}
-
-
-def measure_gpu(size: int = 4096, device: str = "cuda") -> Figures:
-    import numpy as np
-    import torch
-
-    from hdgan.latents import Latents
-    from hdgan.pairs.making import pair_strips
-    from hdgan.stylegan2 import WindowSynthesis
-
-    torch.set_grad_enabled(False)
-    with tempfile.TemporaryDirectory() as folder:
-        generator, ensemble = make_networks(size, Path(folder))
-        latents, place = Latents.sample(generator, [0]), {"y": size // 4, "x": size // 4, "h": 128, "w": 128}
-        asked = latents.synthesis(0, device=torch.device("cpu"))
-        of_cpu = ensemble.predict(WindowSynthesis(generator, **asked).window(**place).features)[0]
-        generator, ensemble = generator.to(device), ensemble.to(device)
-        window = WindowSynthesis(generator, **latents.synthesis(0, device=torch.device(device))).window(**place)
-        full, half = (
-            ensemble.predictor(dtype=dtype).predict(window.features)[0] for dtype in (torch.float32, torch.bfloat16)
-        )
-        for strip in itertools.islice(pair_strips(generator, ensemble, latents), 1):  # kernels are chosen
-            del strip
-        began = time.perf_counter()
-        for strip in pair_strips(generator, ensemble, latents):  # each of which is read back, which waits for the GPU
-            del strip
-        wall = time.perf_counter() - began
-    memory = torch.cuda.max_memory_allocated() / 2**30 if device == "cuda" else None
-    return {
-        "wall_s": wall,
-        "wall_us": wall / size**2 * 1e6,
-        "gpu_gib": memory,
-        "float32_labels_as_cpu": float(np.mean(full == of_cpu)),
-        "bfloat16_labels_as_float32": float(np.mean(half == full)),
-    }
 
 
 def measure_fit() -> Figures:
@@ -395,9 +342,9 @@ def measure_fit() -> Figures:
         store = extract(generator, Latents.sample(generator, range(8)), Path(folder) / "features")
         spent: dict[int, list[float]] = {10: [], 1: []}
         for number, members in enumerate((10, 1, 10, 1)):
-            began = time.perf_counter()
+            watch = Stopwatch()
             fit(store, labels, Path(folder) / f"fit {number}", split=split, members=members, preset=recipe)
-            spent[members].append(time.perf_counter() - began)
+            spent[members].append(watch.read()["wall_s"])
     together, alone = min(spent[10]), min(spent[1])
     return {"ten_members_s": together, "one_member_s": alone, "share_of_time": together / (10 * alone)}
 
@@ -412,66 +359,8 @@ MEASURES: dict[str, Callable[[], Figures]] = {
     "extraction": lambda: measure_extraction("zarr", "float16"),
     "loader": lambda: measure_loader("zarr"),
     "sampler": measure_sampler,
-    "gpu": measure_gpu,
 }
-ASKED_FOR = "gpu"  # not measured unless it is named
-
-
-def verdicts(results: Figures) -> list[Figures]:
-    """Of every bound on what was measured: the figure, None where the measure failed, and whether it is met."""
-    found = []
-    for word, bounds in (("at most", AT_MOST), ("at least", AT_LEAST)):
-        for (measure, figure), bound in bounds.items():
-            if measure in results:
-                value = results[measure].get(figure)
-                met = value is not None and (value <= bound if word == "at most" else value >= bound)
-                found.append({"measure": measure, "figure": figure, word: bound, "value": value, "met": met})
-    return found
-
-
-def table(measure: str, figures: Figures) -> str:
-    """A line for each figure, with its bound if it has one."""
-    bounds = {each["figure"]: each for each in verdicts({measure: figures})}
-    lines = []
-    for figure, value in figures.items():
-        text = f"{value:.4g}" if isinstance(value, float) and value != 1 else str(value)
-        line = f"{measure:12}{figure:26}{text:>12}"
-        if bound := bounds.get(figure):
-            word = "at most" if "at most" in bound else "at least"
-            line += f"   {word} {bound[word]}: {'met' if bound['met'] else 'missed'}"
-        lines.append(line)
-    return "\n".join(lines)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    usual = [name for name in MEASURES if name != ASKED_FOR]
-    parser.add_argument("--only", nargs="+", choices=MEASURES, default=usual, help="what to measure")
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--measure", choices=MEASURES, help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.measure:
-        print(json.dumps(MEASURES[asked.measure]() | {"peak_gb": peak_gb()}))
-        return
-    import torch
-
-    machine = {
-        "machine": platform.processor() or platform.machine(),
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
-    }
-    results: Figures = {}
-    for name in asked.only:
-        results[name] = run_apart(__file__, name)
-        if not asked.json:
-            print(table(name, results[name]), flush=True)
-    bounds = verdicts(results)
-    if asked.json:
-        print(json.dumps(machine | results | {"bounds": bounds}))
-    else:
-        print(f"{sum(each['met'] for each in bounds)} of {len(bounds)} bounds are met")
-        print("{machine}, PyTorch {torch}, {threads} threads".format(**machine))
 
 
 if __name__ == "__main__":
-    main()
+    run(__file__, __doc__, MEASURES, BOUNDS)

@@ -1,8 +1,8 @@
 """What StyleGAN2-ADA costs: `python benchmarks/stylegan2.py [--only NAME ...] [--json]`.
 
 Each figure comes from a process of its own: CPU seconds (of all threads), wall seconds, and the largest resident set,
-all included. Beside it stands what the published reference took on the same kind of machine (2 cores, float32), and the
-share of it.
+all included. Beside it stands the share of what the published reference took on the same kind of machine (2 cores,
+float32): of its CPU seconds, and of its largest resident set.
 
 forward     the generator on one latent, channel_base 32768: 256 and 1024 px, and 4096 px window by window
 iteration   one training step, averaged over the lazy intervals: main phases of both networks, a quarter of a path
@@ -12,18 +12,15 @@ demo        training at 64 px on tiles of the demo's slide: images a second, and
 ways        (if asked for) other ways to do what layers do, against ours: weights for each sample in a grouped
             convolution, against scaled activations; the filter's 4 x 4 taps at once, against ours. Forward and backward
 compile     (if asked for) a generator's main phase at 64 px, batch 8, by torch.compile, against plain PyTorch
-gpu         on a GPU: images a second at 256 and 1024 px, memory at 1024 to 4096 px (`histology` at p = 0.6, bfloat16)
+
+What a GPU takes is in `benchmarks/gpu.py`.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import platform
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -31,9 +28,7 @@ from typing import Any
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from benchmarks.apart import peak_gb, run_apart
-
-Figures = dict[str, Any]
+from benchmarks.apart import Bound, Figures, Stopwatch, peak_gb, run
 
 # CPU seconds and GB of the reference
 REFERENCE = {
@@ -44,16 +39,20 @@ REFERENCE = {
     "iteration 256": (52.9, 4.3),
     "pipe 256": (7.8, 3.0),
 }
-
-
-class Stopwatch:
-    """CPU and wall seconds since it was made."""
-
-    def __init__(self) -> None:
-        self._cpu, self._wall = time.process_time(), time.perf_counter()
-
-    def read(self) -> Figures:
-        return {"cpu_s": time.process_time() - self._cpu, "wall_s": time.perf_counter() - self._wall}
+BOUNDS = [
+    Bound("forward 256", "share_of_time", at_most=0.6),
+    Bound("forward 1024", "share_of_time", at_most=0.6),
+    Bound("forward 4096", "share_of_time", at_most=0.6),
+    Bound("forward 4096", "peak_gb", at_most=1.0),
+    Bound("iteration 64", "share_of_time", at_most=0.5),
+    Bound("iteration 64", "share_of_memory", at_most=0.6),
+    Bound("iteration 256", "share_of_time", at_most=0.5),
+    Bound("iteration 256", "share_of_memory", at_most=0.6),
+    Bound("pipe 256", "share_of_time", at_most=0.5),
+    Bound("pipe 256", "share_of_memory", at_most=0.5),
+    Bound("pipe 4096", "peak_gb", at_most=3.0),
+    Bound("demo 64", "largest_other", at_most=0.15),
+]
 
 
 def measure_forward(size: int) -> Figures:
@@ -91,13 +90,16 @@ class Noise:
         return self._tiles[index]
 
 
-def trainer_of(size: int, batch: int, *, augment: str, p: float, device: str = "cpu", **settings: Any) -> Any:
+def trainer_of(
+    size: int, batch: int, *, augment: str, p: float, device: str = "cpu", precision: str = "auto", **settings: Any
+) -> Any:
     from hdgan.stylegan2 import train_config
     from hdgan.stylegan2.execution import Execution
     from hdgan.stylegan2.trainer import StyleGAN2Trainer
 
-    config = train_config("auto", resolution=size, kimg=1, batch=batch, augment=augment, **settings)
-    trainer = StyleGAN2Trainer(replace(config, ada_target=0.6), Noise(size), range(8), execution=Execution(device))
+    config = train_config("auto", resolution=size, kimg=10, batch=batch, augment=augment, **settings)
+    execution = Execution(device, precision)
+    trainer = StyleGAN2Trainer(replace(config, ada_target=0.6), Noise(size), range(8), execution=execution)
     trainer.augment_p = p
     return trainer
 
@@ -164,6 +166,7 @@ def measure_demo(size: int) -> Figures:
     others = {name: time_ for name, time_ in spent.items() if "conv" not in name.lower()}
     largest = sorted(others, key=lambda name: -others[name])[:3]
     total = sum(spent.values())
+    figures["largest_other"] = others[largest[0]] / total
     figures["convolutions"] = sum(t for name, t in spent.items() if "conv" in name.lower()) / total
     figures["largest_others"] = {name: round(others[name] / total, 3) for name in largest}
     return figures
@@ -245,88 +248,26 @@ def measure_compile(size: int, batch: int) -> Figures:
     return found | {"compiled_share": found["compiled_s"] / found["plain_s"]}
 
 
-def measure_gpu_rate(size: int, batch: int) -> Figures:
-    import torch
-
-    trainer = trainer_of(size, batch, augment="histology", p=0.6, device="cuda")
-    for step in range(17):
-        trainer.step(step)
-    torch.cuda.synchronize()
-    watch = Stopwatch()
-    for step in range(32, 64):
-        trainer.step(step)
-    torch.cuda.synchronize()
-    return {"images_per_s": 32 * batch / watch.read()["wall_s"], "gpu_gb": torch.cuda.max_memory_allocated() / 1e9}
-
-
-def measure_gpu_memory(size: int, batch: int) -> Figures:
-    import torch
-
-    trainer = trainer_of(size, batch, augment="histology", p=0.6, device="cuda", mbstd_group=batch)
-    watch = Stopwatch()
-    for step in (16, 17, 32):
-        trainer.step(step)
-    torch.cuda.synchronize()
-    return {"gpu_gb": torch.cuda.max_memory_allocated() / 1e9, "wall_s": watch.read()["wall_s"] / 3}
+def beside_reference(name: str, figures: Figures) -> Figures:
+    seconds, gb = REFERENCE[name]
+    return figures | {"share_of_time": figures["cpu_s"] / seconds, "share_of_memory": peak_gb() / gb}
 
 
 MEASURES: dict[str, Callable[[], Figures]] = {
-    "forward 256": lambda: measure_forward(256),
-    "forward 1024": lambda: measure_forward(1024),
-    "forward 4096": lambda: measure_forward(4096),
-    "iteration 64": lambda: measure_iteration(64, 8),
-    "iteration 256": lambda: measure_iteration(256, 4),
-    "pipe 256": lambda: measure_pipe(256, 16),
+    "forward 256": lambda: beside_reference("forward 256", measure_forward(256)),
+    "forward 1024": lambda: beside_reference("forward 1024", measure_forward(1024)),
+    "forward 4096": lambda: beside_reference("forward 4096", measure_forward(4096)),
+    "iteration 64": lambda: beside_reference("iteration 64", measure_iteration(64, 8)),
+    "iteration 256": lambda: beside_reference("iteration 256", measure_iteration(256, 4)),
+    "pipe 256": lambda: beside_reference("pipe 256", measure_pipe(256, 16)),
     "pipe 4096": lambda: measure_pipe(4096, 1),
     "demo 64": lambda: measure_demo(64),
     "ways 64 px, 4": lambda: measure_ways(64, 256, 4),
     "ways 64 px, 16": lambda: measure_ways(64, 256, 16),
     "ways 256 px, 4": lambda: measure_ways(256, 64, 4),
     "compile 64": lambda: measure_compile(64, 8),
-    "gpu rate 256": lambda: measure_gpu_rate(256, 32),
-    "gpu rate 1024": lambda: measure_gpu_rate(1024, 8),
-    "gpu memory 1024": lambda: measure_gpu_memory(1024, 2),
-    "gpu memory 2048": lambda: measure_gpu_memory(2048, 2),
-    "gpu memory 4096": lambda: measure_gpu_memory(4096, 2),
-    "gpu memory 4096 one image": lambda: measure_gpu_memory(4096, 1),
 }
 
 
-def with_reference(name: str, figures: Figures) -> Figures:
-    """A measure's figures, and their shares of the reference's."""
-    if name in REFERENCE and "failed" not in figures:
-        seconds, gb = REFERENCE[name]
-        figures |= {"share_of_time": figures["cpu_s"] / seconds, "share_of_memory": figures["peak_gb"] / gb}
-    return figures
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", help="first words of what to measure: forward, iteration, ...")
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--measure", choices=MEASURES, help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.measure:
-        print(json.dumps(MEASURES[asked.measure]() | {"peak_gb": peak_gb()}))
-        return
-    import torch
-
-    results = {}
-    usual = {"forward", "iteration", "pipe", "demo"} | ({"gpu"} if torch.cuda.is_available() else set())
-    for name in MEASURES:
-        if name.split()[0] in (asked.only or usual):
-            results[name] = with_reference(name, run_apart(__file__, name))
-            if not asked.json:
-                shown = {k: round(v, 3) if isinstance(v, float) else v for k, v in results[name].items()}
-                print(f"{name:28}", "  ".join(f"{k} {v}" for k, v in shown.items()), flush=True)
-    machine = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
-    if asked.json:
-        print(
-            json.dumps({"machine": machine, "torch": torch.__version__, "threads": torch.get_num_threads(), **results})
-        )
-    else:
-        print(f"{machine}, PyTorch {torch.__version__}, {torch.get_num_threads()} threads")
-
-
 if __name__ == "__main__":
-    main()
+    run(__file__, __doc__, MEASURES, BOUNDS, left_out=["ways", "compile"])

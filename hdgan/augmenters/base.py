@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import reprlib
 from abc import ABC, abstractmethod
@@ -13,10 +14,14 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from torch import Tensor
 
-from hdgan.augmenters.images import LEAST, MOST, LabelledImages, Pixels
+from hdgan.augmenters.images import LEAST, MOST, LabelledImages, Pixels, fingerprint_of
+from hdgan.augmenters.work import Task, Work
 from hdgan.checks import check_number, check_texts
 from hdgan.labels import Image
+from hdgan.provenance import digest
 from tiling.errors import InputError
+from tiling.files import remove, write_json
+from tiling.stage import Stage
 from training.checkpoint import load_weights, save_weights
 
 KIND = "augmenter"
@@ -110,7 +115,6 @@ class Augmenter(ABC):
             return label
         raise InputError(f"no class {label!r}; there are: {', '.join(self.classes)}")
 
-    @abstractmethod
     def fit(
         self,
         labelled: LabelledImages,
@@ -152,6 +156,43 @@ class Augmenter(ABC):
         InputError
             For images of one class, fewer than a batch, or of a size that the method cannot make.
         """
+        labelled.require_classes()
+        run, shape = Path(run), Shape.of(labelled)
+        work = self._begin(Task(labelled, unlabelled, run, seed, device, dict(inputs or {})))
+        settings = {
+            "method": self.name,
+            **asdict(self.config),
+            **work.settings,
+            "classes": labelled.counts,
+            "images": _digest(work.task.labelled, work.task.unlabelled),
+        }
+        stage = work.host.led(
+            lambda: Stage.begin(
+                run, name="augment", config=settings, inputs=work.task.inputs, origins=ORIGINS, redo=redo
+            )
+        )
+        if stage is None:  # one of several processes: the first one has the stage
+            if work.host.told():
+                work.train()
+            work.host.told()
+            return self.take(run / AUGMENTER)
+        with stage:
+            work.host.told(not stage.complete)
+            if not stage.complete:
+                write_json(run / CONFIG, settings)
+                work.train()
+                self._shape, self.licence = shape, tuple(sorted({*labelled.licence, *stage.record["licence"]}))
+                work.take_over()
+                self.save(run / AUGMENTER)
+                stage.finish(principal=[run / AUGMENTER], summary=work.summary, licence=self.licence)
+                if work.temporary is not None:
+                    remove(work.temporary)
+        work.host.told()
+        return self.take(run / AUGMENTER)
+
+    @abstractmethod
+    def _begin(self, task: Task) -> Work:
+        """What is to be done for a fit; an InputError for images that the method cannot learn from."""
 
     @abstractmethod
     def _draw(self, label: int, seed: int, samples: Sequence[int]) -> Image:
@@ -216,3 +257,11 @@ class Augmenter(ABC):
 def _as_json(config: Any) -> Any:
     """Settings as a file tells them."""
     return json.loads(json.dumps(asdict(config)))
+
+
+def _digest(labelled: LabelledImages, unlabelled: Pixels | None) -> str:
+    """Fingerprint of what is trained on."""
+    of = {"labels": digest({"labels": labelled.labels}), "labelled": fingerprint_of(labelled.pixels)}
+    if unlabelled is not None:
+        of["unlabelled"] = fingerprint_of(unlabelled)
+    return hashlib.sha256(json.dumps(of).encode()).hexdigest()

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from hdgan.augmenters.base import Shape
+from hdgan.augmenters.conditional_config import ConditionalConfig
 from hdgan.augmenters.conditional_networks import Encoder, Generator, Sampler, prior_loss
 from hdgan.augmenters.images import LabelledImages, Pixels
 from hdgan.augmenters.network import NetworkAugmenter
 from hdgan.augmenters.trainer import SamplerTrainer
-from hdgan.checks import check_number
 from training.draws import drawing
 from training.ema import update_average, warmed
 from training.host import Host
@@ -30,43 +30,11 @@ _LEAST_VARIANCE = (2 / 255) ** 2 / 12  # of what was rounded to uint8, in [-1, 1
 
 
 @dataclass(frozen=True)
-class CVAEConfig:
-    """Settings of :class:`CVAE`.
+class CVAEConfig(ConditionalConfig):
+    """Settings of :class:`CVAE`: learning rate and momentum are other than the adversarial methods'."""
 
-    Attributes
-    ----------
-    steps, batch
-        Of the training; images in a step.
-    latent
-        Dimensions of z.
-    width
-        Channels of the maps of half the images' size, in both networks.
-    learning_rate, beta1, beta2
-        Of Adam.
-    average
-        How much of the average of the decoder's weights, which samples come from, is left by a step; 0: no average.
-    balanced
-        Whether each class is shown as often as any other, however few images it has.
-    parts
-        See :class:`training.share.Share`; None: one for each process.
-    """
-
-    steps: int = 5000
-    batch: int = 128
-    latent: int = 100
-    width: int = 64
     learning_rate: float = 1e-3
     beta1: float = 0.9
-    beta2: float = 0.999
-    average: float = 0.995
-    balanced: bool = True
-    parts: int | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "batch", "latent", "width"):
-            check_number(name, getattr(self, name), 1, 2**31)
-        for name in ("learning_rate", "beta1", "beta2", "average"):
-            check_number(name, getattr(self, name), 0, 1, whole=False)
 
 
 class CVAE(NetworkAugmenter):

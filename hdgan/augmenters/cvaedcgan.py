@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from hdgan.augmenters.base import Shape
+from hdgan.augmenters.conditional_config import ConditionalConfig
 from hdgan.augmenters.conditional_networks import Discriminator, Encoder, Generator, Sampler, prior_loss
 from hdgan.augmenters.dcgan import against
 from hdgan.augmenters.images import LabelledImages, Pixels
@@ -25,46 +26,19 @@ from training.host import Host
 
 
 @dataclass(frozen=True)
-class CVAEDCGANConfig:
+class CVAEDCGANConfig(ConditionalConfig):
     """Settings of :class:`CVAEDCGAN`; of the three networks those of DCGAN.
 
     Attributes
     ----------
-    steps, batch
-        Of the training; images in a step.
-    latent
-        Dimensions of z.
-    width
-        Channels of the maps of half the images' size, in all networks.
     gamma
         Weight of the likelihood, beside deceiving the discriminator, for the decoder.
-    learning_rate, beta1, beta2
-        Of Adam.
-    average
-        How much of the average of the decoder's weights, which samples come from, is left by a step; 0: no average.
-    balanced
-        Whether each class is shown as often as any other, however few images it has.
-    parts
-        See :class:`training.share.Share`; None: one for each process.
     """
 
-    steps: int = 5000
-    batch: int = 128
-    latent: int = 100
-    width: int = 64
     gamma: float = 1e-3
-    learning_rate: float = 2e-4
-    beta1: float = 0.5
-    beta2: float = 0.999
-    average: float = 0.995
-    balanced: bool = True
-    parts: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch", "latent", "width"):
-            check_number(name, getattr(self, name), 1, 2**31)
-        for name in ("learning_rate", "beta1", "beta2", "average"):
-            check_number(name, getattr(self, name), 0, 1, whole=False)
+        super().__post_init__()
         check_number("gamma", self.gamma, 0, 2**31, whole=False)
 
 

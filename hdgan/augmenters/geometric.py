@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hdgan.augmenters.base import AUGMENTER, ORIGINS, Augmenter, Shape
-from hdgan.augmenters.images import LabelledImages, Pixels, fingerprint_of
+from hdgan.augmenters.base import Augmenter, Shape
+from hdgan.augmenters.images import LabelledImages
+from hdgan.augmenters.work import Task, Work
 from hdgan.checks import check_number
 from hdgan.labels import Image
-from hdgan.provenance import digest
 from tiling.errors import InputError
-from tiling.stage import Stage
 from training.draws import numpy_draws
+from training.host import Host
 
 
 @dataclass(frozen=True)
@@ -68,35 +67,8 @@ class Geometric(Augmenter):
         super().__init__(config)
         self._images: LabelledImages | None = None
 
-    def fit(
-        self,
-        labelled: LabelledImages,
-        *,
-        unlabelled: Pixels | None = None,
-        run: Path | str,
-        seed: int = 0,
-        device: str = "auto",
-        inputs: Mapping[str, Path] | None = None,
-        redo: bool = False,
-    ) -> Self:
-        """As :meth:`Augmenter.fit`; of unlabelled images, the seed and the device nothing depends."""
-        labelled.require_classes()
-        run = Path(run)
-        settings: dict[str, Any] = {
-            "method": self.name,
-            **asdict(self.config),
-            "classes": labelled.counts,
-            "images": [digest({"labels": labelled.labels}), fingerprint_of(labelled.pixels)],
-        }
-        with Stage.begin(
-            run, name="augment", config=settings, inputs=dict(inputs or {}), origins=ORIGINS, redo=redo
-        ) as stage:
-            if not stage.complete:
-                self._images, self._shape = labelled.subset(np.arange(len(labelled))), Shape.of(labelled)
-                self.licence = tuple(sorted({*labelled.licence, *stage.record["licence"]}))
-                self.save(run / AUGMENTER)
-                stage.finish(principal=[run / AUGMENTER], summary={"images": len(labelled)}, licence=self.licence)
-        return self.take(run / AUGMENTER)
+    def _begin(self, task: Task) -> Work:
+        return _Keeping(self, task)
 
     def _draw(self, label: int, seed: int, samples: Sequence[int]) -> Image:
         images = self._held()
@@ -124,3 +96,18 @@ class Geometric(Augmenter):
         if Shape.of(self._images) != self.shape:
             raise InputError(f"{path} has images of another shape than it tells")
         self._images.require_classes()
+
+
+class _Keeping(Work):
+    """The images are all there is to keep: on the seed, the device and unlabelled images nothing depends."""
+
+    def __init__(self, augmenter: Geometric, task: Task) -> None:
+        super().__init__(replace(task, unlabelled=None), Host(task.device))
+        self.augmenter = augmenter
+        self.summary["images"] = len(task.labelled)
+
+    def train(self) -> None:
+        """Nothing is trained."""
+
+    def take_over(self) -> None:
+        self.augmenter._images = self.task.labelled.subset(np.arange(len(self.task.labelled)))

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from hdgan.augmenters.base import AUGMENTER, CONFIG, ORIGINS, SHEETS, Augmenter, Shape
+from hdgan.augmenters.base import SHEETS, Augmenter, Shape
 from hdgan.augmenters.batches import as_rgb, one_hot, to_pixels
-from hdgan.augmenters.images import LabelledImages, Pixels, fingerprint_of
+from hdgan.augmenters.images import LabelledImages, Pixels
 from hdgan.augmenters.trainer import SamplerTrainer
+from hdgan.augmenters.work import Task, Work
 from hdgan.labels import Image
 from hdgan.pictures import contact_sheet, write_png
-from hdgan.provenance import digest
 from tiling.errors import InputError
-from tiling.files import remove, write_json
 from tiling.progress import note
-from tiling.stage import Stage
 from training.checkpoint import build_network
 from training.draws import sample_draws
 from training.host import Host
@@ -72,75 +67,8 @@ class NetworkAugmenter(Augmenter):
     def finish(self, trainer: SamplerTrainer, run: Path) -> None:
         """Write what a method leaves besides the network that samples come from."""
 
-    def fit(
-        self,
-        labelled: LabelledImages,
-        *,
-        unlabelled: Pixels | None = None,
-        run: Path | str,
-        seed: int = 0,
-        device: str = "auto",
-        inputs: Mapping[str, Path] | None = None,
-        redo: bool = False,
-    ) -> Self:
-        """As :meth:`Augmenter.fit`. Started by `torchrun` or `accelerate launch`, processes share every batch."""
-        labelled.require_classes()
-        run, host = Path(run), Host(device)
-        trainer = self.trainer(labelled, unlabelled=unlabelled, seed=seed, host=host)
-        settings = {
-            "method": self.name,
-            **asdict(self.config),  # type: ignore[call-overload]
-            "parts": trainer.share.count,
-            "seed": seed,
-            "classes": labelled.counts,
-            "images": _digest(labelled, unlabelled),
-        }
-        loop = LoopConfig(
-            steps=self.config.steps, picture_every=max(self.config.steps // _SHEETS, 1), images=self.config.batch
-        )
-        shape = Shape.of(labelled)
-        stage = host.led(
-            lambda: Stage.begin(
-                run, name="augment", config=settings, inputs=dict(inputs or {}), origins=ORIGINS, redo=redo
-            )
-        )
-        if stage is None:
-            if host.told():
-                run_loop(trainer, run, loop, self.name, host=host)
-            host.told()
-            return self.take(run / AUGMENTER)
-        with stage:
-            host.told(not stage.complete)
-            if not stage.complete:
-                write_json(run / CONFIG, settings)
-                note(
-                    f"{self.name}: training on {len(labelled)} images of {shape.size} px, {loop.steps} steps of "
-                    f"{self.config.batch}"
-                )
-                picture = self._picture(trainer, shape, run)
-                run_loop(trainer, run, loop, self.name, picture=picture, host=host)
-                self._shape, self.licence = shape, tuple(sorted({*labelled.licence, *stage.record["licence"]}))
-                self._network = trainer.sampler().cpu()
-                self.save(run / AUGMENTER)
-                self.finish(trainer, run)
-                stage.finish(principal=[run / AUGMENTER], summary={"steps": loop.steps}, licence=self.licence)
-                remove(run / CHECKPOINTS)
-        host.told()
-        return self.take(run / AUGMENTER)
-
-    def _picture(self, trainer: SamplerTrainer, shape: Shape, run: Path) -> Callable[[int], None]:
-        """Writes a contact sheet of the samples as they are now, a row for each class."""
-
-        def picture(done: int) -> None:
-            self._shape, self._network = shape, trainer.sampler()
-            rows = [self.sample(_COLUMNS, label, seed=0) for label in range(min(len(shape.classes), _MOST_ROWS))]
-            images = [as_rgb(image) for row in rows for image in row]
-            captions = [name for name in shape.classes[:_MOST_ROWS] for _ in range(_COLUMNS)]
-            (run / SHEETS).mkdir(exist_ok=True)
-            sheet = contact_sheet(images, columns=_COLUMNS, captions=captions, size=max(shape.size, _THUMBNAIL))
-            write_png(run / SHEETS / f"step-{done:08d}.png", sheet)
-
-        return picture
+    def _begin(self, task: Task) -> Work:
+        return _Training(self, task)
 
     def _draw(self, label: int, seed: int, samples: Sequence[int]) -> Image:
         network = self._fitted()
@@ -168,9 +96,38 @@ class NetworkAugmenter(Augmenter):
         self._network = network.eval().requires_grad_(False)
 
 
-def _digest(labelled: LabelledImages, unlabelled: Pixels | None) -> str:
-    """Fingerprint of what is trained on."""
-    of = {"labels": digest({"labels": labelled.labels}), "labelled": fingerprint_of(labelled.pixels)}
-    if unlabelled is not None:
-        of["unlabelled"] = fingerprint_of(unlabelled)
-    return hashlib.sha256(json.dumps(of).encode()).hexdigest()
+class _Training(Work):
+    """Started by `torchrun` or `accelerate launch`, processes share every batch."""
+
+    def __init__(self, augmenter: NetworkAugmenter, task: Task) -> None:
+        super().__init__(task, Host(task.device))
+        self.augmenter, config = augmenter, augmenter.config
+        self.trainer = augmenter.trainer(task.labelled, unlabelled=task.unlabelled, seed=task.seed, host=self.host)
+        self.settings |= {"seed": task.seed, "parts": self.trainer.share.count}
+        self.temporary = task.run / CHECKPOINTS
+        self.summary["steps"] = config.steps
+        self.loop = LoopConfig(steps=config.steps, picture_every=max(config.steps // _SHEETS, 1), images=config.batch)
+
+    def train(self) -> None:
+        name, picture = self.augmenter.name, None
+        if self.host.is_main:
+            images, config = self.task.labelled, self.augmenter.config
+            size = f"{images.shape[0]} px"
+            note(f"{name}: training on {len(images)} images of {size}, {config.steps} steps of {config.batch}")
+            picture = self._picture
+        run_loop(self.trainer, self.task.run, self.loop, name, picture=picture, host=self.host)
+
+    def take_over(self) -> None:
+        self.augmenter._network = self.trainer.sampler().cpu()
+        self.augmenter.finish(self.trainer, self.task.run)
+
+    def _picture(self, done: int) -> None:
+        """Write a contact sheet of the samples as they are now, a row for each class."""
+        made, shape = self.augmenter, Shape.of(self.task.labelled)
+        made._shape, made._network = shape, self.trainer.sampler()
+        rows = [made.sample(_COLUMNS, label, seed=0) for label in range(min(len(shape.classes), _MOST_ROWS))]
+        images = [as_rgb(image) for row in rows for image in row]
+        captions = [name for name in shape.classes[:_MOST_ROWS] for _ in range(_COLUMNS)]
+        sheet = contact_sheet(images, columns=_COLUMNS, captions=captions, size=max(shape.size, _THUMBNAIL))
+        (self.task.run / SHEETS).mkdir(exist_ok=True)
+        write_png(self.task.run / SHEETS / f"step-{done:08d}.png", sheet)

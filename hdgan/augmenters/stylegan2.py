@@ -4,28 +4,25 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
 
 import numpy as np
 from torch import Tensor
 
-from hdgan.augmenters.base import AUGMENTER, CONFIG, ORIGINS, SHEETS, Augmenter, Shape
+from hdgan.augmenters.base import SHEETS, Augmenter
 from hdgan.augmenters.batches import as_rgb
-from hdgan.augmenters.images import LEAST, LabelledImages, Pixels, fingerprint_of
+from hdgan.augmenters.images import LEAST, LabelledImages
+from hdgan.augmenters.work import Task, Work
 from hdgan.checks import check_number
 from hdgan.conditions import Conditions, classes_of
 from hdgan.labels import Image
 from hdgan.latents import MAX_PSI, Latents
-from hdgan.provenance import digest
 from hdgan.stylegan2 import Generator, Rendered, TrainConfig, load_generator, train, train_config
 from hdgan.stylegan2.execution import Execution
 from hdgan.stylegan2.sheets import SHEETS as SHEETS_OF_TRAINING
 from hdgan.stylegan2.trainer import build_networks
 from tiling.errors import InputError
-from tiling.files import remove, write_json
-from tiling.stage import Stage
 from training.checkpoint import build_network
 from training.draws import numpy_draws
 from training.metrics import METRICS
@@ -122,66 +119,8 @@ class StyleGAN2(Augmenter):
         super().__init__(config)
         self._generator: Generator | None = None
 
-    def fit(
-        self,
-        labelled: LabelledImages,
-        *,
-        unlabelled: Pixels | None = None,
-        run: Path | str,
-        seed: int = 0,
-        device: str = "auto",
-        inputs: Mapping[str, Path] | None = None,
-        redo: bool = False,
-    ) -> Self:
-        """As :meth:`Augmenter.fit`; of unlabelled images nothing depends.
-
-        Until it is fitted, losses and contact sheets are in `training/`, the run folder of the generator's training.
-        Started by `torchrun` or `accelerate launch`, processes share every batch. Classes are shown as often as they
-        have images.
-        """
-        labelled.require_classes()
-        run, shape, execution = Path(run), Shape.of(labelled), Execution(device=device)
-        host = execution.host()
-        config = self.config.of_training(shape.size, seed=seed)
-        labelled.require_batch(config.batch)
-        execution.cut(config.batch, config.mbstd_group, host)  # refuses what these processes cannot share
-        settings: dict[str, Any] = {
-            "method": self.name,
-            **asdict(self.config),
-            "seed": seed,
-            "classes": labelled.counts,
-            "images": [digest({"labels": labelled.labels}), fingerprint_of(labelled.pixels)],
-        }
-
-        def trained() -> Path:
-            return train(
-                FramedImages(labelled, config.resolution), run / TRAINING, config, condition=[_CLASS],
-                sheet_kimg=max(self.config.kimg / _SHEETS, _LEAST_KIMG), execution=execution, inputs=inputs,
-            )  # fmt: skip
-
-        stage = host.led(
-            lambda: Stage.begin(
-                run, name="augment", config=settings, inputs=dict(inputs or {}), origins=ORIGINS, redo=redo
-            )
-        )
-        if stage is None:  # one of several processes: the first one has the stage
-            if host.told():
-                trained()
-            host.told()
-            return self.take(run / AUGMENTER)
-        with stage:
-            host.told(not stage.complete)
-            if not stage.complete:
-                write_json(run / CONFIG, settings)
-                self._generator, self._shape = load_generator(trained()), shape
-                self.licence = tuple(sorted({*labelled.licence, *stage.record["licence"]}))
-                self.save(run / AUGMENTER)
-                shutil.copyfile(run / TRAINING / METRICS, run / METRICS)
-                shutil.copytree(run / TRAINING / SHEETS_OF_TRAINING, run / SHEETS, dirs_exist_ok=True)
-                stage.finish(principal=[run / AUGMENTER], summary={"kimg": self.config.kimg}, licence=self.licence)
-                remove(run / TRAINING)
-        host.told()
-        return self.take(run / AUGMENTER)
+    def _begin(self, task: Task) -> Work:
+        return _GeneratorTraining(self, task)
 
     def _draw(self, label: int, seed: int, samples: Sequence[int]) -> Image:
         generator = self._fitted()
@@ -208,6 +147,36 @@ class StyleGAN2(Augmenter):
         conditions, _ = classes_of(_Named(self.classes), [_CLASS], range(len(self.classes)))
         generator.classes = dict(conditions.counts)
         self._generator = generator.eval().requires_grad_(False)
+
+
+class _GeneratorTraining(Work):
+    """In `training/`, the run folder of the generator's training: losses and contact sheets are there until it ends.
+
+    Started by `torchrun` or `accelerate launch`, processes share every batch. Classes are shown as often as they have
+    images. Of unlabelled images nothing depends.
+    """
+
+    def __init__(self, augmenter: StyleGAN2, task: Task) -> None:
+        self.augmenter, self.execution = augmenter, Execution(device=task.device)
+        super().__init__(replace(task, unlabelled=None), self.execution.host())
+        self.config = augmenter.config.of_training(task.labelled.shape[0], seed=task.seed)
+        self.settings["seed"], self.summary["kimg"] = task.seed, augmenter.config.kimg
+        self.temporary = task.run / TRAINING
+        task.labelled.require_batch(self.config.batch)
+        self.execution.cut(self.config.batch, self.config.mbstd_group, self.host)  # refuses what cannot be shared
+
+    def train(self) -> None:
+        self.trained = train(
+            FramedImages(self.task.labelled, self.config.resolution), self.task.run / TRAINING, self.config,
+            condition=[_CLASS], sheet_kimg=max(self.augmenter.config.kimg / _SHEETS, _LEAST_KIMG),
+            execution=self.execution, inputs=self.task.inputs,
+        )  # fmt: skip
+
+    def take_over(self) -> None:
+        run = self.task.run
+        self.augmenter._generator = load_generator(self.trained)
+        shutil.copyfile(run / TRAINING / METRICS, run / METRICS)
+        shutil.copytree(run / TRAINING / SHEETS_OF_TRAINING, run / SHEETS, dirs_exist_ok=True)
 
 
 def _frame(size: int, resolution: int) -> tuple[int, int]:

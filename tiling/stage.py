@@ -218,14 +218,22 @@ class Stage:
         drop_aside(self.folder)  # after the record: it may take minutes, and killed in them the stage is complete
         self._release()
 
+    def keep_peak(self) -> None:
+        """Take the peak memory so far into the record, for one who has the process's own begin anew."""
+        self.record["peak_rss_bytes"] = self._peak()
+
     def _spent(self) -> dict[str, Any]:
         """Time and peak memory of this run and of those before it that were stopped."""
-        usage = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-        kib = 1 if sys.platform == "darwin" else 1024  # getrusage counts bytes on macOS and KiB elsewhere
         return {
             "seconds": self.record["seconds"] + time.perf_counter() - self._started,
-            "peak_rss_bytes": max(self.record["peak_rss_bytes"], max(usage) * kib),
+            "peak_rss_bytes": self._peak(),
         }
+
+    def _peak(self) -> int:
+        usage = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        kib = 1 if sys.platform == "darwin" else 1024  # getrusage counts bytes on macOS and KiB elsewhere
+        highest: int = max(self.record["peak_rss_bytes"], max(usage) * kib)
+        return highest
 
     def _is_bare(self) -> bool:
         """Whether nothing has been made: a record, and perhaps hidden files."""

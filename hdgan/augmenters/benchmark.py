@@ -1,14 +1,15 @@
 """The benchmark of augmenters: what a classifier of real test images gains by training with their samples.
 
 All classifiers are trained for the same steps, on real images alone or with samples. GMCL's own students stand beside
-their network trained on real images. Everything is done for several seeds.
+their network trained on real images: as the classifiers are, and on as many images as GMCL is shown. Everything is done
+for several seeds.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,11 @@ import numpy as np
 
 from hdgan.augmenters.base import ORIGINS, Augmenter
 from hdgan.augmenters.batches import Transform, as_rgb
-from hdgan.augmenters.benchmark_table import REFERENCE, tables
+from hdgan.augmenters.benchmark_plan import Arm, Plan, arms_of, plan_named
+from hdgan.augmenters.benchmark_table import tables
 from hdgan.augmenters.classifier import Classifier, ClassifierConfig, fit_classifier
 from hdgan.augmenters.geometric import GeometricConfig
-from hdgan.augmenters.gmcl import STUDENT
+from hdgan.augmenters.gmcl import STUDENT, GMCLConfig
 from hdgan.augmenters.images import LabelledImages, fingerprint_of
 from hdgan.augmenters.presets import preset
 from hdgan.augmenters.registry import create, names
@@ -34,7 +36,7 @@ from hdgan.augmenters.selection import (
     select,
 )
 from hdgan.augmenters.transforms import CropAndFlip
-from hdgan.checks import check_choice, check_number
+from hdgan.checks import check_choice
 from hdgan.embedding import random_space
 from hdgan.metrics import (
     FeatureSpace,
@@ -61,99 +63,6 @@ STUDENTS: Mapping[str, Mapping[str, bool]] = {
 _ONLY_IF_ASKED = ("geometric", "gmcl", "stylegan2")
 _SUBSETS = 20  # of the kernel distance
 _PEAK = Path("/proc/self/clear_refs")  # "5" written there begins the process's peak memory anew (Linux)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How a benchmark is done.
-
-    Attributes
-    ----------
-    seeds
-        How many.
-    ratios
-        Samples for each real image, class by class.
-    preset
-        Of the methods' settings.
-    classifier
-        How all are trained.
-    least, passes, among, most
-        Of the selection: see :class:`hdgan.augmenters.selection.LabelConfidence`, and `select` there.
-    """
-
-    seeds: int = 3
-    ratios: tuple[float, ...] = (0.5, 1.0, 2.0, 3.0)
-    preset: str = "default"
-    classifier: ClassifierConfig = field(default_factory=ClassifierConfig)
-    least: float = 0.8
-    passes: int = 10
-    among: float = 2.0
-    most: float = 10.0
-
-    def __post_init__(self) -> None:
-        check_number("seeds", self.seeds, 1, 1000)
-        if not self.ratios:
-            raise InputError("a benchmark needs a ratio of samples to real images, 1 say")
-        for ratio in self.ratios:
-            check_number("a ratio of samples to real images", ratio, 0.01, 1000, whole=False)
-
-    @property
-    def reference(self) -> float:
-        """The ratio of what is done at one alone: that nearest to 1."""
-        return min(self.ratios, key=lambda ratio: abs(ratio - 1))
-
-
-PLANS: Mapping[str, Plan] = {
-    "full": Plan(),
-    "quick": Plan(
-        ratios=(1.0,),
-        preset="quick",
-        classifier=ClassifierConfig(steps=200, batch=64, width=32),
-        passes=5,
-        most=5.0,
-    ),
-}
-
-
-def plan_named(name: str, **changed: Any) -> Plan:
-    """One of :data:`PLANS`, with some settings changed."""
-    check_choice("plan", name, tuple(PLANS))
-    return replace(PLANS[name], **changed)
-
-
-@dataclass(frozen=True)
-class Arm:
-    """What a classifier is trained on: real images, and samples if a method is named.
-
-    Attributes
-    ----------
-    method, ratio, selected
-        Whose samples, how many for each real image, and whether they are chosen.
-    geometric
-        Whether all are turned, shifted and mirrored whenever they are shown.
-    """
-
-    method: str | None = None
-    ratio: float = 0.0
-    selected: bool = False
-    geometric: bool = False
-
-    @property
-    def name(self) -> str:
-        """Of its row: "geometric + dcgan 100 % selected"."""
-        samples = f"{self.method} {self.ratio:.0%}{' selected' * self.selected}".replace("%", " %")
-        parts = ["geometric"] * self.geometric + [samples] * (self.method is not None)
-        return " + ".join(parts) or "real"
-
-
-def arms_of(methods: Sequence[str], plan: Plan) -> list[Arm]:
-    """All rows of a benchmark but the students'."""
-    arms = [Arm(), Arm(geometric=True)]
-    for method in methods:
-        for ratio in plan.ratios:
-            arms += [Arm(method, ratio), Arm(method, ratio, selected=True)]
-            arms += [Arm(method, ratio, selected=True, geometric=True)] * (ratio == plan.reference)
-    return arms
 
 
 def run_benchmark(
@@ -184,7 +93,7 @@ def run_benchmark(
     students
         Whether GMCL's students are trained, in all their kinds.
     plan
-        Of :data:`PLANS`, or another.
+        Of :data:`hdgan.augmenters.benchmark_plan.PLANS`, or another.
     seed
         Number k of the seeds is `seed + k`: of the fits, the samples and their selection.
     space
@@ -198,9 +107,10 @@ def run_benchmark(
         What `report.json` holds: `plan`, `images`, `space`, and under `classifiers` and `students`, by row, `mean`,
         `deviation` (of the sample; None for one seed) and `of_seeds` of: the measures on the test images; `samples`,
         `frechet`, `kernel`, `sample_confidence` and `recognised` (the share that the classifier of real images
-        takes for what they were asked to be); seconds and peak bytes of the fit. `augmenters` has the cost of theirs,
-        `selections` what was rejected. Peak bytes are the whole process's; where its peak cannot be set back, as
-        outside of Linux, the highest so far.
+        takes for what they were asked to be), unknown of fewer than two samples; `real_images` shown and `updates` of
+        students; seconds and peak bytes of the fit. `augmenters` has the cost of theirs, `selections` by seed what was
+        wanted, taken and rejected of each class. Peak bytes are the whole process's; where its peak cannot be set back,
+        as outside of Linux, the highest so far.
 
     Raises
     ------
@@ -229,7 +139,7 @@ def run_benchmark(
     ) as stage:
         if not stage.complete:
             rounds = [
-                _Round(images, settings, out / f"seed-{seed + k}", seed + k, space, device).results(chosen, students)
+                _Round(images, settings, stage, seed + k, space, device).results(chosen, students)
                 for k in range(settings.seeds)
             ]
             report = {
@@ -252,13 +162,13 @@ class _Round:
         self,
         images: Mapping[str, LabelledImages],
         plan: Plan,
-        folder: Path,
+        stage: Stage,
         seed: int,
         space: FeatureSpace,
         device: str,
     ) -> None:
-        self.real, self.test, self.plan, self.folder = images["train"], images["test"], plan, folder
-        self.seed, self.space, self.device = seed, space, device
+        self.real, self.test, self.plan, self.stage = images["train"], images["test"], plan, stage
+        self.folder, self.seed, self.space, self.device = stage.folder / f"seed-{seed}", seed, space, device
         self._augmenters: dict[str, Augmenter] = {}
         self._last: tuple[tuple[str, float, bool], Selection] | None = None
 
@@ -290,31 +200,36 @@ class _Round:
         if arm.geometric:  # with samples they are those of another row
             shown = self._select("geometric", self.plan.reference, False) if chosen is None else None
         measures = {**self._judged(classifier), **cost, **self._of_samples(shown)}
-        return {"measures": measures, "selection": chosen.to_dict() if arm.selected and chosen else None}
+        return {"measures": measures, "selection": None if chosen is None else chosen.to_dict()}
 
     def _students(self) -> dict[str, Any]:
-        """Of GMCL's students, and of their network trained on real images, plainly and as GMCL shows them."""
-        settings = preset(self.plan.preset, "gmcl")
-        width = create("gmcl", **settings).config.student_width
-        config = replace(self.plan.classifier, network="student", width=width)
-        shown = {"student": None, "student + crops and flips": CropAndFlip()}
-        plain = {name: self._kept(name, partial(self._plain, name, config, how)) for name, how in shown.items()}
+        """Of GMCL's students, and of their network trained on real images: plainly, as GMCL shows them, and as many."""
+        gmcl = create("gmcl", **preset(self.plan.preset, "gmcl")).config
+        config = replace(self.plan.classifier, network="student", width=gmcl.student_width)
+        as_many = replace(config, steps=gmcl.steps, batch=gmcl.batch)
+        real: dict[str, tuple[ClassifierConfig, Transform | None]] = {
+            "student": (config, None),
+            "student + crops and flips": (config, CropAndFlip()),
+            "student + crops and flips, as many images as GMCL": (as_many, CropAndFlip()),
+        }
+        plain = {name: self._kept(name, partial(self._plain, name, *how)) for name, how in real.items()}
         return plain | {name: self._kept(f"{name} student", partial(self._taught, name)) for name in STUDENTS}
 
     def _plain(self, name: str, config: ClassifierConfig, transform: Transform | None) -> dict[str, Any]:
         classifier, cost = self._classifier(name, self.real, config, transform)
-        return {**self._judged(classifier), **cost}
+        return {**self._judged(classifier), **_shown(config, config.steps), **cost}
 
     def _taught(self, name: str) -> dict[str, Any]:
-        self._augmenter(name)
-        run = self._run_of(name)
-        return {**self._judged(Classifier.load(run / STUDENT)), **self._cost(run)}
+        gmcl, run = self._augmenter(name).config, self._run_of(name)
+        of_each = gmcl.inner_steps + (not gmcl.reset_student)
+        updates = of_each * (1 if gmcl.reset_student else gmcl.steps)
+        return {**self._judged(Classifier.load(run / STUDENT)), **_shown(gmcl, updates), **self._cost(run)}
 
     def _classifier(
         self, name: str, images: LabelledImages, config: ClassifierConfig, transform: Transform | None
     ) -> tuple[Classifier, dict[str, float]]:
         run = self.folder / "classifiers" / _file_name(name)
-        _forget_peak()
+        self._forget_peak()
         classifier = fit_classifier(
             images, run=run, config=config, seed=self.seed, transform=transform, device=self.device
         )
@@ -325,13 +240,19 @@ class _Round:
         if name not in self._augmenters:
             method = "gmcl" if name in STUDENTS else name
             made = create(method, **{**preset(self.plan.preset, method), **STUDENTS.get(name, {})})
-            _forget_peak()
+            self._forget_peak()
             made.fit(self.real, run=self._run_of(name), seed=self.seed, device=self.device)
             self._augmenters[name] = made
         return self._augmenters[name]
 
     def _run_of(self, name: str) -> Path:
         return self.folder / "augmenters" / name
+
+    def _forget_peak(self) -> None:
+        """Begin the peak memory of this process anew, where the system can; that of the benchmark is kept."""
+        self.stage.keep_peak()
+        with contextlib.suppress(OSError):
+            _PEAK.write_text("5")
 
     def _cost(self, run: Path) -> dict[str, float]:
         record = read_record(run)
@@ -340,7 +261,7 @@ class _Round:
     @cached_property
     def _judge(self) -> Classifier:
         """The classifier of real images alone, which samples are judged and chosen by."""
-        return self._classifier(REFERENCE, self.real, self.plan.classifier, None)[0]
+        return self._classifier(Arm().name, self.real, self.plan.classifier, None)[0]
 
     @cached_property
     def _criteria(self) -> list[Criterion]:
@@ -369,8 +290,10 @@ class _Round:
 
     def _of_samples(self, chosen: Selection | None) -> dict[str, float | None]:
         """How far samples are from the real training images, and what the judge thinks of them."""
-        if chosen is None or len(chosen.labels) < 2:
+        if chosen is None:
             return {}
+        if len(chosen.labels) < 2:
+            return {"samples": len(chosen.labels)}
         features = self.space.embed(as_rgb(chosen.pixels))
         kernel = kernel_distance(self._real_features, features, subsets=_SUBSETS, seed=self.seed)
         chances = self._judge.predict(chosen.pixels)
@@ -381,6 +304,11 @@ class _Round:
             "sample_confidence": float(chances.max(axis=1).mean()),
             "recognised": float((chances.argmax(axis=1) == chosen.labels).mean()),
         }
+
+
+def _shown(config: ClassifierConfig | GMCLConfig, updates: int) -> dict[str, int]:
+    """Real images that a training shows, and the steps that a student has made in the end."""
+    return {"real_images": config.steps * config.batch, "updates": updates}
 
 
 def _over(rounds: Sequence[Mapping[str, Mapping[str, float | None]]]) -> dict[str, Any]:
@@ -413,9 +341,3 @@ def _as_markdown(report: Mapping[str, Any]) -> str:
 def _file_name(row: str) -> str:
     """ "geometric + dcgan 100 % selected" as "geometric-dcgan-100-selected"."""
     return "-".join(row.replace("+", " ").replace("%", " ").split())
-
-
-def _forget_peak() -> None:
-    """Begin the peak memory of this process anew, where the system can."""
-    with contextlib.suppress(OSError):
-        _PEAK.write_text("5")

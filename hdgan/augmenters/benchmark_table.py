@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from hdgan.metrics import measure_text
+from tiling.wording import counted
 
 Rows = list[dict[str, str]]
 
-REFERENCE = "real"
 _ON_TEST = {
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
@@ -33,7 +35,7 @@ def tables(report: Mapping[str, Any]) -> dict[str, Rows]:
 
     The samples of every method, as Table 2 of "Advanced Deep Learning Mini Project: Data Augmentation" has methods by
     rows and the mean confidence of a classifier in them; all classifiers on the test images; GMCL's students, as its
-    Table 2.
+    Table 2. What is known of some seeds only says of how many.
     """
     count = report["plan"]["seeds"]
     seeds = f"{count} seeds, mean ± deviation" if count > 1 else "one seed"
@@ -41,26 +43,51 @@ def tables(report: Mapping[str, Any]) -> dict[str, Rows]:
         f"Samples, judged by the classifier of real images; distances from these in {report['space']}; {seeds}": [
             _row(name, of, _OF_SAMPLES) | {"samples": f"{of['mean']['samples']:.0f}"} | _cost(report, name)
             for name, of in report["classifiers"].items()
-            if of["mean"].get("frechet") is not None
+            if "samples" in of["mean"]
         ],
         f"Classifiers on the test images; {seeds}": [
-            _row(name, of, _ON_TEST) | _of_fit(of["mean"]) for name, of in report["classifiers"].items()
+            _row(name, of, _ON_TEST) | _added(report, name) | _of_fit(of["mean"])
+            for name, of in report["classifiers"].items()
         ],
     }
     if report["students"]:
         found[f"GMCL's students on the test images; {seeds}"] = [
-            _row(name, of, _ON_TEST) | _of_fit(of["mean"]) for name, of in report["students"].items()
+            _row(name, of, _ON_TEST) | _training(of["mean"]) | _of_fit(of["mean"])
+            for name, of in report["students"].items()
         ]
     return found
 
 
 def _row(name: str, of: Mapping[str, Any], headings: Mapping[str, str]) -> dict[str, str]:
-    texts = {heading: _text(of["mean"].get(key), of["deviation"].get(key)) for key, heading in headings.items()}
-    return {"method": name, **texts}
+    return {"method": name, **{heading: _text(of, key) for key, heading in headings.items()}}
 
 
-def _text(mean: float | None, deviation: float | None) -> str:
-    return measure_text(mean) if deviation is None else f"{measure_text(mean)} ± {measure_text(deviation)}"
+def _text(of: Mapping[str, Any], key: str) -> str:
+    mean, deviation = of["mean"].get(key), of["deviation"].get(key)
+    text = measure_text(mean) if deviation is None else f"{measure_text(mean)} ± {measure_text(deviation)}"
+    known = sum(seed.get(key) is not None for seed in of["of_seeds"])
+    return f"{text} ({counted(known, 'seed')})" if 0 < known < len(of["of_seeds"]) else text
+
+
+def _added(report: Mapping[str, Any], row: str) -> dict[str, str]:
+    """Samples that a classifier was trained with, of those wanted, and in how many seeds which class is short."""
+    accounts = [of[row] for of in report["selections"] if row in of]
+    if not accounts:
+        return {"samples (of wanted)": "", "short": ""}
+    each = {key: [sum(of[key] for of in seed.values()) for seed in accounts] for key in ("taken", "wanted")}
+    short = [
+        f"{name} in {counted(seeds, 'seed')}"
+        for name in accounts[0]
+        if (seeds := sum(seed[name]["taken"] < seed[name]["wanted"] for seed in accounts))
+    ]
+    return {
+        "samples (of wanted)": f"{np.mean(each['taken']):.0f} ({np.mean(each['wanted']):.0f})",
+        "short": ", ".join(short),
+    }
+
+
+def _training(mean: Mapping[str, float]) -> dict[str, str]:
+    return {"real images shown": f"{mean['real_images']:.0f}", "updates": f"{mean['updates']:.0f}"}
 
 
 def _cost(report: Mapping[str, Any], row: str) -> dict[str, str]:

@@ -144,7 +144,8 @@ def benchmark(
     """
     import json
 
-    from hdgan.augmenters.benchmark import TABLES, plan_named, run_benchmark
+    from hdgan.augmenters.benchmark import TABLES, run_benchmark
+    from hdgan.augmenters.benchmark_plan import plan_named
     from hdgan.augmenters.benchmark_table import tables
     from hdgan.cli.tables import print_table
     from hdgan.embedding import open_space

@@ -11,7 +11,9 @@ import pytest
 from small_augmenters import SMALL, two_classes
 
 import hdgan.augmenters.benchmark as benchmark
-from hdgan.augmenters.benchmark import Arm, Plan, arms_of, run_benchmark
+from hdgan.augmenters.benchmark import run_benchmark
+from hdgan.augmenters.benchmark_plan import Arm, Plan, arms_of
+from hdgan.augmenters.benchmark_table import tables
 from hdgan.augmenters.classifier import Classifier, ClassifierConfig
 from hdgan.embedding import ModuleSpace
 from hdgan.metrics import classification_report
@@ -26,7 +28,7 @@ MEAN = ModuleSpace(lambda x: x.mean(dim=(2, 3)), name="mean", dimensions=3)
 
 @pytest.fixture(autouse=True)
 def small_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    short = {"steps": 1, "inner_steps": 1}
+    short = {"steps": 3, "inner_steps": 1}
     monkeypatch.setattr(
         benchmark, "preset", lambda name, of: {key: short.get(key, value) for key, value in SMALL[of].items()}
     )
@@ -78,6 +80,8 @@ def test_a_benchmark_that_is_stopped_goes_on_and_tells_what_was_measured(
     assert "frechet" not in report["classifiers"]["geometric + dcgan 100 % selected"]["mean"]
     assert report["selections"][0]["dcgan 50 % selected"]["left"]["wanted"] == 10
     assert json.loads((tmp_path / "report.json").read_text()) == report
+    record, fits = read_record(tmp_path), [read_record(run.parent) for run in tmp_path.rglob("seed-*/*/*/stage.json")]
+    assert record["peak_rss_bytes"] >= max(fit["peak_rss_bytes"] for fit in fits)
     text = (tmp_path / "tables.md").read_text()
     assert "| geometric + dcgan 100 % selected |" in text
     capsys.readouterr()
@@ -92,12 +96,50 @@ def test_students_stand_beside_their_network_trained_on_real_images(tmp_path: Pa
         "geometric", "gmcl", "gmcl-fixed-rates", "gtn"
     ]  # fmt: skip
     assert report["classifiers"]["gmcl 100 %"]["mean"]["samples"] == 40
-    assert list(report["students"]) == ["student", "student + crops and flips", "gtn", "gmcl-fixed-rates", "gmcl"]
+    assert {name: (of["mean"]["real_images"], of["mean"]["updates"]) for name, of in report["students"].items()} == {
+        "student": (16, 2),
+        "student + crops and flips": (16, 2),
+        "student + crops and flips, as many images as GMCL": (24, 3),
+        "gtn": (24, 1),  # a fresh one learns from the teacher alone
+        "gmcl-fixed-rates": (24, 6),
+        "gmcl": (24, 6),
+    }
     assert report["students"]["gtn"]["deviation"]["accuracy"] is None
     assert read_record(tmp_path / "seed-0" / "augmenters" / "gtn")["config"]["reset_student"] is True
     student = Classifier.load(tmp_path / "seed-0" / "classifiers" / "student" / "classifier.safetensors")
     assert student.about == {"kind": "student", "width": 4}
-    assert "| gmcl-fixed-rates |" in (tmp_path / "tables.md").read_text()
+    text = (tmp_path / "tables.md").read_text()
+    assert "| real images shown | updates |" in text
+    assert "| gmcl-fixed-rates |" in text
+
+
+def test_what_is_measured_of_some_samples_and_some_seeds_only_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw = benchmark.select
+
+    def short(*args, seed: int, criteria=(), **settings):
+        """None of "left" passes in the second seed, and one of "right"."""
+        made = draw(*args, seed=seed, **settings)
+        if not (seed and criteria):
+            return made
+        accounts = {
+            name: replace(account, taken=taken)
+            for (name, account), taken in zip(made.accounts.items(), (0, 1), strict=True)
+        }
+        return replace(made, pixels=made.pixels[-1:], labels=made.labels[-1:], accounts=accounts)
+
+    monkeypatch.setattr(benchmark, "select", short)
+    plan = replace(PLAN, ratios=(1.0,))
+    report = run_benchmark(parts(), tmp_path, methods=["dcgan"], students=False, plan=plan, space=MEAN)
+    of_samples, of_classifiers = ({row["method"]: row for row in rows} for rows in tables(report).values())
+    assert of_classifiers["real"]["samples (of wanted)"] == ""
+    at_random, chosen = (of_classifiers[f"dcgan 100 %{way}"] for way in ("", " selected"))
+    assert (at_random["samples (of wanted)"], at_random["short"]) == ("40 (40)", "")
+    assert (chosen["samples (of wanted)"], chosen["short"]) == ("20 (40)", "left in 1 seed, right in 1 seed")
+    assert of_samples["dcgan 100 % selected"]["samples"] == "20"
+    assert of_samples["dcgan 100 % selected"]["recognised"].endswith(" (1 seed)")
+    assert "seed" not in of_samples["dcgan 100 %"]["recognised"]
 
 
 def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:

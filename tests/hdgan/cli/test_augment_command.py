@@ -119,12 +119,12 @@ def test_a_benchmark_ends_in_tables_and_a_figure(
     archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("matplotlib")
-    from hdgan.augmenters import benchmark
+    from hdgan.augmenters import benchmark, benchmark_plan
     from hdgan.augmenters.classifier import ClassifierConfig
 
     settings = {"steps": 1, "batch": 8, "latent": 4, "width": 4}
-    tiny = benchmark.Plan(seeds=2, classifier=ClassifierConfig(steps=1, batch=8, width=4), passes=1)
-    monkeypatch.setattr(benchmark, "PLANS", {"quick": tiny})
+    tiny = benchmark_plan.Plan(seeds=2, classifier=ClassifierConfig(steps=1, batch=8, width=4), passes=1)
+    monkeypatch.setattr(benchmark_plan, "PLANS", {"quick": tiny})
     monkeypatch.setattr(benchmark, "preset", lambda _, of: {} if of == "geometric" else settings)
     bench = ["augment", "benchmark", "dcgan", "--study", tmp_path / "study", "--images", archive, "--plan", "quick",
              "--ratios", 50, "--seeds", 1, "--no-students", "--device", "cpu"]  # fmt: skip

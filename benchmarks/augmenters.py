@@ -1,8 +1,9 @@
 """What the augmenters are to show: `python benchmarks/augmenters.py [--only NAME ...] [--json]`.
 
-Each measure is made in a process of its own, on random images. Beside a figure stands the bound that it is to keep, and
-whether it does. All is about GMCL: teacher and student of the paper, 32 px RGB, 4 classes, 64 images in a batch of the
-curriculum, 128 real ones. M is the number of inner steps.
+Each measure is made in a process of its own. Beside a figure stands the bound that it is to keep, and whether it does.
+
+Three are about GMCL, on random images: teacher and student of the paper, 32 px RGB, 4 classes, 64 images in a batch of
+the curriculum, 128 real ones. M is the number of inner steps.
 
 gradient    in float64, the meta-gradient by the adjoint against that by PyTorch's graph of all steps, for M = 1, 4 and
             10 (of 64, 32 and 8 images each): the largest relative difference of whole gradients, with respect to the
@@ -10,11 +11,23 @@ gradient    in float64, the meta-gradient by the adjoint against that by PyTorch
 memory      what the largest resident set grows by in an outer step, once the networks are built: the square root of M
             states kept, M = 4 and 32, and the graph of 32 steps, each in a process of its own; and their seconds
 time        CPU seconds of an outer step of M = 10 by both, the better of two in turn
+
+Two are on the file that the environment variable HDGAN_IMAGES names, MedMNIST's `pneumoniamnist.npz`:
+
+recognised  of dcgan, cvae and cvaedcgan, each fitted in a process of its own: the share of 200 samples of a class that
+            a classifier of real images takes for it, the lower one of the two, and the seconds of the fit. What the
+            samples look like: `benchmarks/augmenter_grid.py`
+quick       `hdgan augment benchmark --plan quick`, three seeds: wall seconds, and the balanced accuracy of GMCL, of its
+            network trained on as many real images, and of classifiers without and with samples
 """
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -23,6 +36,7 @@ from typing import Any
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from benchmarks.apart import Bound, Figures, Stopwatch, peak_gb, run, run_apart
+from benchmarks.augmenter_grid import METHODS, SETTINGS
 
 CLASSES = ("a", "b", "c", "d")
 BATCH_OF = {1: 64, 4: 32, 10: 8}  # inner steps: images in each, for the gradient
@@ -38,7 +52,10 @@ BOUNDS = [
     Bound("memory", "share_of_plain_32", at_most=1 / 6),
     Bound("memory", "share_of_cpu_of_plain_32", at_most=1.5),
     Bound("time", "share_of_cpu", at_most=1.5),
+    *(Bound("recognised", f"{method}_worst", at_least=0.85) for method in METHODS),
+    Bound("quick", "wall_s", at_most=900),
 ]
+SAMPLES = 200  # of a class
 
 
 def make_images(size: int = 32) -> Any:
@@ -115,6 +132,14 @@ def meta_gradient(steps: int, batch: int, *, by: str = "adjoint", dtype: Any = N
     }
 
 
+def part(name: str) -> Figures:
+    """The figures of one of :data:`PARTS`."""
+    figures = run_apart(__file__, name)
+    if "failed" in figures:
+        raise RuntimeError(figures["failed"])
+    return figures
+
+
 def measure_outer_step(mode: str, steps: int) -> Figures:
     trainer = make_trainer(mode, steps)
     before, watch = peak_gb(), Stopwatch()
@@ -125,9 +150,7 @@ def measure_outer_step(mode: str, steps: int) -> Figures:
 def measure_memory() -> Figures:
     found: Figures = {}
     for mode, steps in OUTER_STEPS:
-        of_step = run_apart(__file__, f"{mode} {steps}")
-        if "failed" in of_step:
-            raise RuntimeError(of_step["failed"])
+        of_step = part(f"{mode} {steps}")
         found |= {f"{mode}_{steps}_{name}": of_step[name] for name in ("gb", "cpu_s", "wall_s")}
     found["share_of_sqrt_4"] = found["sqrt_32_gb"] / found["sqrt_4_gb"]
     found["share_of_plain_32"] = found["sqrt_32_gb"] / found["plain_32_gb"]
@@ -147,13 +170,65 @@ def measure_time(steps: int = 10) -> Figures:
     return found | {"share_of_cpu": found["sqrt_cpu_s"] / found["plain_cpu_s"]}
 
 
+def images_file() -> Path:
+    """The file of images; a RuntimeError where none is named, or there is none."""
+    named = os.environ.get("HDGAN_IMAGES", "")
+    if not Path(named).is_file():
+        raise RuntimeError(f"set HDGAN_IMAGES to MedMNIST's pneumoniamnist.npz: there is no file {named!r}")
+    return Path(named)
+
+
+def measure_recognised() -> Figures:
+    images_file()
+    return {
+        f"{method}_{name}": value
+        for method in METHODS
+        for name, value in part(f"recognised {method}").items()
+        if name != "peak_gb"
+    }
+
+
+def measure_recognised_of(method: str) -> Figures:
+    """By class, the worst, and the cost of the fit; the classifier that judges is the same for all methods."""
+    from hdgan.augmenters import create, open_images
+    from hdgan.augmenters.classifier import ClassifierConfig, fit_classifier
+
+    images = open_images(images_file(), classes=("normal", "pneumonia"))["train"]
+    with tempfile.TemporaryDirectory() as folder:
+        watch = Stopwatch()
+        made = create(method, **SETTINGS).fit(images, run=Path(folder, method), device="cpu")
+        spent = watch.read()
+        config = ClassifierConfig(steps=300, batch=64, width=32)
+        judge = fit_classifier(images, run=Path(folder, "judge"), config=config, device="cpu")
+    of_class: Figures = {}
+    for label, name in enumerate(images.classes):
+        taken_for = judge.predict(made.sample(SAMPLES, label, seed=0)).argmax(axis=1)
+        of_class[name] = float((taken_for == label).mean())
+    return of_class | {"worst": min(of_class.values())} | spent
+
+
+def measure_quick() -> Figures:
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-P", "-m", "hdgan", "augment", "benchmark", "--images", str(images_file())]
+        command += ["--study", folder, "--plan", "quick", "--device", "cpu", "--json"]
+        watch = Stopwatch()
+        ended = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        found = {"wall_s": watch.read()["wall_s"]}
+    report = json.loads(ended.stdout)
+    rows = {**report["classifiers"], **report["students"]}
+    return found | {name: of["mean"]["balanced_accuracy"] for name, of in rows.items()}
+
+
 MEASURES: dict[str, Callable[[], Figures]] = {
     "gradient": measure_gradient,
     "memory": measure_memory,
     "time": measure_time,
+    "recognised": measure_recognised,
+    "quick": measure_quick,
 }
 PARTS: dict[str, Callable[[], Figures]] = {
-    f"{mode} {steps}": partial(measure_outer_step, mode, steps) for mode, steps in OUTER_STEPS
+    **{f"{mode} {steps}": partial(measure_outer_step, mode, steps) for mode, steps in OUTER_STEPS},
+    **{f"recognised {method}": partial(measure_recognised_of, method) for method in METHODS},
 }
 
 

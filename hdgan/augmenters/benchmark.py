@@ -210,7 +210,8 @@ class _Round:
         real: dict[str, tuple[ClassifierConfig, Transform | None]] = {
             "student": (config, None),
             "student + crops and flips": (config, CropAndFlip()),
-            "student + crops and flips, as many images as GMCL": (as_many, CropAndFlip()),
+            "student + crops and flips + as many images": (as_many, CropAndFlip()),
+            "student + crops and flips + as many images + balanced": (replace(as_many, balanced=True), CropAndFlip()),
         }
         plain = {name: self._kept(name, partial(self._plain, name, *how)) for name, how in real.items()}
         return plain | {name: self._kept(f"{name} student", partial(self._taught, name)) for name in STUDENTS}

@@ -50,6 +50,8 @@ class ClassifierConfig:
         "strided", or "student": GMCL's.
     width, dropout
         Of the network; a student has no dropout.
+    balanced
+        Whether each class is shown as often as any other, however few images it has.
     """
 
     steps: int = 1000
@@ -58,6 +60,7 @@ class ClassifierConfig:
     network: str = "strided"
     width: int = 64
     dropout: float = 0.3
+    balanced: bool = False
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "width"):
@@ -200,7 +203,10 @@ class _ClassifierTrainer(ImageTrainer):
         host: Host,
         transform: Transform | None,
     ) -> None:
-        super().__init__(images, batch=config.batch, steps=config.steps, seed=seed, host=host, transform=transform)
+        super().__init__(
+            images, batch=config.batch, steps=config.steps, seed=seed, host=host, transform=transform,
+            balanced=config.balanced,
+        )  # fmt: skip
         with drawing(seed, "weights"):
             self.network = network_of(config.about_network, Shape.of(images)).to(self.device)
         self.networks = {"classifier": self.network}

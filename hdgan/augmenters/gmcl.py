@@ -73,6 +73,9 @@ class GMCLConfig:
         For "truncated".
     student_width
         Channels of the student's first layer.
+    balanced
+        Whether real batches show each class as often as any other, as the curriculum does; or else as often as it has
+        images.
     parts
         See :class:`training.share.Share`; None: one for each process.
     """
@@ -95,6 +98,7 @@ class GMCLConfig:
     mode: str = "sqrt"
     through: int = 8
     student_width: int = 64
+    balanced: bool = False
     parts: int | None = None
 
     def __post_init__(self) -> None:
@@ -247,7 +251,7 @@ class GMCLTrainer(SamplerTrainer):
     def __init__(self, config: GMCLConfig, images: LabelledImages, *, seed: int, host: Host) -> None:
         super().__init__(
             images, batch=config.batch, steps=config.steps, seed=seed, host=host, parts=config.parts,
-            transform=CropAndFlip(),
+            transform=CropAndFlip(), balanced=config.balanced,
         )  # fmt: skip
         self.config, self._shape = config, Shape.of(images)
         self.about_student = {"kind": "student", "width": config.student_width}

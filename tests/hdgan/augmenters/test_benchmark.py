@@ -99,7 +99,8 @@ def test_students_stand_beside_their_network_trained_on_real_images(tmp_path: Pa
     assert {name: (of["mean"]["real_images"], of["mean"]["updates"]) for name, of in report["students"].items()} == {
         "student": (16, 2),
         "student + crops and flips": (16, 2),
-        "student + crops and flips, as many images as GMCL": (24, 3),
+        "student + crops and flips + as many images": (24, 3),
+        "student + crops and flips + as many images + balanced": (24, 3),
         "gtn": (24, 1),  # a fresh one learns from the teacher alone
         "gmcl-fixed-rates": (24, 6),
         "gmcl": (24, 6),
@@ -108,6 +109,8 @@ def test_students_stand_beside_their_network_trained_on_real_images(tmp_path: Pa
     assert read_record(tmp_path / "seed-0" / "augmenters" / "gtn")["config"]["reset_student"] is True
     student = Classifier.load(tmp_path / "seed-0" / "classifiers" / "student" / "classifier.safetensors")
     assert student.about == {"kind": "student", "width": 4}
+    balanced = tmp_path / "seed-0" / "classifiers" / "student-crops-and-flips-as-many-images-balanced"
+    assert read_record(balanced)["config"]["balanced"] is True
     text = (tmp_path / "tables.md").read_text()
     assert "| real images shown | updates |" in text
     assert "| gmcl-fixed-rates |" in text

@@ -12,7 +12,9 @@ from small_augmenters import two_classes
 
 from hdgan.augmenters.classifier import CLASSIFIER, Classifier, ClassifierConfig, _ClassifierTrainer, fit_classifier
 from hdgan.augmenters.geometric import GeometricConfig
+from hdgan.augmenters.gmcl import GMCLConfig, GMCLTrainer
 from tiling.errors import InputError
+from training.host import Host
 
 SMALL = ClassifierConfig(steps=40, batch=8, width=8)
 
@@ -37,6 +39,22 @@ def test_a_student_normalises_by_what_it_saw_of_real_images_and_needs_no_batch(t
     assert (chances.argmax(axis=1) == images.labels).mean() > 0.9
     np.testing.assert_allclose(made.predict(images.pixels[:1]), chances[:1], atol=1e-5)
     assert made.about == {"kind": "student", "width": 4}
+
+
+def test_batches_of_gmcl_and_of_a_classifier_are_balanced_where_that_is_asked() -> None:
+    images = two_classes().subset([*range(0, 40, 2), 1, 3])  # 20 of "left", 2 of "right"
+
+    def shown(balanced: bool) -> list[list[float]]:
+        gmcl = GMCLConfig(batch=8, inner_steps=1, student_width=4, balanced=balanced)
+        alone = ClassifierConfig(batch=8, width=4, balanced=balanced)
+        trainers = [
+            GMCLTrainer(gmcl, images, seed=0, host=Host("cpu")),
+            _ClassifierTrainer(alone, images, seed=0, host=Host("cpu"), transform=None),
+        ]
+        return [sum(c.sum(dim=0) for _, c in trainer.real(0)).tolist() for trainer in trainers]
+
+    assert shown(balanced=True) == [[4, 4], [4, 4]]
+    assert all(left > 4 for left, _ in shown(balanced=False))
 
 
 def test_passes_differ_by_what_is_dropped_and_are_the_same_by_seed(tmp_path: Path) -> None:

@@ -14,7 +14,16 @@ PRESETS = ("default", "quick")
 _QUICK: Mapping[str, Any] = {"steps": 200, "batch": 64, "width": 32}
 _QUICK_OF: Mapping[str, Mapping[str, Any]] = {
     "stylegan2": {"preset": "tiny", "kimg": 2, "batch": 8},
-    "gmcl": {"steps": 20, "inner_steps": 8, "inner_batch": 16, "student_width": 16},
+    "gmcl": {
+        "steps": 150,
+        "batch": 64,
+        "inner_steps": 2,
+        "inner_batch": 8,
+        "rate": 0.1,
+        "outer_rate": 0.005,
+        "student_width": 16,
+        "balanced": True,
+    },
 }
 
 

@@ -15,8 +15,8 @@ time        CPU seconds of an outer step of M = 10 by both, the better of two in
 Two are on the file that the environment variable HDGAN_IMAGES names, MedMNIST's `pneumoniamnist.npz`:
 
 recognised  of dcgan, cvae and cvaedcgan, each fitted in a process of its own: the share of 200 samples of a class that
-            a classifier of real images takes for it, the lower one of the two, and the seconds of the fit. What the
-            samples look like: `benchmarks/augmenter_grid.py`
+            a classifier of real images (balanced, as normal ones are few) takes for it, the lower one of the two, and
+            the seconds of the fit. What the samples look like: `benchmarks/augmenter_grid.py`
 quick       `hdgan augment benchmark --plan quick`, three seeds: wall seconds, and the balanced accuracy of GMCL, of its
             network trained on as many real images, and of classifiers without and with samples
 """
@@ -198,7 +198,7 @@ def measure_recognised_of(method: str) -> Figures:
         watch = Stopwatch()
         made = create(method, **SETTINGS).fit(images, run=Path(folder, method), device="cpu")
         spent = watch.read()
-        config = ClassifierConfig(steps=300, batch=64, width=32)
+        config = ClassifierConfig(steps=300, batch=64, width=32, balanced=True)
         judge = fit_classifier(images, run=Path(folder, "judge"), config=config, device="cpu")
     of_class: Figures = {}
     for label, name in enumerate(images.classes):

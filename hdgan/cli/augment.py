@@ -175,7 +175,7 @@ def benchmark(
         typer.echo(json.dumps(report, indent=2))
     elif not quiet:
         for title, rows in tables(report).items():
-            print_table(title, rows, words=("method",))
+            print_table(title, rows, words=("method", "short"))
         say(f"{out / TABLES}: the same", quiet)
 
 

@@ -1,7 +1,9 @@
+import resource
 import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -52,6 +54,22 @@ def test_a_finished_stage_is_recognised_and_has_a_fingerprint(tmp_path, slides):
     assert record["peak_rss_bytes"] > 1_000_000
     assert begin(tmp_path / "out", slides).complete
     assert fingerprint_of(tmp_path / "out") == record["fingerprint"]
+
+
+def test_a_peak_that_is_kept_outlives_the_process_s_own(tmp_path, slides):
+    forget = Path("/proc/self/clear_refs")
+    if not forget.exists():
+        pytest.skip("the system cannot set a process's peak back")
+    stage = begin(tmp_path / "out", slides)
+    forget.write_text("5")
+    block = b"1" * 300_000_000
+    stage.keep_peak()
+    kept = stage.record["peak_rss_bytes"]
+    del block
+    forget.write_text("5")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 < kept - 200_000_000
+    stage.finish()
+    assert completed(tmp_path / "out", made_by="hdgan tile")["peak_rss_bytes"] == kept
 
 
 def test_fingerprints_follow_the_principal_files_the_settings_and_the_inputs_only(tmp_path, slides):

@@ -1,4 +1,4 @@
-"""Samples of augmenters beside real images: `python benchmarks/augmenter_grid.py OUT.png [--images FILE]`.
+"""Samples of augmenters beside real images: `python benchmarks/augmenter_grid.py OUT.png [--images FILE] [--steps N]`.
 
 Of each class a row of real images, and one of samples of dcgan, cvae and cvaedcgan each: the first, none chosen.
 The images are an `.npz` file of MedMNIST or a folder, as `hdgan augment fit` takes them; or else patches of a slide
@@ -23,7 +23,7 @@ SETTINGS: Mapping[str, Any] = {"steps": 600, "batch": 64, "width": 32}
 
 CLASSES = ("cortical tubulointerstitium", "glomerulus", "artery")  # of the phantom: those larger than a patch
 SHARE = 0.6
-COLUMNS, ENLARGED, GAP, MARGIN = 8, 2, 2, 190
+COLUMNS, ENLARGED, GAP, MARGIN = 6, 2, 2, 190
 
 
 def phantom_patches(folder: Path) -> Any:
@@ -45,13 +45,13 @@ def phantom_patches(folder: Path) -> Any:
     return LabelledImages(pixels[clear], shares[clear].argmax(axis=1), CLASSES, ("CC0-1.0",))
 
 
-def drawn_rows(images: Any, folder: Path) -> dict[str, Any]:
+def drawn_rows(images: Any, folder: Path, **settings: Any) -> dict[str, Any]:
     """{class and what it is of: images (n, H, W, C) uint8}."""
     import numpy as np
 
     from hdgan.augmenters import create
 
-    fitted = [create(name, **SETTINGS).fit(images, run=folder / name) for name in METHODS]
+    fitted = [create(name, **{**SETTINGS, **settings}).fit(images, run=folder / name) for name in METHODS]
     rows = {}
     for label, name in enumerate(images.classes):
         rows[f"{name}\nreal"] = images.pixels[np.flatnonzero(images.labels == label)[:COLUMNS]]
@@ -83,6 +83,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--images", type=Path)
+    parser.add_argument("--steps", type=int, default=SETTINGS["steps"])
     asked = parser.parse_args()
 
     from hdgan.augmenters import open_images
@@ -91,7 +92,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         images = open_images(asked.images)["train"] if asked.images else phantom_patches(Path(folder))
         print(images.counts)
-        write_png(asked.out, picture(drawn_rows(images, Path(folder))))
+        write_png(asked.out, picture(drawn_rows(images, Path(folder), steps=asked.steps)))
 
 
 if __name__ == "__main__":

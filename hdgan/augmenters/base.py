@@ -8,6 +8,7 @@ import reprlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -15,7 +16,7 @@ import numpy as np
 from torch import Tensor
 
 from hdgan.augmenters.images import LEAST, MOST, LabelledImages, Pixels, fingerprint_of
-from hdgan.augmenters.work import Task, Work
+from hdgan.augmenters.work import Task, Work, together
 from hdgan.checks import check_number, check_texts
 from hdgan.labels import Image
 from hdgan.provenance import digest
@@ -166,28 +167,24 @@ class Augmenter(ABC):
             "classes": labelled.counts,
             "images": _digest(work.task.labelled, work.task.unlabelled),
         }
-        stage = work.host.led(
-            lambda: Stage.begin(
-                run, name="augment", config=settings, inputs=work.task.inputs, origins=ORIGINS, redo=redo
-            )
+
+        def make(stage: Stage | None) -> None:
+            if stage is None:
+                work.train()
+                return
+            write_json(run / CONFIG, settings)
+            work.train()
+            self._shape, self.licence = shape, tuple(sorted({*labelled.licence, *stage.record["licence"]}))
+            work.take_over()
+            self.save(run / AUGMENTER)
+            stage.finish(principal=[run / AUGMENTER], summary=work.summary, licence=self.licence)
+            if work.temporary is not None:
+                remove(work.temporary)
+
+        begin = partial(
+            Stage.begin, run, name="augment", config=settings, inputs=work.task.inputs, origins=ORIGINS, redo=redo
         )
-        if stage is None:  # one of several processes: the first one has the stage
-            if work.host.told():
-                work.train()
-            work.host.told()
-            return self.take(run / AUGMENTER)
-        with stage:
-            work.host.told(not stage.complete)
-            if not stage.complete:
-                write_json(run / CONFIG, settings)
-                work.train()
-                self._shape, self.licence = shape, tuple(sorted({*labelled.licence, *stage.record["licence"]}))
-                work.take_over()
-                self.save(run / AUGMENTER)
-                stage.finish(principal=[run / AUGMENTER], summary=work.summary, licence=self.licence)
-                if work.temporary is not None:
-                    remove(work.temporary)
-        work.host.told()
+        together(work.host, begin, make)
         return self.take(run / AUGMENTER)
 
     @abstractmethod

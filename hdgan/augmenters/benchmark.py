@@ -49,6 +49,7 @@ from tiling.errors import InputError
 from tiling.files import read_json, write_bytes, write_json
 from tiling.progress import note
 from tiling.stage import Stage, read_record
+from training.host import processes
 
 REPORT, TABLES = "report.json", "tables.md"
 STUDENTS: Mapping[str, Mapping[str, bool]] = {
@@ -205,8 +206,11 @@ def run_benchmark(
     Raises
     ------
     InputError
-        Without test images, or other than two classes or more, and for what a method cannot make.
+        Without test images, or other than two classes or more, and for what a method cannot make; in one of several
+        processes.
     """
+    if (started := processes()) > 1:
+        raise InputError(f"a benchmark is for one process, and {started} were started: start it alone")
     settings = plan if isinstance(plan, Plan) else plan_named(plan)
     chosen = [name for name in names() if name not in _ONLY_IF_ASKED] if methods is None else list(methods)
     for name in chosen:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,6 +20,7 @@ from hdgan.augmenters.classifier_networks import ClassifierNetwork, network_of
 from hdgan.augmenters.images import LabelledImages, Pixels, fingerprint_of
 from hdgan.augmenters.normalisation import settle
 from hdgan.augmenters.trainer import ImageTrainer
+from hdgan.augmenters.work import together
 from hdgan.checks import check_choice, check_number, check_texts
 from hdgan.provenance import digest
 from tiling.errors import InputError
@@ -152,6 +154,8 @@ def fit_classifier(
 ) -> Classifier:
     """Train a classifier; one that was stopped goes on when this is called again.
 
+    Started by `torchrun` or `accelerate launch`, processes share every batch.
+
     Parameters
     ----------
     images
@@ -170,23 +174,30 @@ def fit_classifier(
         Discard what is there.
     """
     config, run, host, shape = config or ClassifierConfig(), Path(run), Host(device), Shape.of(images)
+    trainer = _ClassifierTrainer(config, images, seed=seed, host=host, transform=transform)
     settings = {
         **asdict(config),
         "seed": seed,
+        "parts": trainer.share.count,
         "transform": None if transform is None else repr(transform),
         "classes": images.counts,
         "images": [digest({"labels": images.labels}), fingerprint_of(images.pixels)],
     }
-    trainer = _ClassifierTrainer(config, images, seed=seed, host=host, transform=transform)
-    with Stage.begin(run, name="classifier", config=settings, inputs={}, origins=ORIGINS, redo=redo) as stage:
-        if not stage.complete:
-            run_loop(trainer, run, LoopConfig(steps=config.steps, images=config.batch), "classifier", host=host)
-            settle(trainer.network, trainer.shown())
-            made = Classifier(trainer.network.cpu(), shape, config.about_network)
-            made.licence = images.licence
-            made.save(run / CLASSIFIER)
-            stage.finish(principal=[run / CLASSIFIER], licence=images.licence)
-            remove(run / CHECKPOINTS)
+    loop = LoopConfig(steps=config.steps, images=config.batch)
+
+    def make(stage: Stage | None) -> None:
+        run_loop(trainer, run, loop, "classifier", host=host)
+        if stage is None:
+            return
+        settle(trainer.network, trainer.shown())
+        made = Classifier(trainer.network.cpu(), shape, config.about_network)
+        made.licence = images.licence
+        made.save(run / CLASSIFIER)
+        stage.finish(principal=[run / CLASSIFIER], licence=images.licence)
+        remove(run / CHECKPOINTS)
+
+    begin = partial(Stage.begin, run, name="classifier", config=settings, inputs={}, origins=ORIGINS, redo=redo)
+    together(host, begin, make)
     return Classifier.load(run / CLASSIFIER, device=host.device)
 
 

@@ -30,6 +30,7 @@ from hdgan.augmenters.transforms import CropAndFlip
 from hdgan.checks import check_choice, check_number
 from hdgan.labels import Image
 from tiling.errors import InputError
+from tiling.wording import counted
 from training.draws import drawing, numpy_draws, torch_draws
 from training.host import Host
 from training.metrics import Level
@@ -68,7 +69,7 @@ class GMCLConfig:
         Of the Adam that trains the teacher, z, rates and momenta.
     mode
         How the meta-gradient is computed: "sqrt" keeps the square root of M states, "reverse" all, "truncated" goes
-        back through the last `through` steps only, "plain" by PyTorch's graph of all steps.
+        back through the last `through` steps only, "plain" by PyTorch's graph of all steps, in one process.
     through
         For "truncated".
     student_width
@@ -229,14 +230,16 @@ class GMCL(NetworkAugmenter):
         return shown
 
     def _latents(self, label: int, seed: int, samples: Sequence[int]) -> Tensor:
-        """Where z is learned or fixed: between two of those of the class, which are as far from the origin."""
+        """Where z is learned or fixed: between two of those of the class, or the only one."""
         network = self._fitted()
         assert isinstance(network, Curriculum)
         if not len(network.z):
             return super()._latents(label, seed, samples)
         known = network.z.detach().cpu()[network.labels.cpu() == label]
         draws = [numpy_draws(seed, f"samples of class {label}", sample) for sample in samples]
-        pairs = np.stack([each.integers(0, len(known), 2) for each in draws])
+        if len(known) == 1:
+            return known.expand(len(samples), -1)
+        pairs = np.stack([each.choice(len(known), 2, replace=False) for each in draws])
         turns = torch.tensor([each.uniform(0, math.pi / 2) for each in draws], dtype=known.dtype)[:, None]
         return known[pairs[:, 0]] * turns.cos() + known[pairs[:, 1]] * turns.sin()
 
@@ -252,6 +255,7 @@ class GMCLTrainer(SamplerTrainer):
         self.config, self._shape = config, Shape.of(images)
         self.about_student = {"kind": "student", "width": config.student_width}
         self._inner = Share.of(config.inner_batch, host, config.parts)
+        self._check()
         with drawing(seed, "weights"):
             self.curriculum = Curriculum(self._shape, config).to(self.device)
         self.student = self._fresh_student(0)
@@ -263,6 +267,22 @@ class GMCLTrainer(SamplerTrainer):
         self.optimisers = {
             "curriculum": torch.optim.Adam(learned, lr=config.outer_rate, betas=betas, eps=config.outer_epsilon)
         }
+
+    def _check(self) -> None:
+        """An :class:`InputError` for settings that do not go together, or with the classes."""
+        config, count = self.config, self._inner.count
+        if config.mode == "plain" and self.host.count > 1:
+            raise InputError(f"mode plain is for one process, and there are {self.host.count}: take sqrt")
+        if config.inner_batch < 2 * count:
+            raise InputError(
+                f"an inner_batch of {config.inner_batch} in {counted(count, 'part')} has one image in each, and batch "
+                f"norm compares two at least: take {2 * count} or more"
+            )
+        if config.inner_steps * config.inner_batch < self.classes:
+            raise InputError(
+                f"{counted(config.inner_steps, 'inner step')} of {config.inner_batch} images cannot show "
+                f"{self.classes} classes: take more inner_steps, or a larger inner_batch"
+            )
 
     def step(self, index: int) -> Mapping[str, float | Tensor]:
         """Train the student on the curriculum, then the curriculum by the loss on real batch `index`."""

@@ -25,7 +25,7 @@ Costs = npt.NDArray[np.float64]
 Embed = Callable[[Image], npt.NDArray[np.floating[Any]]]
 """Features (N, F) of images (N, H, W, C) uint8: :meth:`Classifier.embed`, or :func:`in_space`."""
 
-_AT_ONCE = 256
+_FEWEST_AT_ONCE, _AT_ONCE = 32, 256
 
 
 class Criterion(Protocol):
@@ -101,6 +101,8 @@ class CentroidDistance:
 @dataclass(frozen=True)
 class LabelConfidence:
     """Reject a sample whose class a classifier is not sure of, by its mean probability over passes with dropout.
+
+    What is dropped depends on the seed and on a sample's place among those that are asked for together.
 
     Attributes
     ----------
@@ -238,7 +240,8 @@ def select(
         pool = _Pool(augmenter, label, criteria, seed)
         limit = round(max(most, enough) * wanted)
         while (lacking := math.ceil(enough * wanted) - len(pool.numbers)) > 0 and pool.drawn < limit:
-            pool.draw(min(_AT_ONCE, lacking, limit - pool.drawn))
+            fewest = _FEWEST_AT_ONCE if criteria else 1
+            pool.draw(min(_AT_ONCE, max(lacking, fewest), limit - pool.drawn))
         best = np.sort(np.argsort(pool.costs, kind="stable")[:wanted])
         accounts[name] = Account(wanted, pool.drawn, len(best), len(pool.numbers) - len(best), pool.rejected)
         _tell(name, accounts[name])

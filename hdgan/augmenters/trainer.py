@@ -131,7 +131,7 @@ class SamplerTrainer(ImageTrainer):
         return network.requires_grad_(False)
 
     def drawn(self, latent: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Some batches as in training: z (n, latent), and classes (n, K) as often as the images have them."""
+        """Some batches as in training: z (n, latent), and classes (n, K) as often as it shows them."""
         for index in range(_MEASURED):
             _, labels = self._batches.read(index, range(self.share.batch))
             z = torch.randn(self.share.batch, latent, generator=torch_draws(self.seed, "latents to measure", index))

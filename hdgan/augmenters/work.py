@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hdgan.augmenters.images import LabelledImages, Pixels
+from tiling.stage import Stage
 from training.host import Host
 
 
@@ -54,3 +57,11 @@ class Work(ABC):
     @abstractmethod
     def take_over(self) -> None:
         """Give the augmenter what was trained, and write what the method leaves besides; the main process alone."""
+
+
+def together(host: Host, begin: Callable[[], Stage], make: Callable[[Stage | None], object]) -> None:
+    """Do a stage by all processes, unless it is complete: the main one begins it, and `make` gets it there alone."""
+    with host.led(begin) or nullcontext() as stage:
+        if host.told(stage is not None and not stage.complete):
+            make(stage)
+    host.told()

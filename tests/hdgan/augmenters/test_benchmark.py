@@ -100,6 +100,13 @@ def test_students_stand_beside_their_network_trained_on_real_images(tmp_path: Pa
     assert "| gmcl-fixed-rates |" in (tmp_path / "tables.md").read_text()
 
 
+def test_one_of_several_processes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match="a benchmark is for one process, and 2 were started: start it alone"):
+        run_benchmark(parts(), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is no part test"):
         run_benchmark({"train": two_classes()}, tmp_path / "out")

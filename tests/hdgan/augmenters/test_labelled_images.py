@@ -69,6 +69,15 @@ def test_folders_of_classes_are_read_as_they_are_asked_for(tmp_path: Path) -> No
     assert (np.abs(blocks - first.astype(float)).max(axis=(1, 2, 3)) <= 0.5).sum() == 1
 
 
+def test_classes_of_as_many_images_are_shuffled_each_in_its_own_order() -> None:
+    labels = np.arange(16) % 2
+    pixels = np.arange(16, dtype=np.uint8).repeat(16 * 16).reshape(16, 16, 16, 1)
+    batches = Batches(LabelledImages(pixels, labels, tuple("ab")), batch=16, seed=3, balanced=True)
+    shown = batches.read(0, range(16))[0][:, 0, 0, 0]
+    assert sorted(shown) == [*range(16)]
+    assert (shown[::2] // 2).tolist() != (shown[1::2] // 2).tolist()
+
+
 def test_balanced_batches_show_each_class_as_often_and_each_of_its_images() -> None:
     labels = np.array([0] * 5 + [1] * 2 + [2] * 9)
     pixels = np.arange(16, dtype=np.uint8).repeat(16 * 16).reshape(16, 16, 16, 1)

@@ -88,7 +88,7 @@ def test_the_meta_gradient_through_teacher_and_student_is_that_of_the_graph(step
     assert_close(by_adjoint, by_graph)
 
 
-@pytest.mark.parametrize("settings", [{}, {"parts": 2, "carry_momentum": True}, {"z": "random", "reset_student": True}])
+@pytest.mark.parametrize("settings", [{"parts": 2, "carry_momentum": True}, {"z": "random", "reset_student": True}])
 def test_ways_to_compute_it_train_the_same(settings: dict[str, Any]) -> None:
     plain = after(mode="plain", **settings)
     for mode in ("sqrt", "reverse", "truncated"):  # truncated where it began, as `through` is 8

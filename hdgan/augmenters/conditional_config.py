@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hdgan.checks import check_number
+from hdgan.checks import check_bool, check_number
 
 
 @dataclass(frozen=True)
@@ -46,3 +46,6 @@ class ConditionalConfig:
             check_number(name, getattr(self, name), 1, 2**31)
         for name in ("learning_rate", "beta1", "beta2", "average"):
             check_number(name, getattr(self, name), 0, 1, whole=False)
+        check_bool("balanced", self.balanced)
+        if self.parts is not None:
+            check_number("parts", self.parts, 1, 2**31)

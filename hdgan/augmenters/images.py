@@ -13,7 +13,7 @@ from hdgan.labels import Image
 from hdgan.lazy import LazyMapping
 from hdgan.provenance import digest
 from tiling.errors import InputError
-from tiling.wording import first_few
+from tiling.wording import counted, first_few
 
 Indices = npt.NDArray[np.int64]
 LEAST, MOST = 16, 1024
@@ -83,7 +83,7 @@ class LabelledImages:
         if len(outside):
             raise InputError(
                 f"image {outside[0]} has label {labels[outside[0]]}, and so are {len(outside)} of {len(labels)} out of "
-                f"range: labels of {len(self.classes)} classes are 0 to {len(self.classes) - 1}"
+                f"range: labels of {counted(len(self.classes), 'class', 'classes')} are 0 to {len(self.classes) - 1}"
             )
         object.__setattr__(self, "labels", labels.astype(np.int64))
 

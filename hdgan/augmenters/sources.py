@@ -139,7 +139,7 @@ def as_images(source: ImageSource) -> LabelledImages:
         raise InputError(
             f"labelled images are LabelledImages, a pair of images and labels, or a place, not {type(source).__name__}"
         )
-    pixels, labels = source[0], _numbers(np.asarray(source[1]), "the images")
+    pixels, labels = source[0], _numbers(np.asarray(source[1]), "labels of the images")
     return LabelledImages(_with_channels(pixels), labels, _names([labels]))
 
 
@@ -192,7 +192,9 @@ def _resized(images: Image, size: int | None) -> Image:
     if images.shape[1] == size:
         return images
     if images.shape[1] < size:
-        raise InputError(f"images of {images.shape[1]} x {images.shape[2]} px cannot be averaged down to {size} px")
+        raise InputError(
+            f"images of {images.shape[1]} x {images.shape[2]} px cannot be averaged down to {size} px: take a smaller size"
+        )
     edge, channels = float(images.shape[1]), images.shape[3]
     resampled = (area_resample(rows_of(as_rgb(image)), (edge, edge), (size, size)) for image in images)
     return np.stack([image[..., :channels] for image in resampled])

@@ -77,7 +77,10 @@ def lying_entry(path: Path) -> Path:
         (lambda path: crafted(path, npy.magic(9, 0)), r"cannot be read as an .npz file|version of .npy"),
         (lambda path: crafted(path, npy.magic(1, 0) + b"\x40\x00" + b"(" * 64), "cannot be read as an .npz file"),
         (lambda path: crafted(path, member({"descr": (), "shape": (8,)})), "cannot be read as an .npz file"),
-        (lambda path: crafted(path, member({"shape": (1 << 26, 160, 141)})), r"says that it is \(67108864, 160, 141\) "),
+        (
+            lambda path: crafted(path, member({"shape": (1 << 26, 160, 141)})),
+            r"says that it is \(67108864, 160, 141\) ",
+        ),
         (lambda path: crafted(path, member({"shape": (-8, 16, 16)})), "the file does not hold as much"),
         (lambda path: crafted(path, member({"shape": (8, 16, 16)}, bytes(9))), "the file does not hold as much"),
         (lying_entry, "the file does not hold as much"),

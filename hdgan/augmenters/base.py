@@ -32,6 +32,7 @@ from tiling.errors import InputError
 from tiling.files import remove, write_json
 from tiling.progress import note
 from tiling.stage import Stage
+from tiling.wording import first_few
 from training.checkpoint import load_weights, save_weights
 
 KIND = "augmenter"
@@ -65,6 +66,9 @@ class Shape:
     def of(cls, images: LabelledImages) -> Shape:
         """That of images."""
         return cls(images.shape[0], images.shape[2], images.classes)
+
+    def __str__(self) -> str:
+        return f"{self.size} px, {'RGB' if self.channels == 3 else 'grey'}, of {first_few(self.classes)}"
 
     @classmethod
     def read(cls, about: object) -> Shape:

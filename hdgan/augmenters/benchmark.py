@@ -213,7 +213,7 @@ def run_benchmark(
         check_choice("method", name, [name for name in names() if name != "geometric"])
     if lacking := [part for part in ("train", "test") if part not in images]:
         raise InputError(f"a benchmark needs images to train and to test on, and there is no part {lacking[0]}")
-    check_number("seed", seed, 0, LAST_SEED - settings.seeds)
+    check_number("seed", seed, 0, LAST_SEED + 1 - settings.seeds)
     for part, of in images.items():
         if Shape.of(of) != Shape.of(images["train"]):
             raise InputError(f"images of {part} are {Shape.of(of)}; those to train on are {Shape.of(images['train'])}")

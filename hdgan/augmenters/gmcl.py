@@ -21,6 +21,7 @@ from hdgan.augmenters.base import Shape
 from hdgan.augmenters.batches import one_hot, to_pixels
 from hdgan.augmenters.classifier import Classifier
 from hdgan.augmenters.classifier_networks import StudentNetwork
+from hdgan.augmenters.conditional_config import MOST_BETA
 from hdgan.augmenters.images import LabelledImages, Pixels
 from hdgan.augmenters.meta_gradient import Batch, Flattened, Inner, MetaGradient, State, by_adjoint, by_graph
 from hdgan.augmenters.network import NetworkAugmenter
@@ -101,8 +102,10 @@ class GMCLConfig:
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "inner_steps", "inner_batch", "latent", "through", "student_width"):
             check_number(name, getattr(self, name), 1, 2**31)
-        for name in ("rate", "outer_rate", "outer_beta1", "outer_beta2", "outer_epsilon"):
+        for name in ("rate", "outer_rate", "outer_epsilon"):
             check_number(name, getattr(self, name), 1e-12, 1, whole=False)
+        for name in ("outer_beta1", "outer_beta2"):
+            check_number(name, getattr(self, name), 0, MOST_BETA, whole=False)
         check_number("momentum", self.momentum, 1e-6, _MOST_MOMENTUM, whole=False)
         check_choice("z", self.z, ("learned", "fixed", "random"))
         check_choice("mode", self.mode, ("sqrt", "reverse", "truncated", "plain"))

@@ -189,13 +189,11 @@ def _resized(images: Image, size: int | None) -> Image:
     if size is None:
         return images
     check_pixels(images, most=_LARGEST)
-    if images.shape[1] == size:
+    edge, channels = images.shape[2:]
+    if edge == size:
         return images
-    if images.shape[1] < size:
-        raise InputError(
-            f"images of {images.shape[1]} x {images.shape[2]} px cannot be averaged down to {size} px: take a smaller size"
-        )
-    edge, channels = float(images.shape[1]), images.shape[3]
+    if edge < size:
+        raise InputError(f"images of {edge} x {edge} px cannot be averaged down to {size} px: take a smaller size")
     resampled = (area_resample(rows_of(as_rgb(image)), (edge, edge), (size, size)) for image in images)
     return np.stack([image[..., :channels] for image in resampled])
 

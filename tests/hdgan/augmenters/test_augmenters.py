@@ -156,8 +156,10 @@ def test_unlabelled_images_are_for_methods_that_learn_from_them(tmp_path: Path, 
 @pytest.mark.parametrize(
     ("name", "settings", "message"),
     [
-        ("dcgan", {"parts": "two"}, "parts must be a whole number from 1 to .*, not 'two'"),
-        ("cvae", {"parts": 0}, "parts must be a whole number from 1 to .*, not 0"),
+        ("dcgan", {"parts": "two"}, r"parts must be a whole number from 1 to .*, not 'two'"),
+        ("cvae", {"parts": 0}, r"parts must be a whole number from 1 to .*, not 0"),
+        ("dcgan", {"beta2": 1}, "beta2 must be a number from 0 to 0.999999, not 1"),
+        ("gmcl", {"outer_beta1": 1.0}, "outer_beta1 must be a number from 0 to 0.999999, not 1.0"),
         ("cvaedcgan", {"balanced": 3}, "balanced must be true or false, not 3"),
         ("geometric", {"flips": "yes"}, "flips must be true or false, not 'yes'"),
         ("stylegan2", {"turn": 1}, "turn must be true or false, not 1"),
@@ -185,7 +187,7 @@ def test_a_seed_that_is_none_is_refused_before_anything_is_trained(tmp_path: Pat
 def test_a_file_of_no_method_is_refused(method: object, tmp_path: Path) -> None:
     about = {"method": method, "config": {}, "shape": {}, "licence": []}
     save_weights(tmp_path / "a.safetensors", {"x": torch.zeros(1)}, kind="augmenter", about=about)
-    with pytest.raises(InputError, match="a.safetensors is no file of an augmenter"):
+    with pytest.raises(InputError, match=r"a\.safetensors is no file of an augmenter"):
         load(tmp_path / "a.safetensors")
 
 

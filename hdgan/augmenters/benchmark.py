@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from hdgan.augmenters.base import ORIGINS, Augmenter
+from hdgan.augmenters.base import LAST_SEED, ORIGINS, Augmenter, Shape
 from hdgan.augmenters.batches import Transform, as_rgb
 from hdgan.augmenters.benchmark_table import REFERENCE, tables
 from hdgan.augmenters.classifier import Classifier, ClassifierConfig, fit_classifier
@@ -217,7 +217,13 @@ def run_benchmark(
         check_choice("method", name, [name for name in names() if name != "geometric"])
     if lacking := [part for part in ("train", "test") if part not in images]:
         raise InputError(f"a benchmark needs images to train and to test on, and there is no part {lacking[0]}")
-    images["train"].require_classes()
+    check_number("seed", seed, 0, LAST_SEED + 1 - settings.seeds)
+    for part, of in images.items():
+        if Shape.of(of) != Shape.of(images["train"]):
+            raise InputError(f"images of {part} are {Shape.of(of)}; those to train on are {Shape.of(images['train'])}")
+    images["train"].require_batch(settings.classifier.batch)
+    for name in _fits(chosen, students):
+        _made(name, settings).check(images["train"])
     space = space or random_space()
     config = {
         "plan": asdict(settings),
@@ -270,11 +276,10 @@ class _Round:
         """{kind: {row: measures}}."""
         arms = {arm.name: self._kept(arm.name, partial(self._arm, arm)) for arm in arms_of(methods, self.plan)}
         taught = self._students() if students else {}
-        fits = ["geometric", *methods, *(STUDENTS if students else ())]
         return {
             "classifiers": {name: of["measures"] for name, of in arms.items()},
             "students": taught,
-            "augmenters": {name: self._cost(self._run_of(name)) for name in dict.fromkeys(fits)},
+            "augmenters": {name: self._cost(self._run_of(name)) for name in _fits(methods, students)},
             "selections": {name: of["selection"] for name, of in arms.items() if of["selection"]},
         }
 
@@ -327,8 +332,7 @@ class _Round:
     def _augmenter(self, name: str) -> Augmenter:
         """Fitted; GMCL in one of its kinds."""
         if name not in self._augmenters:
-            method = "gmcl" if name in STUDENTS else name
-            made = create(method, **{**preset(self.plan.preset, method), **STUDENTS.get(name, {})})
+            made = _made(name, self.plan)
             _forget_peak()
             made.fit(self.real, run=self._run_of(name), seed=self.seed, device=self.device)
             self._augmenters[name] = made
@@ -385,6 +389,17 @@ class _Round:
             "sample_confidence": float(chances.max(axis=1).mean()),
             "recognised": float((chances.argmax(axis=1) == chosen.labels).mean()),
         }
+
+
+def _fits(methods: Sequence[str], students: bool) -> list[str]:
+    """Names of all augmenters that are fitted for a seed."""
+    return list(dict.fromkeys(["geometric", *methods, *(STUDENTS if students else ())]))
+
+
+def _made(name: str, plan: Plan) -> Augmenter:
+    """An augmenter that is to be fitted; GMCL in one of its kinds."""
+    method = "gmcl" if name in STUDENTS else name
+    return create(method, **{**preset(plan.preset, method), **STUDENTS.get(name, {})})
 
 
 def _over(rounds: Sequence[Mapping[str, Mapping[str, float | None]]]) -> dict[str, Any]:

@@ -14,11 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, softmax
 
-from hdgan.augmenters.base import ORIGINS, Shape
+from hdgan.augmenters.base import LAST_SEED, ORIGINS, Shape
 from hdgan.augmenters.batches import Transform, to_tensor
 from hdgan.augmenters.classifier_networks import ClassifierNetwork, network_of
 from hdgan.augmenters.images import LabelledImages, Pixels, fingerprint_of
 from hdgan.augmenters.normalisation import settle
+from hdgan.augmenters.sources import ImageSource, as_images
 from hdgan.augmenters.trainer import ImageTrainer
 from hdgan.augmenters.work import together
 from hdgan.checks import check_choice, check_number, check_texts
@@ -138,12 +139,12 @@ class Classifier:
     def _over(self, pixels: Pixels, of: Callable[[Tensor], Tensor]) -> Floats:
         if tuple(pixels.shape[1:]) != (self.shape.size, self.shape.size, self.shape.channels):
             raise InputError(f"this classifier takes images of {self.shape}, not {tuple(pixels.shape)}")
-        parts = np.array_split(np.arange(pixels.shape[0]), -(-pixels.shape[0] // _AT_ONCE))
+        parts = np.array_split(np.arange(pixels.shape[0]), max(-(-pixels.shape[0] // _AT_ONCE), 1))
         return np.concatenate([of(to_tensor(pixels[part], self._device)).cpu().numpy() for part in parts])
 
 
 def fit_classifier(
-    images: LabelledImages,
+    images: ImageSource,
     *,
     run: Path | str,
     config: ClassifierConfig | None = None,
@@ -159,7 +160,7 @@ def fit_classifier(
     Parameters
     ----------
     images
-        To train on.
+        To train on, as :meth:`hdgan.augmenters.Augmenter.fit` takes them.
     run
         Folder for `classifier.safetensors` and `metrics.jsonl`.
     config
@@ -172,7 +173,14 @@ def fit_classifier(
         "auto" (a GPU if there is one), "cpu" or "cuda".
     redo
         Discard what is there.
+
+    Raises
+    ------
+    InputError
+        For fewer images than a batch.
     """
+    check_number("seed", seed, 0, LAST_SEED)
+    images = as_images(images)
     config, run, host, shape = config or ClassifierConfig(), Path(run), Host(device), Shape.of(images)
     trainer = _ClassifierTrainer(config, images, seed=seed, host=host, transform=transform)
     settings = {

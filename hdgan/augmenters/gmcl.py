@@ -21,13 +21,14 @@ from hdgan.augmenters.base import Shape
 from hdgan.augmenters.batches import one_hot, to_pixels
 from hdgan.augmenters.classifier import Classifier
 from hdgan.augmenters.classifier_networks import StudentNetwork
+from hdgan.augmenters.conditional_config import MOST_BETA
 from hdgan.augmenters.images import LabelledImages, Pixels
 from hdgan.augmenters.meta_gradient import Batch, Flattened, Inner, MetaGradient, State, by_adjoint, by_graph
 from hdgan.augmenters.network import NetworkAugmenter
 from hdgan.augmenters.normalisation import BatchNorm
 from hdgan.augmenters.trainer import SamplerTrainer
 from hdgan.augmenters.transforms import CropAndFlip
-from hdgan.checks import check_choice, check_number
+from hdgan.checks import check_bool, check_choice, check_number
 from hdgan.labels import Image
 from tiling.errors import InputError
 from tiling.wording import counted
@@ -62,7 +63,8 @@ class GMCLConfig:
         Whether a fresh student begins in every outer step, as in generative teaching networks (Such et al. 2020); or
         else the one before goes on, after a step on the real batch.
     carry_momentum
-        Whether the student's momentum goes on with it; or else is zero at the beginning of every outer step.
+        Whether the student's momentum goes on with it; or else is zero at the beginning of every outer step. A student
+        that is reset has none.
     rate, momentum
         Of the inner steps, at first.
     outer_rate, outer_beta1, outer_beta2, outer_epsilon
@@ -71,7 +73,7 @@ class GMCLConfig:
         How the meta-gradient is computed: "sqrt" keeps the square root of M states, "reverse" all, "truncated" goes
         back through the last `through` steps only, "plain" by PyTorch's graph of all steps, in one process.
     through
-        For "truncated".
+        For "truncated": inner steps, all at most.
     student_width
         Channels of the student's first layer.
     parts
@@ -101,11 +103,21 @@ class GMCLConfig:
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "inner_steps", "inner_batch", "latent", "through", "student_width"):
             check_number(name, getattr(self, name), 1, 2**31)
-        for name in ("rate", "outer_rate", "outer_beta1", "outer_beta2", "outer_epsilon"):
+        for name in ("rate", "outer_rate", "outer_epsilon"):
             check_number(name, getattr(self, name), 1e-12, 1, whole=False)
+        for name in ("outer_beta1", "outer_beta2"):
+            check_number(name, getattr(self, name), 0, MOST_BETA, whole=False)
         check_number("momentum", self.momentum, 1e-6, _MOST_MOMENTUM, whole=False)
         check_choice("z", self.z, ("learned", "fixed", "random"))
         check_choice("mode", self.mode, ("sqrt", "reverse", "truncated", "plain"))
+        for name in ("adaptive", "reset_student", "carry_momentum"):
+            check_bool(name, getattr(self, name))
+        if self.parts is not None:
+            check_number("parts", self.parts, 1, 2**31)
+        if self.mode == "truncated":
+            check_number("through", self.through, 1, self.inner_steps)
+        if self.reset_student and self.carry_momentum:
+            raise InputError("a student that is reset has no momentum to carry: leave reset_student or it out")
 
 
 class Teacher(nn.Module):
@@ -291,7 +303,7 @@ class GMCLTrainer(SamplerTrainer):
             self.student.load_state_dict(self._fresh_student(index).state_dict())
         self.student.train()
         theta = self._flat.vector()
-        begin = State(theta, self._v if config.carry_momentum and not config.reset_student else torch.zeros_like(theta))
+        begin = State(theta, self._v if config.carry_momentum else torch.zeros_like(theta))
         found = self._meta_gradient(index, begin)
         if config.adaptive:  # summed over the processes already, which the update does for what is not
             curriculum.log_rates.grad = found.of_log_rates / self.host.count

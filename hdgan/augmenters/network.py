@@ -60,6 +60,13 @@ class NetworkAugmenter(Augmenter):
     def build(self, shape: Shape) -> nn.Module:
         """The network that samples come from, initialised by PyTorch's own draws."""
 
+    def check(self, images: LabelledImages) -> None:
+        """Also its batch, and whether its network makes the images' size."""
+        super().check(images)
+        images.require_batch(self.config.batch)
+        with torch.device("meta"):
+            self.build(Shape.of(images))
+
     @abstractmethod
     def trainer(self, images: LabelledImages, *, unlabelled: Pixels | None, seed: int, host: Host) -> SamplerTrainer:
         """What trains the network, at its beginning."""

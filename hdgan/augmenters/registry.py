@@ -68,6 +68,6 @@ def load(path: Path | str) -> Augmenter:
     if not path.is_file():
         raise InputError(f"no such file: {path}")
     about = read_about(path)
-    if about.get("kind") != KIND or not isinstance(about.get("config"), dict) or about.get("method") not in _METHODS:
+    if about.get("kind") != KIND or not isinstance(about.get("config"), dict) or about.get("method") not in names():
         raise InputError(f"{path} is no file of an augmenter; give one made by `hdgan augment fit`")
     return create(about["method"], **about["config"]).take(path)

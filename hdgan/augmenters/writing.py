@@ -21,7 +21,7 @@ from tiling.stage import RECORD, Stage
 MANIFEST, SHEET, IMAGES = "manifest.csv", "contact-sheet.png", "images"
 _AT_ONCE = 64
 _COLUMNS, _MOST_ROWS, _THUMBNAIL = 8, 12, 64
-_SAFE = re.compile(r"\w[\w .-]*")
+_SAFE = re.compile(r"(?!(?:train|class-\d+)\Z)\w[\w .-]*", re.IGNORECASE)
 
 
 def write_samples(
@@ -112,6 +112,9 @@ def _write_sheet(augmenter: Augmenter, labels: Sequence[int], out: Path, n: int)
 
 
 def _file(augmenter: Augmenter, label: int, index: int) -> Path:
-    """Of a sample, below the folder of all; a class whose name is no name of a folder goes by its number."""
+    """Of a sample, below the folder of all.
+
+    A class whose name is no name of a folder, that of a part, or like a number, goes by its number.
+    """
     name = augmenter.classes[label]
     return Path(IMAGES) / (name if _SAFE.fullmatch(name) else f"class-{label}") / f"{index:06}.png"

@@ -77,7 +77,7 @@ def fit(
     from hdgan.augmenters.presets import preset as preset_of
 
     made = create(method, **{**preset_of(preset, method), **_parse_settings(method, settings)})
-    train = _open(images, size, classes, condition, labels)["train"]
+    train = _open(images, size, classes, condition, labels, held_out=False)["train"]
     run = Study(study).augmenters / method
     made.fit(train, run=run, seed=seed, device=device, inputs=_inputs(images), redo=redo)
     next_step = f"hdgan augment sample {method} --study {quoted(study)}"
@@ -179,12 +179,18 @@ def benchmark(
 
 
 def _open(
-    images: Path, size: int | None, classes: str | None, condition: str | None, labels: Path | None
+    images: Path,
+    size: int | None,
+    classes: str | None,
+    condition: str | None,
+    labels: Path | None,
+    *,
+    held_out: bool = True,
 ) -> dict[str, LabelledImages]:
     from hdgan.augmenters import open_images
 
     named = None if classes is None else [name.strip() for name in classes.split(",")]
-    return open_images(images, size=size, column=condition, table=labels, classes=named)
+    return open_images(images, size=size, column=condition, table=labels, classes=named, held_out=held_out)
 
 
 def _inputs(images: Path) -> dict[str, Path]:

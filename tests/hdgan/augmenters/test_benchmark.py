@@ -110,6 +110,19 @@ def test_one_of_several_processes_is_refused(tmp_path: Path, monkeypatch: pytest
 def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is no part test"):
         run_benchmark({"train": two_classes()}, tmp_path / "out")
+    swapped = replace(two_classes(12), classes=("right", "left"))
+    with pytest.raises(InputError, match=r"images of test are .* of right, left; those .* of left, right"):
+        run_benchmark({**parts(), "test": swapped}, tmp_path / "out", plan=PLAN)
+    with pytest.raises(InputError, match=r"images of val are 28 px, .*; those to train on are 16 px, "):
+        run_benchmark({**parts(), "val": two_classes(size=28)}, tmp_path / "out", plan=PLAN)
+    odd = {part: two_classes(size=30) for part in ("train", "test")}
+    with pytest.raises(InputError, match="edge is a multiple of 4 px, not 30 px"):
+        run_benchmark(odd, tmp_path / "out", methods=["dcgan"], plan=PLAN)
+    large = replace(PLAN, classifier=ClassifierConfig(batch=64))
+    with pytest.raises(InputError, match="40 images are fewer than a batch of 64"):
+        run_benchmark(parts(), tmp_path / "out", plan=large)
+    with pytest.raises(InputError, match="seed must be a whole number from 0 to"):
+        run_benchmark(parts(), tmp_path / "out", plan=PLAN, seed=-1)
     with pytest.raises(InputError, match="plan must be one of full, quick, not 'slow'"):
         run_benchmark(parts(), tmp_path / "out", plan="slow")
     with pytest.raises(InputError, match=r"method must be one of .*, not 'geometric'"):

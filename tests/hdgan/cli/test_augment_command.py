@@ -80,6 +80,47 @@ def test_settings_and_images_that_are_none_are_refused_in_a_line(archive: Path, 
     assert not (tmp_path / "study").exists()
 
 
+LABELS, PIXELS = np.arange(40) % 2, np.random.default_rng(0).integers(0, 256, (40, 16, 16), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "options", "message"),
+    [
+        (
+            PIXELS,
+            LABELS,
+            ["--classes", "a"],
+            "image 1 has label 1, and so are 20 of 40 out of range: labels of 1 class",
+        ),
+        (
+            PIXELS,
+            LABELS - 1,
+            [],
+            "image 0 has label -1, and so are 20 of 40 out of range: labels of 1 class are 0 to 0",
+        ),
+        (PIXELS, LABELS * 3_000_000, [], "a label is 3000000: number the classes from 0; 1000 are taken at most"),
+        (PIXELS, LABELS * 0, [], "all 40 images are of one class, 0: two are needed at least"),
+        (PIXELS, LABELS * 0, ["--classes", "a,b"], "no image is of b: leave the class out, or bring images of it"),
+        (PIXELS * np.nan, LABELS, [], "images must be uint8, 0 to 255, and these are float64, and some of its values"),
+        (PIXELS * np.nan, LABELS, ["--size", "16"], "are not numbers (NaN): convert them"),
+        (PIXELS, LABELS * np.nan, [], "must be whole numbers, 0 for the first class, not float64"),
+        (PIXELS[:, :8, :8], LABELS, [], "images must be squares of 16 to 1024 px, not 8 x 8 px"),
+        (PIXELS[:, :, :12], LABELS, [], "images must be squares of 16 to 1024 px, not 16 x 12 px"),
+        (PIXELS, LABELS, ["--size", "32"], "images of 16 x 16 px cannot be averaged down to 32 px"),
+        (PIXELS, LABELS, ["--size", "0"], "size must be a whole number from 16 to 1024, not 0"),
+        (PIXELS, LABELS[:30], [], "40 images have 30 labels; each image needs one"),
+        (PIXELS[:6], LABELS[:6], [], "6 images are fewer than a batch of 8: take a smaller batch"),
+    ],
+)
+def test_bad_images_are_told_in_a_line(images, labels, options: list[str], message: str, tmp_path: Path) -> None:
+    np.savez(tmp_path / "bad.npz", train_images=images, train_labels=labels)
+    fit = ["augment", "fit", "dcgan", "--study", tmp_path / "study", "--images", tmp_path / "bad.npz"]
+    said = refused(*fit, "--set", SMALL, *options)
+    assert message in said
+    assert len(said.strip().splitlines()) == 1
+    assert not (tmp_path / "study").exists()
+
+
 def test_settings_stand_in_the_studys_file_and_parts_of_settings_are_of_their_type(
     archive: Path, tmp_path: Path
 ) -> None:

@@ -37,6 +37,12 @@ def _named(name: str) -> torch.device:
     return torch.device(name)
 
 
+def fast_precision(device: torch.device) -> torch.dtype:
+    """What convolutions are fast in: bfloat16 on GPUs that have it, float32 elsewhere."""
+    has_it = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.bfloat16 if has_it else torch.float32
+
+
 def suit_convolutions(device: torch.device) -> None:
     """Set this process up for a training of large convolutions, the same again and again.
 

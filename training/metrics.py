@@ -19,7 +19,7 @@ from training.errors import DivergedError
 if TYPE_CHECKING:
     from torch import Tensor
 
-METRICS = "metrics.jsonl"
+METRICS, TENSORBOARD = "metrics.jsonl", "tensorboard"
 PACE = ("images_per_second", "memory_gib")
 """What is logged of how a training goes, not of what it trains."""
 
@@ -76,7 +76,7 @@ class MetricsLog:
         if writes:
             folder.mkdir(parents=True, exist_ok=True)
             _cut_metrics(self._path, step)
-            self._board = _open_tensorboard(folder / "tensorboard", step) if tensorboard else None
+            self._board = _open_tensorboard(folder / TENSORBOARD, step) if tensorboard else None
 
     def __enter__(self) -> None:
         self._file = self._path.open("a", encoding="utf-8") if self._writes else None

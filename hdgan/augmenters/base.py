@@ -16,7 +16,7 @@ from torch import Tensor
 
 from hdgan.augmenters.images import LEAST, MOST, LabelledImages, Pixels, fingerprint_of
 from hdgan.augmenters.work import Task, Work
-from hdgan.checks import check_number, check_texts
+from hdgan.checks import check_choice, check_number, check_texts
 from hdgan.labels import Image
 from hdgan.provenance import digest
 from tiling.errors import InputError
@@ -28,6 +28,7 @@ KIND = "augmenter"
 HEADER = ("method", "config", "shape", "licence")
 AUGMENTER = "augmenter.safetensors"
 CONFIG, SHEETS = "config.json", "samples"
+PRECISIONS = ("auto", "fp32", "bf16")
 ORIGINS = {"images": "other images, or other labels"}
 _SAMPLES_AT_ONCE = 64
 
@@ -123,6 +124,8 @@ class Augmenter(ABC):
         run: Path | str,
         seed: int = 0,
         device: str = "auto",
+        precision: str = "auto",
+        tensorboard: bool = False,
         inputs: Mapping[str, Path] | None = None,
         redo: bool = False,
     ) -> Self:
@@ -141,6 +144,11 @@ class Augmenter(ABC):
             Of all draws.
         device
             "auto" (a GPU if there is one), "cpu" or "cuda".
+        precision
+            What networks compute in: "fp32", "bf16", or "auto" (bf16 on GPUs that have it); GMCL's in float32 in any
+            case. Weights, losses and what samples are normalised by are float32. It is not in the record.
+        tensorboard
+            Log for TensorBoard, too, into `tensorboard/`.
         inputs
             The folders and files that the images come from; their fingerprints and licences are recorded.
         redo
@@ -157,8 +165,9 @@ class Augmenter(ABC):
             For images of one class, fewer than a batch, or of a size that the method cannot make.
         """
         labelled.require_classes()
+        check_choice("precision", precision, PRECISIONS)
         run, shape = Path(run), Shape.of(labelled)
-        work = self._begin(Task(labelled, unlabelled, run, seed, device, dict(inputs or {})))
+        work = self._begin(Task(labelled, unlabelled, run, seed, device, precision, tensorboard, dict(inputs or {})))
         settings = {
             "method": self.name,
             **asdict(self.config),
@@ -185,8 +194,8 @@ class Augmenter(ABC):
                 work.take_over()
                 self.save(run / AUGMENTER)
                 stage.finish(principal=[run / AUGMENTER], summary=work.summary, licence=self.licence)
-                if work.temporary is not None:
-                    remove(work.temporary)
+            if work.temporary is not None:  # of a fit that is complete, too: it may have been killed here
+                remove(work.temporary)
         work.host.told()
         return self.take(run / AUGMENTER)
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, softmax
 
-from hdgan.augmenters.base import ORIGINS, Shape
+from hdgan.augmenters.base import ORIGINS, PRECISIONS, Shape
 from hdgan.augmenters.batches import Transform, to_tensor
 from hdgan.augmenters.classifier_networks import ClassifierNetwork, network_of
 from hdgan.augmenters.images import LabelledImages, Pixels, fingerprint_of
@@ -148,6 +148,7 @@ def fit_classifier(
     seed: int = 0,
     transform: Transform | None = None,
     device: str = "auto",
+    precision: str = "auto",
     redo: bool = False,
 ) -> Classifier:
     """Train a classifier; one that was stopped goes on when this is called again.
@@ -166,6 +167,8 @@ def fit_classifier(
         What each image goes through every time that it is shown.
     device
         "auto" (a GPU if there is one), "cpu" or "cuda".
+    precision
+        As for :meth:`hdgan.augmenters.Augmenter.fit`.
     redo
         Discard what is there.
     """
@@ -177,7 +180,9 @@ def fit_classifier(
         "classes": images.counts,
         "images": [digest({"labels": images.labels}), fingerprint_of(images.pixels)],
     }
+    check_choice("precision", precision, PRECISIONS)
     trainer = _ClassifierTrainer(config, images, seed=seed, host=host, transform=transform)
+    trainer.set_precision(precision)
     with Stage.begin(run, name="classifier", config=settings, inputs={}, origins=ORIGINS, redo=redo) as stage:
         if not stage.complete:
             run_loop(trainer, run, LoopConfig(steps=config.steps, images=config.batch), "classifier", host=host)
@@ -186,7 +191,7 @@ def fit_classifier(
             made.licence = images.licence
             made.save(run / CLASSIFIER)
             stage.finish(principal=[run / CLASSIFIER], licence=images.licence)
-            remove(run / CHECKPOINTS)
+        remove(run / CHECKPOINTS)  # of a fit that is complete, too: it may have been killed here
     return Classifier.load(run / CLASSIFIER, device=host.device)
 
 
@@ -211,7 +216,7 @@ class _ClassifierTrainer(ImageTrainer):
         self.network.train()
         for part, (images, c) in enumerate(self.real(index)):
             with drawing(self.seed, f"dropout of part {self.share.parts[part].start}", index, device=self.device):
-                loss = cross_entropy(self.network(images), c)
+                loss = cross_entropy(self.computed(self.network, images), c)
             (loss / self.share.count).backward()
             losses.append(loss)
         self.update("classifier")

@@ -20,6 +20,8 @@ class Task:
     run: Path
     seed: int
     device: str
+    precision: str
+    tensorboard: bool
     inputs: dict[str, Path]
 
 

@@ -22,6 +22,7 @@ from hdgan.provenance import digest
 from tiling.errors import InputError
 from tiling.files import remove, write_json
 from tiling.stage import Stage
+from tiling.wording import first_few
 from training.checkpoint import load_weights, save_weights
 
 KIND = "augmenter"
@@ -56,6 +57,9 @@ class Shape:
         """That of images."""
         return cls(images.shape[0], images.shape[2], images.classes)
 
+    def __str__(self) -> str:
+        return f"{self.size} px, {'RGB' if self.channels == 3 else 'grey'}, of {first_few(self.classes)}"
+
     @classmethod
     def read(cls, about: object) -> Shape:
         """That in a file's header, checked."""
@@ -85,6 +89,9 @@ class Augmenter(ABC):
     name: ClassVar[str]
     settings: ClassVar[type[Any]]
     """The dataclass of its settings."""
+
+    holds_images: ClassVar[bool] = False
+    """Whether its file holds the images that it was fitted on, in the clear."""
 
     def __init__(self, config: Any) -> None:
         self.config = config

@@ -27,6 +27,7 @@ from tiling.wording import counted, quoted
 
 if TYPE_CHECKING:
     from hdgan.augmenters import LabelledImages
+    from hdgan.augmenters.base import Shape
 
 app = typer.Typer(
     help="More labelled images for classifiers: fit augmenters, draw from them, compare them.\n\n"
@@ -47,6 +48,8 @@ ConditionOption = Annotated[
 ]
 LabelsOption = Annotated[Path | None, typer.Option(help="CSV file with labels of the images in a folder.")]
 
+_SAMPLES = 64
+_CHOSEN = "Which are kept"
 _KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
 _SWITCH = {"true": True, "false": False}
 
@@ -64,6 +67,10 @@ def fit(
     settings: Annotated[
         str | None, typer.Option("--set", help="Settings of the method, like steps=2000,width=32.")
     ] = None,
+    precision: Annotated[
+        str, typer.Option(help="Of the networks: fp32, bf16, or auto (bf16 on a GPU); gmcl has fp32 alone.")
+    ] = "auto",
+    tensorboard: Annotated[bool, typer.Option(help="Log for TensorBoard, too.")] = False,
     seed: SeedOption = 0,
     device: DeviceOption = "auto",
     redo: RedoOption = False,
@@ -79,18 +86,52 @@ def fit(
     made = create(method, **{**preset_of(preset, method), **_parse_settings(method, settings)})
     train = _open(images, size, classes, condition, labels)["train"]
     run = Study(study).augmenters / method
-    made.fit(train, run=run, seed=seed, device=device, inputs=_inputs(images), redo=redo)
+    made.fit(
+        train, run=run, seed=seed, device=device, precision=precision, tensorboard=tensorboard, inputs=_inputs(images),
+        redo=redo,
+    )  # fmt: skip
+    holds = ", all of which its file holds" if made.holds_images else ""
     next_step = f"hdgan augment sample {method} --study {quoted(study)}"
-    say(f"{run}: {method}, fitted on {counted(len(train), 'image')}. Next: {next_step}", quiet)
+    say(f"{run}: {method}, fitted on {counted(len(train), 'image')}{holds}. Next: {next_step}", quiet)
 
 
 @app.command()
 def sample(
     method: MethodArgument,
     study: StudyOption = DEFAULT_STUDY,
-    n: Annotated[int, typer.Option("-n", help="Of each class; asked for more later, it adds them.", min=1)] = 64,
+    n: Annotated[
+        int | None, typer.Option("-n", help="Of each class, 64 by default; asked for more later, it adds them.", min=1)
+    ] = None,
     label: Annotated[str | None, typer.Option(help="A class, by name or number; default: all.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder to write; default: augmented/METHOD.")] = None,
+    select: Annotated[
+        str | None,
+        typer.Option(
+            help="Keep those that pass these rules, in this order: centroid, distance, confidence; or random.",
+            rich_help_panel=_CHOSEN,
+        ),
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="Real images to choose by, as those of fit.", rich_help_panel=_CHOSEN)
+    ] = None,
+    condition: Annotated[
+        str | None, typer.Option(help="The label that tells their class.", rich_help_panel=_CHOSEN)
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="CSV file with labels of the images in a folder.", rich_help_panel=_CHOSEN)
+    ] = None,
+    ratio: Annotated[
+        int, typer.Option(help="Samples to keep, % of the real images of their class.", min=1, rich_help_panel=_CHOSEN)
+    ] = 100,
+    classifier: Annotated[
+        Path | None,
+        typer.Option(help="Its file, to measure by; default: one is trained on the images.", rich_help_panel=_CHOSEN),
+    ] = None,
+    least: Annotated[
+        float, typer.Option(help="Probability of its class that `confidence` asks for.", rich_help_panel=_CHOSEN)
+    ] = 0.8,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write; default: augmented/METHOD, or augmented/METHOD-RULES.")
+    ] = None,
     seed: SeedOption = 0,
     redo: RedoOption = False,
     quiet: QuietOption = False,
@@ -98,17 +139,43 @@ def sample(
     """Draw images of each class from an augmenter, as PNGs in a folder for each, with a table and a contact sheet.
 
     Example: hdgan augment sample dcgan --study chest -n 200 --label pneumonia
+
+    Example: hdgan augment sample dcgan --study chest --select centroid,confidence --images pneumoniamnist.npz
     """
+    from hdgan.augmenters import load
     from hdgan.augmenters.base import AUGMENTER
-    from hdgan.augmenters.writing import write_samples
+    from hdgan.augmenters.writing import SELECTION, write_samples, write_selection
+    from hdgan.cli.tables import print_table
     from tiling.stage import completed
 
     place = Study(study)
     run = place.augmenters / method
     completed(run, made_by=f"hdgan augment fit {method} --images IMAGES --study {quoted(study)}")
-    out = out or place.augmented / method
-    manifest = write_samples(run / AUGMENTER, out, n=n, label=label, seed=seed, redo=redo)
-    say(f"{manifest}: {counted(n, 'image')} of {'each class' if label is None else label}", quiet)
+    if select is None:
+        if images is not None:
+            raise InputError("--images are to choose samples by: give --select, too")
+        n = n or _SAMPLES
+        out = out or place.augmented / method
+        manifest = write_samples(run / AUGMENTER, out, n=n, label=label, seed=seed, redo=redo)
+        say(f"{manifest}: {counted(n, 'image')} of {'each class' if label is None else label}", quiet)
+        return
+    if images is None or n is not None:
+        raise InputError("--select takes --images, the real ones, and --ratio instead of -n")
+    rules = [rule.strip() for rule in select.split(",")]
+    out = out or place.augmented / "-".join([method, *rules])
+    real = _open_as(load(run / AUGMENTER).shape, images, condition, labels)["train"]
+    found = write_selection(
+        run / AUGMENTER, out, real, rules=rules, ratio=ratio / 100, label=label, classifier=classifier, least=least,
+        seed=seed, inputs=_inputs(images), redo=redo,
+    )  # fmt: skip
+    if not quiet:
+        rows = [
+            {"class": name, "drawn": of["drawn"], **of["passed"], "taken": of["taken"], "wanted": of["wanted"]}
+            for name, of in found.items()
+        ]
+        texts = [{heading: str(value) for heading, value in row.items()} for row in rows]
+        print_table("Samples, and how many each rule let pass", texts, words=("class",))
+        say(f"{out / SELECTION}: the same", quiet)
 
 
 @app.command()
@@ -185,6 +252,14 @@ def _open(
 
     named = None if classes is None else [name.strip() for name in classes.split(",")]
     return open_images(images, size=size, column=condition, table=labels, classes=named)
+
+
+def _open_as(shape: Shape, images: Path, condition: str | None, labels: Path | None) -> dict[str, LabelledImages]:
+    """Images as those that something of a shape was made of: of its size, and a file's classes have its names."""
+    from hdgan.augmenters import open_images
+
+    classes = shape.classes if images.is_file() else None
+    return open_images(images, size=shape.size, column=condition, table=labels, classes=classes)
 
 
 def _inputs(images: Path) -> dict[str, Path]:

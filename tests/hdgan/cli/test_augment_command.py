@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,12 @@ import pytest
 from command_line import files, refused, run
 from PIL import Image
 
-from hdgan.augmenters import load, open_images
+from hdgan.augmenters import create, load, open_images
+from hdgan.augmenters.base import AUGMENTER
+from hdgan.augmenters.classifier import ClassifierConfig, fit_classifier
+from hdgan.augmenters.writing import write_selection
 from hdgan.pictures import write_png
+from tiling.errors import InputError
 from tiling.stage import read_record
 
 SMALL = "steps=2,batch=8,latent=4,width=4"
@@ -62,6 +67,58 @@ def test_an_augmenter_is_fitted_and_drawn_from(archive: Path, tmp_path: Path) ->
     assert [path.name for path in (tmp_path / "right" / "images").iterdir()] == ["right"]
     assert "no class 'up'; there are: left, right" in refused(*sample, "--label", "up", "--out", tmp_path / "up")
     assert not (tmp_path / "up").exists()
+
+
+def test_samples_are_chosen_by_rules_in_the_order_given(archive: Path, tmp_path: Path) -> None:
+    study = tmp_path / "study"
+    images = open_images(archive, classes=("left", "right"))["train"]
+    fit_classifier(images, run=tmp_path / "judge", config=ClassifierConfig(steps=1, batch=8, width=4))
+    fitted = create("geometric").fit(images, run=study / "augmenters" / "geometric")
+    sample = ["augment", "sample", "geometric", "--study", study, "--images", archive, "--seed", 5]
+    chosen = [*sample, "--ratio", 50, "--classifier", tmp_path / "judge" / "classifier.safetensors"]
+    said = run(*chosen, "--select", "confidence,centroid,distance", "--least", 0.5)
+    assert [word in said for word in ("drawn", "label confidence", "nearest centroid", "wanted")] == [True] * 4
+    out = study / "augmented" / "geometric-confidence-centroid-distance"
+    told = json.loads((out / "selection.json").read_text())
+    for of in told.values():
+        assert list(of["passed"]) == ["label confidence", "nearest centroid", "centroid distance"]
+        sure = of["drawn"] - of["rejected"]["label confidence"]
+        near = sure - of["rejected"]["nearest centroid"]
+        assert list(of["passed"].values()) == [sure, near, near]
+        assert near == of["taken"] + of["spare"]
+    rows = list(csv.DictReader((out / "manifest.csv").open()))
+    assert Counter(row["class"] for row in rows) == {name: of["taken"] for name, of in told.items()}
+    with Image.open(out / rows[-1]["file"]) as picture:
+        drawn = fitted.sample(1, rows[-1]["class"], seed=5, first=int(rows[-1]["index"]))
+        np.testing.assert_array_equal(np.array(picture), drawn[0, ..., 0])
+    assert "complete: nothing to do" in run(*chosen, "--select", "confidence,centroid,distance", "--least", 0.5)
+
+    run(*sample, "--ratio", 25, "--select", "random", "--label", "right")
+    rows = list(csv.DictReader((study / "augmented" / "geometric-random" / "manifest.csv").open()))
+    assert [row["file"] for row in rows] == [f"images/right/{number:06}.png" for number in range(5)]
+    assert not (study / "augmented" / "geometric-random" / "classifier").exists()
+
+    assert "a rule of selection must be one of centroid, distance" in refused(*sample, "--select", "nearest")
+    assert "random takes samples as they come" in refused(*sample, "--select", "random,centroid")
+    assert "give --select, too" in refused(*sample)
+    assert "--select takes --images, the real ones, and --ratio instead of -n" in refused(
+        *sample, "--select", "random", "-n", 3
+    )
+
+
+def test_a_classifier_to_choose_by_is_trained_where_none_is_given(archive: Path, tmp_path: Path) -> None:
+    images = open_images(archive)["train"]
+    create("geometric").fit(images, run=tmp_path / "run")
+    out, tiny = tmp_path / "chosen", ClassifierConfig(steps=1, width=4)
+    found = write_selection(tmp_path / "run" / AUGMENTER, out, images, rules=["centroid"], ratio=0.5, config=tiny)
+    assert (out / "classifier" / "classifier.safetensors").exists()
+    assert found == json.loads((out / "selection.json").read_text())
+    assert len(list((out / "images").glob("*/*.png"))) == sum(of["taken"] for of in found.values())
+    named = open_images(archive, classes=("a", "b"))["train"]
+    with pytest.raises(
+        InputError, match="the images are 16 px, grey, of a, b, and the augmenter's samples 16 px, grey"
+    ):
+        write_selection(tmp_path / "run" / AUGMENTER, tmp_path / "no", named, rules=["centroid"], ratio=0.5)
 
 
 def test_settings_and_images_that_are_none_are_refused_in_a_line(archive: Path, tmp_path: Path) -> None:

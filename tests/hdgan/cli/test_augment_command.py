@@ -15,6 +15,7 @@ from PIL import Image
 from hdgan.augmenters import create, load, open_images
 from hdgan.augmenters.base import AUGMENTER
 from hdgan.augmenters.classifier import ClassifierConfig, fit_classifier
+from hdgan.augmenters.dcgan import DCGANTrainer
 from hdgan.augmenters.writing import write_selection
 from hdgan.pictures import write_png
 from tiling.errors import InputError
@@ -192,5 +193,33 @@ def test_a_benchmark_ends_in_tables_and_a_figure(
     report = json.loads((tmp_path / "study" / "benchmark" / "report.json").read_text())
     _, _, printed = run(*bench, "--json", "--quiet").partition("{")
     assert json.loads("{" + printed) == report
+    assert json.loads(run("info", tmp_path / "study", "--json"))["augment benchmark"]["status"] == "complete"
     assert "plan must be one of quick" in refused(*bench, "--plan", "none")
     assert "--ratios takes whole numbers with commas like 50,100,200, not '0.5'" in refused(*bench, "--ratios", "0.5")
+
+
+def test_info_tells_how_far_augmenters_and_their_samples_are(
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, images = tmp_path / "study", open_images(archive)["train"]
+    dcgan, run_folder = create("dcgan", steps=12, batch=8, latent=4, width=4), study / "augmenters" / "dcgan"
+    step = DCGANTrainer.step
+
+    def stopped(self, index: int):
+        if index == 11:
+            raise KeyboardInterrupt
+        return step(self, index)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(DCGANTrainer, "step", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            dcgan.fit(images, run=run_folder)
+    told = {"method": "dcgan", "status": "stopped", "steps": "10 of 12"}
+    assert json.loads(run("info", study, "--json"))["augment fit dcgan"] == told
+    assert json.loads(run("info", run_folder, "--json")) == {"augment fit": told}
+    dcgan.fit(images, run=run_folder)
+    run("augment", "sample", "dcgan", "--study", study, "-n", 2)
+    told = json.loads(run("info", study, "--json"))
+    assert told["tile"] == "not yet"
+    assert told["augment fit dcgan"] == {"method": "dcgan", "status": "complete", "steps": 12}
+    assert told["augment sample dcgan"] == {"status": "complete", "images": 4}

@@ -117,6 +117,7 @@ class Pace:
 
     def __init__(self, images: int | None, done: int) -> None:
         self._images, self._done, self._since = images, done, time.monotonic()
+        _forget_peak_memory()
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -142,6 +143,14 @@ def _finish_queued_work() -> None:
 
     if torch.cuda.is_initialized():
         torch.cuda.synchronize()
+
+
+def _forget_peak_memory() -> None:
+    """Begin a GPU's peak anew, which is that of the process, for one that trains several networks in turn."""
+    import torch
+
+    if torch.cuda.is_initialized():
+        torch.cuda.reset_peak_memory_stats()
 
 
 def _peak_memory() -> int:

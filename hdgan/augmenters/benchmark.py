@@ -49,6 +49,8 @@ from tiling.errors import InputError
 from tiling.files import read_json, write_bytes, write_json
 from tiling.progress import note
 from tiling.stage import Stage, read_record
+from training.devices import choose_device
+from training.metrics import PACE, read_metrics
 
 REPORT, TABLES = "report.json", "tables.md"
 STUDENTS: Mapping[str, Mapping[str, bool]] = {
@@ -59,6 +61,7 @@ STUDENTS: Mapping[str, Mapping[str, bool]] = {
 """GMCL in its kinds, by the names of their rows."""
 
 _ONLY_IF_ASKED = ("geometric", "gmcl", "stylegan2")
+_MEMORY = PACE[1]  # in the metrics, GiB, of a GPU where there is one
 _SUBSETS = 20  # of the kernel distance
 _PEAK = Path("/proc/self/clear_refs")  # "5" written there begins the process's peak memory anew (Linux)
 
@@ -200,7 +203,7 @@ def run_benchmark(
         `frechet`, `kernel`, `sample_confidence` and `recognised` (the share that the classifier of real images
         takes for what they were asked to be); seconds and peak bytes of the fit. `augmenters` has the cost of theirs,
         `selections` what was rejected. Peak bytes are the whole process's; where its peak cannot be set back, as
-        outside of Linux, the highest so far.
+        outside of Linux, the highest so far. On a GPU `gpu_peak_bytes` are those that it held for the fit.
 
     Raises
     ------
@@ -335,7 +338,10 @@ class _Round:
 
     def _cost(self, run: Path) -> dict[str, float]:
         record = read_record(run)
-        return {"seconds": record["seconds"], "peak_bytes": record["peak_rss_bytes"]}
+        cost = {"seconds": record["seconds"], "peak_bytes": record["peak_rss_bytes"]}
+        if choose_device(self.device).type == "cuda":
+            cost["gpu_peak_bytes"] = 2**30 * max((line[_MEMORY] for line in read_metrics(run)), default=0.0)
+        return cost
 
     @cached_property
     def _judge(self) -> Classifier:

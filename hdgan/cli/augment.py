@@ -1,4 +1,4 @@
-"""`hdgan augment fit | sample | benchmark`."""
+"""`hdgan augment fit | sample | benchmark | classify`."""
 
 from __future__ import annotations
 
@@ -26,11 +26,14 @@ from tiling.errors import InputError
 from tiling.wording import counted, quoted
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from hdgan.augmenters import LabelledImages
     from hdgan.augmenters.base import Shape
+    from hdgan.augmenters.images import Pixels
 
 app = typer.Typer(
-    help="More labelled images for classifiers: fit augmenters, draw from them, compare them.\n\n"
+    help="More labelled images for classifiers: fit augmenters, draw from them, compare them; classify.\n\n"
     "Example: hdgan augment fit dcgan --study chest --images pneumoniamnist.npz"
 )
 
@@ -243,6 +246,49 @@ def benchmark(
         for title, rows in tables(report).items():
             print_table(title, rows, words=("method",))
         say(f"{out / TABLES}: the same", quiet)
+
+
+@app.command()
+def classify(
+    classifier: Annotated[
+        Path, typer.Argument(metavar="CLASSIFIER", help="classifier.safetensors, or a student of gmcl.", dir_okay=False)
+    ],
+    images: Annotated[Path, typer.Argument(metavar="IMAGES", help="As the --images of fit.")],
+    out: Annotated[Path, typer.Option(help="CSV file to write.")],
+    unlabelled: Annotated[bool, typer.Option("--unlabelled", help="Of this folder of images no class is known.")] = (
+        False
+    ),
+    condition: ConditionOption = None,
+    labels: LabelsOption = None,
+    device: DeviceOption = "auto",
+    quiet: QuietOption = False,
+) -> None:
+    """Tell what a classifier takes each image for, with the probabilities; and how good it is where that is known.
+
+    Example: hdgan augment classify chest/augmenters/gmcl/student.safetensors pneumoniamnist.npz --out classified.csv
+    """
+    from hdgan.augmenters.classified import classify as classify_images
+    from hdgan.augmenters.classifier import Classifier
+    from hdgan.augmenters.sources import open_unlabelled
+    from hdgan.cli.tables import print_table
+    from hdgan.metrics import measure_text
+    from training.devices import choose_device
+
+    judge = Classifier.load(classifier, device=choose_device(device))
+    parts: Mapping[str, LabelledImages | Pixels]
+    if unlabelled:
+        parts = {"": open_unlabelled(images, size=judge.shape.size)}
+    else:
+        parts = _open_as(judge.shape, images, condition, labels)
+    reports = classify_images(judge, parts, out)
+    if reports and not quiet:
+        rows = [
+            {"part": part, "images": str(sum(of.support.values()))}
+            | {name.replace("_", " "): measure_text(value) for name, value in of.measures.items()}
+            for part, of in reports.items()
+        ]
+        print_table("Measures by part", rows, words=("part",))
+    say(f"{out}: what each image is taken for", quiet)
 
 
 def _open(

@@ -223,3 +223,34 @@ def test_info_tells_how_far_augmenters_and_their_samples_are(
     assert told["tile"] == "not yet"
     assert told["augment fit dcgan"] == {"method": "dcgan", "status": "complete", "steps": 12}
     assert told["augment sample dcgan"] == {"status": "complete", "images": 4}
+
+
+def test_images_are_classified_in_a_table_and_measured_where_their_classes_are_known(
+    archive: Path, tmp_path: Path
+) -> None:
+    images = open_images(archive, classes=("left", "right"))
+    tiny = ClassifierConfig(steps=1, batch=8, width=4)
+    judge = fit_classifier(images["train"], run=tmp_path / "judge", config=tiny, device="cpu")
+    classify = ["augment", "classify", tmp_path / "judge" / "classifier.safetensors"]
+    table = tmp_path / "new" / "table.csv"
+    said = run(*classify, archive, "--out", table)
+    assert [word in said for word in ("test", "12", "balanced accuracy")] == [True] * 3
+    rows = list(csv.DictReader(table.open()))
+    assert [row["part"] for row in rows] == ["train"] * 40 + ["test"] * 12
+    chances = judge.predict(images["test"].pixels)
+    got = [[float(row[f"p({name})"]) for name in ("left", "right")] for row in rows[40:]]
+    np.testing.assert_allclose(got, chances, atol=1e-5)
+    assert [row["class"] for row in rows[40:]] == ["left", "right"] * 6
+    assert rows[41]["predicted"] == ("left", "right")[chances[1].argmax()]
+    assert rows[41]["image"] == "1"
+
+    for index, image in enumerate(images["test"].pixels):
+        write_png(tmp_path / "folder" / f"{index:02}.png", image[..., 0])
+    assert "have no class, which is a folder" in refused(*classify, tmp_path / "folder", "--out", table)
+    assert "Measures" not in run(*classify, tmp_path / "folder", "--unlabelled", "--out", table)
+    rows = list(csv.DictReader(table.open()))
+    assert [(row["image"], row["class"]) for row in rows[:2]] == [("00.png", ""), ("01.png", "")]
+    np.testing.assert_allclose([float(row["p(left)"]) for row in rows], chances[:, 0], atol=1e-5)
+    (tmp_path / "up" / "up").mkdir(parents=True)
+    (tmp_path / "folder" / "00.png").rename(tmp_path / "up" / "up" / "00.png")
+    assert "the classifier knows no up; it has: left, right" in refused(*classify, tmp_path / "up", "--out", table)

@@ -319,8 +319,9 @@ class _Round:
         run = self.folder / "classifiers" / _file_name(name)
         _forget_peak()
         classifier = fit_classifier(
-            images, run=run, config=config, seed=self.seed, transform=transform, device=self.device
-        )
+            images, run=run, config=config, seed=self.seed, transform=transform, device=self.device,
+            precision="fp32" if config.network == "student" else "auto",  # GMCL's students are trained in float32
+        )  # fmt: skip
         return classifier, self._cost(run)
 
     def _augmenter(self, name: str) -> Augmenter:

@@ -66,7 +66,7 @@ def fit(
     classes: ClassesOption = None,
     condition: ConditionOption = None,
     labels: LabelsOption = None,
-    preset: Annotated[str, typer.Option(help="default (of the papers) or quick (for a trial).")] = "default",
+    preset: Annotated[str, typer.Option(help="default, or quick (for a trial).")] = "default",
     settings: Annotated[
         str | None, typer.Option("--set", help="Settings of the method, like steps=2000,width=32.")
     ] = None,
@@ -93,7 +93,7 @@ def fit(
         train, run=run, seed=seed, device=device, precision=precision, tensorboard=tensorboard, inputs=_inputs(images),
         redo=redo,
     )  # fmt: skip
-    holds = ", all of which its file holds" if made.holds_images else ""
+    holds = ", all of which its file holds in the clear" if made.holds_images else ""
     next_step = f"hdgan augment sample {method} --study {quoted(study)}"
     say(f"{run}: {method}, fitted on {counted(len(train), 'image')}{holds}. Next: {next_step}", quiet)
 

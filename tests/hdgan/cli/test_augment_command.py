@@ -146,7 +146,8 @@ def test_settings_stand_in_the_studys_file_and_parts_of_settings_are_of_their_ty
     (study / "study.toml").write_text(
         f'[augment.fit]\nimages = "{archive}"\nset = ["rotation=10", "flips=False"]\nclasses = ["a", "b"]\n'
     )
-    run("augment", "fit", "geometric", "--study", study)
+    said = run("augment", "fit", "geometric", "--study", study)
+    assert "geometric, fitted on 40 images, all of which its file holds in the clear. Next: " in said
     fitted = load(study / "augmenters" / "geometric" / "augmenter.safetensors")
     assert (fitted.config.rotation, fitted.config.flips, fitted.classes) == (10.0, False, ("a", "b"))
 

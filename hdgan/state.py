@@ -58,7 +58,8 @@ def augmenting_state(folder: Path) -> dict[str, Any]:
     command, config = record["stage"], record["config"]
     methods = config["methods"] if command == "augment benchmark" else [config["method"]] if "method" in config else []
     told = {"method": ", ".join(methods)} if methods else {}
-    return {"augment fit" if command == "augment" else command: told | _folder_state(folder, command, "")}
+    typed = "augment fit" if command == "augment" else command.removesuffix(" --select")
+    return {typed: told | _folder_state(folder, command, "")}
 
 
 def is_augmenting(folder: Path) -> bool:

@@ -95,6 +95,7 @@ def test_samples_are_chosen_by_rules_in_the_order_given(archive: Path, tmp_path:
     assert "complete: nothing to do" in run(*chosen, "--select", "confidence,centroid,distance", "--least", 0.5)
 
     run(*sample, "--ratio", 25, "--select", "random", "--label", "right")
+    assert json.loads(run("info", study, "--json"))["augment sample geometric-random"]["images"] == 5
     rows = list(csv.DictReader((study / "augmented" / "geometric-random" / "manifest.csv").open()))
     assert [row["file"] for row in rows] == [f"images/right/{number:06}.png" for number in range(5)]
     assert not (study / "augmented" / "geometric-random" / "classifier").exists()

@@ -46,6 +46,11 @@ def has_bfloat16(device: torch.device) -> bool:
     return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
+def fast_precision(device: torch.device) -> torch.dtype:
+    """What convolutions are fast in: bfloat16 on GPUs that have it, float32 elsewhere."""
+    return torch.bfloat16 if device.type == "cuda" and has_bfloat16(device) else torch.float32
+
+
 @contextmanager
 def of_many_shapes() -> Iterator[None]:
     """Inside, a GPU does not try every way of a convolution that it meets for the first time.

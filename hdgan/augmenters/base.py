@@ -26,11 +26,11 @@ from hdgan.augmenters.images import (
 )
 from hdgan.augmenters.sources import ImageSource, as_images
 from hdgan.augmenters.work import Task, Work, together
-from hdgan.checks import check_number, check_texts
+from hdgan.checks import check_choice, check_number, check_texts
 from hdgan.labels import Image
 from hdgan.provenance import digest
 from tiling.errors import InputError
-from tiling.files import remove, write_json
+from tiling.files import write_json
 from tiling.progress import note
 from tiling.stage import Stage
 from tiling.wording import first_few
@@ -40,6 +40,7 @@ KIND = "augmenter"
 HEADER = ("method", "config", "shape", "licence")
 AUGMENTER = "augmenter.safetensors"
 CONFIG, SHEETS = "config.json", "samples"
+PRECISIONS = ("auto", "fp32", "bf16")
 ORIGINS = {"images": "other images, or other labels"}
 LAST_SEED = 2**63 - 1
 _SAMPLES_AT_ONCE = 64
@@ -106,6 +107,9 @@ class Augmenter(ABC):
     learns_unlabelled: ClassVar[bool] = False
     """Whether it learns from unlabelled images, too."""
 
+    holds_images: ClassVar[bool] = False
+    """Whether its file holds the images that it was fitted on, in the clear."""
+
     def __init__(self, config: Any) -> None:
         self.config = config
         self.licence: tuple[str, ...] = ()
@@ -148,6 +152,8 @@ class Augmenter(ABC):
         run: Path | str,
         seed: int = 0,
         device: str = "auto",
+        precision: str = "auto",
+        tensorboard: bool = False,
         inputs: Mapping[str, Path] | None = None,
         redo: bool = False,
     ) -> Self:
@@ -168,6 +174,11 @@ class Augmenter(ABC):
             Of all draws.
         device
             "auto" (a GPU if there is one), "cpu" or "cuda".
+        precision
+            What networks compute in: "fp32", "bf16", or "auto" (bf16 on GPUs that have it); GMCL's in float32 in any
+            case. Weights, losses and what samples are normalised by are float32. It is not in the record.
+        tensorboard
+            Log for TensorBoard, too, into `tensorboard/`.
         inputs
             The folders and files that the images come from; their fingerprints and licences are recorded.
         redo
@@ -184,10 +195,11 @@ class Augmenter(ABC):
             For images of one class, fewer than a batch, or of a size that the method cannot make.
         """
         check_number("seed", seed, 0, LAST_SEED)
+        check_choice("precision", precision, PRECISIONS)
         run, labelled = Path(run), as_images(labelled)
         self.check(labelled)
         shape, used = Shape.of(labelled), self._used(unlabelled, labelled)
-        work = self._begin(Task(labelled, used, run, seed, device, dict(inputs or {})))
+        work = self._begin(Task(labelled, used, run, seed, device, precision, tensorboard, dict(inputs or {})))
         settings = {
             "method": self.name,
             **asdict(self.config),
@@ -208,13 +220,11 @@ class Augmenter(ABC):
             work.take_over()
             self.save(run / AUGMENTER)
             stage.finish(principal=[run / AUGMENTER], summary=work.summary, licence=self.licence)
-            if work.temporary is not None:
-                remove(work.temporary)
 
         begin = partial(
             Stage.begin, run, name="augment", config=settings, inputs=work.task.inputs, origins=ORIGINS, redo=redo
         )
-        together(work.host, begin, make)
+        together(work.host, begin, make, temporary=work.temporary)
         return self.take(run / AUGMENTER)
 
     def _used(self, unlabelled: Pixels | None, labelled: LabelledImages) -> Pixels | None:

@@ -49,7 +49,9 @@ from tiling.errors import InputError
 from tiling.files import read_json, write_bytes, write_json
 from tiling.progress import note
 from tiling.stage import Stage, read_record
+from training.devices import choose_device
 from training.host import processes
+from training.metrics import PACE, read_metrics
 
 REPORT, TABLES = "report.json", "tables.md"
 STUDENTS: Mapping[str, Mapping[str, bool]] = {
@@ -60,6 +62,7 @@ STUDENTS: Mapping[str, Mapping[str, bool]] = {
 """GMCL in its kinds, by the names of their rows."""
 
 _ONLY_IF_ASKED = ("geometric", "gmcl", "stylegan2")
+_MEMORY = PACE[1]  # in the metrics, GiB, of a GPU where there is one
 _SUBSETS = 20  # of the kernel distance
 _PEAK = Path("/proc/self/clear_refs")  # "5" written there begins the process's peak memory anew (Linux)
 
@@ -201,7 +204,7 @@ def run_benchmark(
         `frechet`, `kernel`, `sample_confidence` and `recognised` (the share that the classifier of real images
         takes for what they were asked to be); seconds and peak bytes of the fit. `augmenters` has the cost of theirs,
         `selections` what was rejected. Peak bytes are the whole process's; where its peak cannot be set back, as
-        outside of Linux, the highest so far.
+        outside of Linux, the highest so far. On a GPU `gpu_peak_bytes` are those that it held for the fit.
 
     Raises
     ------
@@ -325,8 +328,9 @@ class _Round:
         run = self.folder / "classifiers" / _file_name(name)
         _forget_peak()
         classifier = fit_classifier(
-            images, run=run, config=config, seed=self.seed, transform=transform, device=self.device
-        )
+            images, run=run, config=config, seed=self.seed, transform=transform, device=self.device,
+            precision="fp32" if config.network == "student" else "auto",  # GMCL's students are trained in float32
+        )  # fmt: skip
         return classifier, self._cost(run)
 
     def _augmenter(self, name: str) -> Augmenter:
@@ -343,7 +347,10 @@ class _Round:
 
     def _cost(self, run: Path) -> dict[str, float]:
         record = read_record(run)
-        return {"seconds": record["seconds"], "peak_bytes": record["peak_rss_bytes"]}
+        cost = {"seconds": record["seconds"], "peak_bytes": record["peak_rss_bytes"]}
+        if choose_device(self.device).type == "cuda":
+            cost["gpu_peak_bytes"] = 2**30 * max((line[_MEMORY] for line in read_metrics(run)), default=0.0)
+        return cost
 
     @cached_property
     def _judge(self) -> Classifier:

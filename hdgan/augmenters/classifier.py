@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, softmax
 
-from hdgan.augmenters.base import LAST_SEED, ORIGINS, Shape
+from hdgan.augmenters.base import LAST_SEED, ORIGINS, PRECISIONS, Shape
 from hdgan.augmenters.batches import Transform, to_tensor
 from hdgan.augmenters.classifier_networks import ClassifierNetwork, network_of
 from hdgan.augmenters.images import LabelledImages, Pixels, fingerprint_of
@@ -25,7 +25,6 @@ from hdgan.augmenters.work import together
 from hdgan.checks import check_choice, check_number, check_texts
 from hdgan.provenance import digest
 from tiling.errors import InputError
-from tiling.files import remove
 from tiling.stage import Stage
 from training.checkpoint import build_network, load_weights, save_weights
 from training.draws import drawing
@@ -151,6 +150,7 @@ def fit_classifier(
     seed: int = 0,
     transform: Transform | None = None,
     device: str = "auto",
+    precision: str = "auto",
     redo: bool = False,
 ) -> Classifier:
     """Train a classifier; one that was stopped goes on when this is called again.
@@ -171,6 +171,8 @@ def fit_classifier(
         What each image goes through every time that it is shown.
     device
         "auto" (a GPU if there is one), "cpu" or "cuda".
+    precision
+        As for :meth:`hdgan.augmenters.Augmenter.fit`.
     redo
         Discard what is there.
 
@@ -180,9 +182,11 @@ def fit_classifier(
         For fewer images than a batch.
     """
     check_number("seed", seed, 0, LAST_SEED)
+    check_choice("precision", precision, PRECISIONS)
     images = as_images(images)
     config, run, host, shape = config or ClassifierConfig(), Path(run), Host(device), Shape.of(images)
     trainer = _ClassifierTrainer(config, images, seed=seed, host=host, transform=transform)
+    trainer.set_precision(precision)
     settings = {
         **asdict(config),
         "seed": seed,
@@ -202,10 +206,9 @@ def fit_classifier(
         made.licence = images.licence
         made.save(run / CLASSIFIER)
         stage.finish(principal=[run / CLASSIFIER], licence=images.licence)
-        remove(run / CHECKPOINTS)
 
     begin = partial(Stage.begin, run, name="classifier", config=settings, inputs={}, origins=ORIGINS, redo=redo)
-    together(host, begin, make)
+    together(host, begin, make, temporary=run / CHECKPOINTS)
     return Classifier.load(run / CLASSIFIER, device=host.device)
 
 
@@ -230,7 +233,7 @@ class _ClassifierTrainer(ImageTrainer):
         self.network.train()
         for part, (images, c) in enumerate(self.real(index)):
             with drawing(self.seed, f"dropout of part {self.share.parts[part].start}", index, device=self.device):
-                loss = cross_entropy(self.network(images), c)
+                loss = cross_entropy(self.computed(self.network, images), c)
             (loss / self.share.count).backward()
             losses.append(loss)
         self.update("classifier")

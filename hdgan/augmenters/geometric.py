@@ -63,6 +63,7 @@ class Geometric(Augmenter):
 
     name, settings = "geometric", GeometricConfig
     config: GeometricConfig
+    holds_images = True
 
     def __init__(self, config: GeometricConfig) -> None:
         super().__init__(config)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hdgan.augmenters.base import Shape
-from hdgan.augmenters.batches import one_hot, to_pixels
+from hdgan.augmenters.batches import as_rgb, one_hot, to_pixels
 from hdgan.augmenters.classifier import Classifier
 from hdgan.augmenters.classifier_networks import StudentNetwork
 from hdgan.augmenters.conditional_config import MOST_BETA
@@ -30,14 +30,17 @@ from hdgan.augmenters.trainer import SamplerTrainer
 from hdgan.augmenters.transforms import CropAndFlip
 from hdgan.checks import check_bool, check_choice, check_number
 from hdgan.labels import Image
+from hdgan.pictures import contact_sheet, write_png
 from tiling.errors import InputError
+from tiling.progress import note
 from tiling.wording import counted
 from training.draws import drawing, numpy_draws, torch_draws
 from training.host import Host
 from training.metrics import Level
 from training.share import Share
 
-STUDENT = "student.safetensors"
+STUDENT, CURRICULUM = "student.safetensors", "curriculum.png"
+_COLUMNS, _MOST_ROWS, _THUMBNAIL = 8, 32, 64  # of the curriculum's picture
 _SLOPE = 0.1
 _MOST_MOMENTUM = 0.99
 _LARGEST_START = 16  # px of the maps that the teacher's linear layers give
@@ -215,11 +218,24 @@ class GMCL(NetworkAugmenter):
         return GMCLTrainer(self.config, images, seed=seed, host=host)
 
     def finish(self, trainer: SamplerTrainer, run: Path) -> None:
-        """Write the student, its batch norm measured on real images."""
+        """Write the student, its batch norm measured on real images, and a picture of what it is shown."""
         assert isinstance(trainer, GMCLTrainer)
         student = Classifier(trainer.deployed_student(), self.shape, trainer.about_student)
         student.licence = self.licence
         student.save(run / STUDENT)
+        write_png(run / CURRICULUM, self._curriculum_sheet())
+
+    def _curriculum_sheet(self) -> Image:
+        """The first images of each inner step, or of some, a row for each."""
+        shown = self.curriculum()
+        steps = np.unique(np.linspace(0, len(shown) - 1, _MOST_ROWS).round().astype(int)).tolist()
+        rows = [(step, *each) for step in steps for each in list(zip(*shown[step], strict=True))[:_COLUMNS]]
+        return contact_sheet(
+            [as_rgb(image) for _, image, _ in rows],
+            columns=min(self.config.inner_batch, _COLUMNS),
+            captions=[f"{step} {name}" for step, _, name in rows],
+            size=max(self.shape.size, _THUMBNAIL),
+        )
 
     def curriculum(self) -> list[tuple[Image, list[str]]]:
         """What the student is shown at each inner step: images (B, H, W, C) uint8, and the names of their classes.
@@ -323,6 +339,11 @@ class GMCLTrainer(SamplerTrainer):
             "rate": Level(float(rates.mean())),
             "momentum": Level(float(momenta.mean())),
         }
+
+    def set_precision(self, wanted: str) -> None:
+        """Float32 whatever is wanted, as the meta-gradient is exact; a line says so where another is asked for."""
+        if wanted == "bf16":
+            note("gmcl: computed in float32 and not in bf16, as its gradient goes through all steps of the student")
 
     def state(self) -> Mapping[str, Any]:
         """Everything that later steps depend on."""

@@ -110,6 +110,7 @@ class _Training(Work):
         super().__init__(task, Host(task.device))
         self.augmenter, config = augmenter, augmenter.config
         self.trainer = augmenter.trainer(task.labelled, unlabelled=task.unlabelled, seed=task.seed, host=self.host)
+        self.trainer.set_precision(task.precision)
         self.settings |= {"seed": task.seed, "parts": self.trainer.share.count}
         self.temporary = task.run / CHECKPOINTS
         self.summary["steps"] = config.steps
@@ -122,7 +123,10 @@ class _Training(Work):
             size = f"{images.shape[0]} px"
             note(f"{name}: training on {len(images)} images of {size}, {config.steps} steps of {config.batch}")
             picture = self._picture
-        run_loop(self.trainer, self.task.run, self.loop, name, picture=picture, host=self.host)
+        run_loop(
+            self.trainer, self.task.run, self.loop, name, picture=picture, host=self.host,
+            tensorboard=self.task.tensorboard,
+        )  # fmt: skip
 
     def take_over(self) -> None:
         self.augmenter._network = self.trainer.sampler().cpu()

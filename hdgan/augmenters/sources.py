@@ -121,6 +121,14 @@ def open_images(
     return _by_fold(source, _of_folder(source, size, column), wanted)
 
 
+def open_unlabelled(place: Path | str, *, size: int | None = None) -> Pixels:
+    """Images of a folder, whatever they are of, (N, size, size, C) uint8; `size` and errors as of :func:`open_images`.
+
+    They are grey if all of them are.
+    """
+    return _pixels_of(ImageFolder(place), size)
+
+
 def as_images(source: ImageSource) -> LabelledImages:
     """Labelled images to train on, of whatever they are given as; of a place, the part "train".
 
@@ -212,12 +220,16 @@ def _of_folder(
     if strangers := sorted({str(value) for value in known} - set(names)):
         raise InputError(f"{source} has images of {first_few(strangers)}; those to train on are of {', '.join(names)}")
     labels = np.array([names.index(str(value)) for value in known], np.int64)
+    return LabelledImages(_pixels_of(source, size), labels, names)
+
+
+def _pixels_of(source: ImageFolder | TileSet, size: int | None) -> Pixels:
+    """All images, averaged down."""
     edges, grey = _looked_at(source) if isinstance(source, ImageFolder) else ([source.size(0)], False)
     size = min(edges) if size is None else size
     if min(edges) < size:
         raise InputError(f"{source} has images of {min(edges)} px, which cannot be averaged down to {size} px")
-    pixels: Pixels = IndexedTiles(source, np.arange(len(known)), size, 1 if grey else 3)
-    return LabelledImages(pixels, labels, names)
+    return IndexedTiles(source, np.arange(len(source)), size, 1 if grey else 3)
 
 
 def _looked_at(folder: ImageFolder) -> tuple[list[int], bool]:

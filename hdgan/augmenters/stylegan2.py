@@ -26,7 +26,7 @@ from hdgan.stylegan2.trainer import build_networks
 from tiling.errors import InputError
 from training.checkpoint import build_network
 from training.draws import numpy_draws
-from training.metrics import METRICS
+from training.metrics import METRICS, TENSORBOARD
 
 TRAINING = "training"
 _CLASS = "class"
@@ -169,7 +169,7 @@ class _GeneratorTraining(Work):
     """
 
     def __init__(self, augmenter: StyleGAN2, task: Task) -> None:
-        self.augmenter, self.execution = augmenter, Execution(device=task.device)
+        self.augmenter, self.execution = augmenter, Execution(task.device, task.precision)
         super().__init__(task, self.execution.host())
         self.config = augmenter.config.of_training(task.labelled.shape[0], seed=task.seed)
         self.settings["seed"], self.summary["kimg"] = task.seed, augmenter.config.kimg
@@ -180,14 +180,16 @@ class _GeneratorTraining(Work):
         self.trained = train(
             FramedImages(self.task.labelled, self.config.resolution), self.task.run / TRAINING, self.config,
             condition=[_CLASS], sheet_kimg=max(self.augmenter.config.kimg / _SHEETS, _LEAST_KIMG),
-            execution=self.execution, inputs=self.task.inputs,
+            tensorboard=self.task.tensorboard, execution=self.execution, inputs=self.task.inputs,
         )  # fmt: skip
 
     def take_over(self) -> None:
         run = self.task.run
         self.augmenter._generator = load_generator(self.trained)
         shutil.copyfile(run / TRAINING / METRICS, run / METRICS)
-        shutil.copytree(run / TRAINING / SHEETS_OF_TRAINING, run / SHEETS, dirs_exist_ok=True)
+        for made, name in ((SHEETS_OF_TRAINING, SHEETS), (TENSORBOARD, TENSORBOARD)):
+            if (run / TRAINING / made).exists():
+                shutil.copytree(run / TRAINING / made, run / name, dirs_exist_ok=True)
 
 
 def _frame(size: int, resolution: int) -> tuple[int, int]:

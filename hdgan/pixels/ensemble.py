@@ -19,7 +19,7 @@ from hdgan.labels import ClassList, LabelClass, LabelMap
 from hdgan.pixels.folded import Folded, Predictor
 from tiling.errors import InputError
 from training.checkpoint import build_network, load_weights, save_weights
-from training.devices import has_bfloat16
+from training.devices import fast_precision
 
 _KIND = "pixel ensemble"
 _OF_ALL = ("mean", "deviation")
@@ -182,8 +182,7 @@ class PixelEnsemble(nn.Module):
             where numba is installed.
         """
         folded = self.folded()
-        half = folded.device.type == "cuda" and has_bfloat16(folded.device)
-        return Predictor(folded.to(dtype or (torch.bfloat16 if half else torch.float32)), self.layers)
+        return Predictor(folded.to(dtype or fast_precision(folded.device)), self.layers)
 
     @torch.no_grad()
     def folded(self) -> Folded:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from small_augmenters import SMALL, TRAINED, assert_equal, small, trainer_of, two_classes, weights
 
 from hdgan.augmenters import create, load, names
@@ -77,6 +78,48 @@ def test_losses_are_logged_by_name_and_samples_shown(name: str, tmp_path: Path) 
     assert [key for key in logged[0] if key.startswith("loss")]
     sheets = sorted(path.stem for path in (tmp_path / "samples").iterdir())
     assert sheets[-1] in ("step-00000010", "kimg-000000.080")
+
+
+@pytest.mark.parametrize(("name", "temporary"), [("dcgan", "checkpoints"), ("stylegan2", "training")])
+def test_what_a_fit_that_was_killed_at_its_end_left_goes_with_the_next_call(
+    name: str, temporary: str, tmp_path: Path
+) -> None:
+    small(name, steps=1).fit(two_classes(), run=tmp_path)
+    assert not (tmp_path / temporary).exists()
+    (tmp_path / temporary).mkdir()
+    (tmp_path / temporary / "step-00000001.safetensors").touch()
+    small(name, steps=1).fit(two_classes(), run=tmp_path)
+    assert not (tmp_path / temporary).exists()
+
+
+@EVERY_TRAINED
+def test_losses_in_bf16_are_near_those_in_float32(name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    wanted, got = (losses_in(precision, name, tmp_path / precision) for precision in ("fp32", "bf16"))
+    assert got == pytest.approx(wanted, rel=0.1)
+    assert (got == wanted) == (name == "gmcl")
+    assert ("gmcl: computed in float32 and not in bf16" in capfd.readouterr().err) == (name == "gmcl")
+    with pytest.raises(InputError, match="precision must be one of auto, fp32, bf16, not 'half'"):
+        losses_in("half", name, tmp_path / "half")
+
+
+def losses_in(precision: str, name: str, run: Path) -> dict[str, float]:
+    """Means over two steps on the CPU."""
+    small(name, steps=2).fit(two_classes(), run=run, device="cpu", precision=precision)
+    (logged,) = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return {key: value for key, value in logged.items() if key.startswith("loss")}
+
+
+@pytest.mark.parametrize("name", ["dcgan", "stylegan2"])
+def test_losses_are_logged_for_tensorboard_too(name: str, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    small(name, steps=1).fit(two_classes(), run=tmp_path, tensorboard=True)
+    assert list((tmp_path / "tensorboard").glob("events*"))
+
+
+def test_what_a_student_is_shown_is_left_as_a_picture_with_a_row_for_each_inner_step(tmp_path: Path) -> None:
+    small("gmcl", steps=1).fit(two_classes(), run=tmp_path)
+    with Image.open(tmp_path / "curriculum.png") as sheet:
+        assert sheet.size == (8 * 76, 3 * 90)
 
 
 @EVERY_TRAINED

@@ -12,6 +12,7 @@ from small_augmenters import SMALL, two_classes
 
 import hdgan.augmenters.benchmark as benchmark
 from hdgan.augmenters.benchmark import Arm, Plan, arms_of, run_benchmark
+from hdgan.augmenters.benchmark_table import _of_fit
 from hdgan.augmenters.classifier import Classifier, ClassifierConfig
 from hdgan.embedding import ModuleSpace
 from hdgan.metrics import classification_report
@@ -83,6 +84,12 @@ def test_a_benchmark_that_is_stopped_goes_on_and_tells_what_was_measured(
     capsys.readouterr()
     assert run_benchmark(parts(), tmp_path, methods=["dcgan"], students=False, plan=PLAN, space=MEAN) == report
     assert "is complete: nothing to do" in capsys.readouterr().err
+
+
+def test_memory_of_a_gpu_has_a_column_where_there_is_one() -> None:
+    cost = {"seconds": 2.0, "peak_bytes": 3e6}
+    assert _of_fit(cost) == {"fit, s": "2", "peak, MB": "3"}
+    assert _of_fit(cost | {"gpu_peak_bytes": 5e6}) == {"fit, s": "2", "peak, MB": "3", "GPU, MB": "5"}
 
 
 def test_students_stand_beside_their_network_trained_on_real_images(tmp_path: Path) -> None:

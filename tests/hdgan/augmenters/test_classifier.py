@@ -75,6 +75,16 @@ def test_a_fit_that_is_stopped_goes_on_to_the_same_weights(tmp_path: Path, monke
     np.testing.assert_array_equal(got, wanted)
 
 
+def test_it_learns_in_bf16_too_and_leaves_no_checkpoints(tmp_path: Path) -> None:
+    images = two_classes()
+    for _ in range(2):
+        made = fit_classifier(images, run=tmp_path, config=SMALL, device="cpu", precision="bf16")
+        assert not (tmp_path / "checkpoints").exists()
+        (tmp_path / "checkpoints").mkdir()  # as of a fit that was killed at its end
+    assert (made.predict(images.pixels).argmax(axis=1) == images.labels).mean() > 0.9
+    assert all(weight.dtype == torch.float32 for weight in made.network.parameters())
+
+
 def test_images_of_another_size_are_refused(tmp_path: Path) -> None:
     made = fit_classifier(two_classes(8), run=tmp_path, config=ClassifierConfig(steps=1, batch=8))
     with pytest.raises(InputError, match=r"takes images of .*, not \(2, 28, 28, 1\)"):

@@ -289,7 +289,7 @@ def measure_augmenters() -> Figures:
             made = create(name, **settings).fit(images, run=Path(folder) / "run", device=DEVICE)
             found[f"{name}_s"] = measured(watch)["wall_s"]
             made.save(Path(folder) / "saved")
-            again = load(Path(folder) / "saved")
+            again = load(Path(folder) / "saved", device=DEVICE)
             found[f"{name}_same_samples"] = bool(np.array_equal(made.sample(8, 1, seed=0), again.sample(8, 1, seed=0)))
     return found
 

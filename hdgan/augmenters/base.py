@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from hdgan.augmenters.images import (
@@ -225,7 +226,7 @@ class Augmenter(ABC):
             Stage.begin, run, name="augment", config=settings, inputs=work.task.inputs, origins=ORIGINS, redo=redo
         )
         together(work.host, begin, make, temporary=work.temporary)
-        return self.take(run / AUGMENTER)
+        return self.take(run / AUGMENTER).to(work.host.device)
 
     def _used(self, unlabelled: Pixels | None, labelled: LabelledImages) -> Pixels | None:
         """Unlabelled images, checked, if it learns from them."""
@@ -291,6 +292,10 @@ class Augmenter(ABC):
             "licence": list(self.licence),
         }
         save_weights(Path(path), self._tensors(), kind=KIND, about=about)
+
+    def to(self, device: torch.device) -> Self:
+        """Compute samples there from now on; returns itself. Those of a GPU differ from the CPU's by rounding."""
+        return self
 
     def take(self, path: Path | str) -> Self:
         """Become the augmenter that a file holds, which is of this method and these settings."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -76,6 +76,11 @@ class NetworkAugmenter(Augmenter):
 
     def _begin(self, task: Task) -> Work:
         return _Training(self, task)
+
+    def to(self, device: torch.device) -> Self:
+        """As :meth:`Augmenter.to`."""
+        self._fitted().to(device)
+        return self
 
     def _draw(self, label: int, seed: int, samples: Sequence[int]) -> Image:
         network = self._fitted()

@@ -6,8 +6,10 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from hdgan.augmenters.base import SHEETS, Augmenter
@@ -133,6 +135,11 @@ class StyleGAN2(Augmenter):
 
     def _begin(self, task: Task) -> Work:
         return _GeneratorTraining(self, task)
+
+    def to(self, device: torch.device) -> Self:
+        """As :meth:`Augmenter.to`."""
+        self._fitted().to(device)
+        return self
 
     def _draw(self, label: int, seed: int, samples: Sequence[int]) -> Image:
         generator = self._fitted()

@@ -24,6 +24,7 @@ from tiling.errors import InputError
 from tiling.files import read_json, write_bytes, write_json
 from tiling.progress import track
 from tiling.stage import RECORD, Stage
+from training.devices import choose_device
 
 MANIFEST, SHEET, IMAGES, SELECTION = "manifest.csv", "contact-sheet.png", "images", "selection.json"
 _AT_ONCE = 64
@@ -38,6 +39,7 @@ def write_samples(
     n: int,
     label: int | str | None = None,
     seed: int = 0,
+    device: str = "auto",
     redo: bool = False,
 ) -> Path:
     """Draw samples of every class; the same call continues a killed one, and one with a larger `n` adds some.
@@ -55,6 +57,8 @@ def write_samples(
         A class, by place or name; None: all.
     seed
         Of all draws.
+    device
+        "auto" (a GPU if there is one), "cpu" or "cuda": where the networks compute.
     redo
         Discard what is in `out`.
 
@@ -65,7 +69,7 @@ def write_samples(
     """
     check_number("n", n, 1, 10**6)
     source, out = Path(augmenter_file), Path(out)
-    augmenter = load(source)
+    augmenter = load(source, device=device)
     labels = range(len(augmenter.classes)) if label is None else [augmenter.place(label)]
     if not redo and (out / _file(augmenter, labels[0], n)).exists():
         raise InputError(f"{out} holds more than {n} samples of a class already: ask for more, or add --redo")
@@ -97,13 +101,14 @@ def write_selection(
     config: ClassifierConfig | None = None,
     seed: int = 0,
     inputs: Mapping[str, Path] | None = None,
+    device: str = "auto",
     redo: bool = False,
 ) -> dict[str, Any]:
     """Draw samples and keep those that rules let pass: :func:`hdgan.augmenters.select`, as files.
 
     Parameters
     ----------
-    augmenter_file, label, seed, redo
+    augmenter_file, label, seed, device, redo
         As for :func:`write_samples`.
     out
         Folder for the same files as there, each sample under its number; `selection.json`; and `classifier/`, where
@@ -135,7 +140,7 @@ def write_selection(
     """
     check_rules(rules)
     source, out = Path(augmenter_file), Path(out)
-    augmenter = load(source)
+    augmenter = load(source, device=device)
     _require_same("the images are", Shape.of(images), augmenter)
     chosen = augmenter.classes if label is None else [augmenter.classes[augmenter.place(label)]]
     settings = {
@@ -151,7 +156,7 @@ def write_selection(
         if not stage.complete:
             criteria: list[Criterion] = []
             if RANDOM not in rules:
-                judge = _judge(classifier, images, out / "classifier", config, seed)
+                judge = _judge(classifier, images, out / "classifier", config, seed, device)
                 _require_same("the classifier takes images", judge.shape, augmenter)
                 criteria = criteria_named(rules, images, judge, least=least)
             counts = {name: images.counts[name] for name in chosen}
@@ -170,13 +175,14 @@ def write_selection(
 
 
 def _judge(
-    file: Path | None, images: LabelledImages, run: Path, config: ClassifierConfig | None, seed: int
+    file: Path | None, images: LabelledImages, run: Path, config: ClassifierConfig | None, seed: int, device: str
 ) -> Classifier:
     """A classifier from a file, or trained on images."""
     if file is not None:
-        return Classifier.load(file)
+        return Classifier.load(file, device=choose_device(device))
     config = config or ClassifierConfig()
-    return fit_classifier(images, run=run, config=replace(config, batch=min(config.batch, len(images))), seed=seed)
+    config = replace(config, batch=min(config.batch, len(images)))
+    return fit_classifier(images, run=run, config=config, seed=seed, device=device)
 
 
 def _require_same(what: str, shape: Shape, augmenter: Augmenter) -> None:

@@ -136,6 +136,7 @@ def sample(
         Path | None, typer.Option(help="Folder to write; default: augmented/METHOD, or augmented/METHOD-RULES.")
     ] = None,
     seed: SeedOption = 0,
+    device: DeviceOption = "auto",
     redo: RedoOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -159,7 +160,7 @@ def sample(
             raise InputError("--images are to choose samples by: give --select, too")
         n = n or _SAMPLES
         out = out or place.augmented / method
-        manifest = write_samples(run / AUGMENTER, out, n=n, label=label, seed=seed, redo=redo)
+        manifest = write_samples(run / AUGMENTER, out, n=n, label=label, seed=seed, device=device, redo=redo)
         say(f"{manifest}: {counted(n, 'image')} of {'each class' if label is None else label}", quiet)
         return
     if images is None or n is not None:
@@ -169,7 +170,7 @@ def sample(
     real = _open_as(load(run / AUGMENTER).shape, images, condition, labels)["train"]
     found = write_selection(
         run / AUGMENTER, out, real, rules=rules, ratio=ratio / 100, label=label, classifier=classifier, least=least,
-        seed=seed, inputs=_inputs(images), redo=redo,
+        seed=seed, inputs=_inputs(images), device=device, redo=redo,
     )  # fmt: skip
     if not quiet:
         rows = [

@@ -15,6 +15,10 @@ memory      the highest memory of a training of 2 images a step that share a gro
 pair        one pair of 4096 px from its latent to the written image, mask and uncertainty (zarr), once the networks are
             there; and the strips of one of 16384 px, made and dropped
 extraction  the stored features of one latent of 4096 px, beside the synthesis of the same windows alone
+pipe        seconds of the augmentation of a batch, forward and backward: 32 images of 256 px, 8 of 1024 px, each time
+            drawn anew
+filter      milliseconds of the generator's filter, 64 channels of 256 px, batch 32, by layout and type, and by the way
+            that cuDNN takes for depthwise convolutions, where PyTorch lets it be chosen
 fit         an ensemble of 10 members of the default recipe, on labels of 6 images of 1024 px
 augmenters  a hundred steps of each augmenter, 64 px RGB, its own recipe otherwise; samples are the same after loading
 compile     a generator's main phase at 256 px, batch 32, by torch.compile, against plain PyTorch; asked for by name
@@ -215,6 +219,45 @@ def measure_extraction(size: int = px(4096)) -> Figures:
     return {"synthesis_s": synthesis, **figures}
 
 
+def measure_pipe() -> Figures:
+    from hdgan.stylegan2 import AugmentPipe
+    from training.devices import suit_convolutions
+
+    suit_convolutions(torch.device(DEVICE))
+    pipe, found = AugmentPipe("histology").to(DEVICE), {}
+    for size, batch in ((px(256), 32), (px(1024), 8)):
+        images = (torch.rand(batch, 3, size, size, device=DEVICE) * 2 - 1).requires_grad_()
+        for seed in range(24 if GPU else 2):
+            if seed == (8 if GPU else 1):
+                measured(Stopwatch())
+                watch = Stopwatch()
+            pipe(images, p=0.6, generator=torch.Generator().manual_seed(seed)).sum().backward()
+        found[f"of_{size}_px_s"] = measured(watch)["wall_s"] / (16 if GPU else 1)
+    return found
+
+
+def measure_filter(size: int = px(256), channels: int = 64, batch: int = 32) -> Figures:
+    from hdgan.stylegan2.ops import resampling_filter, upfirdn2d
+
+    taps, found = resampling_filter().to(DEVICE), {}
+    choices = ("auto", "native") if hasattr(torch.backends.cudnn, "depthwise_kernel") else ("auto",)
+    for kernel in choices:
+        if len(choices) > 1:
+            torch.backends.cudnn.depthwise_kernel = kernel
+        for dtype in (torch.float32, torch.bfloat16):
+            for layout in (torch.contiguous_format, torch.channels_last):
+                x = torch.randn(batch if GPU else 2, channels, size, size, device=DEVICE, dtype=dtype)
+                x = x.contiguous(memory_format=layout).requires_grad_()
+                for turn in range(12 if GPU else 2):
+                    if turn == (2 if GPU else 1):
+                        measured(Stopwatch())
+                        watch = Stopwatch()
+                    upfirdn2d(x, taps, padding=2).sum().backward()
+                name = f"{kernel}_{str(dtype)[6:]}_{str(layout)[6:]}"
+                found[f"{name}_ms"] = 1e3 * measured(watch)["wall_s"] / (10 if GPU else 1)
+    return found
+
+
 def measure_fit(size: int = px(1024)) -> Figures:
     from hdgan.features import extract
     from hdgan.latents import Latents
@@ -246,7 +289,7 @@ def measure_augmenters() -> Figures:
             made = create(name, **settings).fit(images, run=Path(folder) / "run", device=DEVICE)
             found[f"{name}_s"] = measured(watch)["wall_s"]
             made.save(Path(folder) / "saved")
-            again = load(Path(folder) / "saved")
+            again = load(Path(folder) / "saved", device=DEVICE)
             found[f"{name}_same_samples"] = bool(np.array_equal(made.sample(8, 1, seed=0), again.sample(8, 1, seed=0)))
     return found
 
@@ -264,6 +307,8 @@ MEASURES: dict[str, Callable[[], Figures]] = {
     "pair 4096": measure_pair,
     "pair 16384": lambda: measure_strips(px(16384)),
     "extraction": measure_extraction,
+    "pipe": measure_pipe,
+    "filter": measure_filter,
     "fit": measure_fit,
     "augmenters": measure_augmenters,
     "compile": lambda: measure_compile(px(256), 32 if GPU else 2),

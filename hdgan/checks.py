@@ -28,6 +28,12 @@ def check_number(name: str, value: object, least: float, most: float, *, whole: 
         raise InputError(f"{name} must be a {kind} from {least} to {most}, not {reprlib.repr(value)}")
 
 
+def check_bool(name: str, value: object) -> None:
+    """An :class:`InputError` unless `value` is true or false."""
+    if not isinstance(value, bool):
+        raise InputError(f"{name} must be true or false, not {reprlib.repr(value)}")
+
+
 def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
     """An :class:`InputError` unless `value` is one of a few words."""
     if value not in choices:

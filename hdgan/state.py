@@ -19,9 +19,12 @@ from tiling.stage import RECORD, read_record
 from tiling.wording import quoted
 from training.metrics import read_metrics
 
+_AUGMENTING = tuple(f"{folder}/{RECORD}" for folder in ("augmenters/*", "augmented/*", "benchmark"))
+"""Records of what `hdgan augment` makes, beside the pipeline: patterns of paths in a study."""
+
 
 def study_state(study: Study) -> dict[str, Any]:
-    """What every stage of a study holds, by command, in order; the protocol and an export where they were made.
+    """What every stage of a study holds, by command, in order; all beside the pipeline where it was made.
 
     Returns
     -------
@@ -38,7 +41,30 @@ def study_state(study: Study) -> dict[str, Any]:
     if not is_study(study):
         raise InputError(f"{study.root} is no study: it has none of {', '.join(marks_of(study))}")
     made = [command for command, folder in _beside(study).items() if (folder / RECORD).exists()]
-    return {command: _stage_state(study, command) for command in (*study.stages(), *made)}
+    told = {command: _stage_state(study, command) for command in (*study.stages(), *made)}
+    folders = [record.parent for mark in _AUGMENTING for record in sorted(study.root.glob(mark))]
+    for folder in folders:
+        for command, state in augmenting_state(folder).items():
+            told[command if folder == study.benchmark else f"{command} {folder.name}"] = state
+    return told
+
+
+def augmenting_state(folder: Path) -> dict[str, Any]:
+    """How far an augmenter, its samples or a benchmark of some is, in a study or elsewhere, under the command for it.
+
+    What it was made from is not looked at again.
+    """
+    record = read_record(folder)
+    command, config = record["stage"], record["config"]
+    methods = config["methods"] if command == "augment benchmark" else [config["method"]] if "method" in config else []
+    told = {"method": ", ".join(methods)} if methods else {}
+    typed = "augment fit" if command == "augment" else command.removesuffix(" --select")
+    return {typed: told | _folder_state(folder, command, "")}
+
+
+def is_augmenting(folder: Path) -> bool:
+    """Whether a stage's folder is one of `hdgan augment`."""
+    return str(read_record(folder)["stage"]).startswith("augment")
 
 
 def pairs_state(folder: Path) -> dict[str, Any]:
@@ -57,14 +83,14 @@ def holds_pairs(folder: Path) -> bool:
 
 def is_study(study: Study) -> bool:
     """Whether anything in a folder is a study's."""
-    return any((study.root / mark).exists() for mark in marks_of(study))
+    return any(any(study.root.glob(mark)) for mark in marks_of(study))
 
 
 def marks_of(study: Study) -> list[str]:
-    """What tells that a folder is a study's, if any of it is there: paths in the folder."""
+    """What tells that a folder is a study's, if any of it is there: paths in the folder, or patterns of them."""
     records = [folder / RECORD for folder in {**study.stages(), "annotate": study.picks}.values()]
     marks = [study.root / SETTINGS, *records, study.annotations / "masks"]
-    return [mark.relative_to(study.root).as_posix() for mark in marks]
+    return [*(mark.relative_to(study.root).as_posix() for mark in marks), *_AUGMENTING]
 
 
 def outdated(study: Study, command: str) -> str:
@@ -177,6 +203,16 @@ def _progress(command: str, folder: Path, record: Mapping[str, Any]) -> dict[str
         return {"images": f"{sum(1 for _ in folder.glob('images/image_*.png'))} of {config['n']}"}
     if command == "synthesize":
         return {"pairs": f"{len(read_ledger(folder))} of {config['n']}"}
+    if command == "augment" and "kimg" in config:
+        logged = read_metrics(folder / "training")  # of StyleGAN2, until it ends
+        return {"kimg": f"{logged[-1].get('kimg', 0) if logged else 0:g} of {config['kimg']:g}"}
+    if command == "augment" and "steps" in config:
+        logged = read_metrics(folder)
+        return {"steps": f"{logged[-1]['step'] if logged else 0} of {config['steps']}"}
+    if command == "augment sample":
+        return {"images": f"{sum(1 for _ in folder.glob('images/*/*.png'))} of {config['n'] * len(config['classes'])}"}
+    if command == "augment benchmark":
+        return {"rows": sum(1 for _ in folder.glob("seed-*/measures/*.json"))}
     return {}
 
 

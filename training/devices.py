@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -22,8 +24,8 @@ def choose_device(wanted: str | torch.device = "auto") -> torch.device:
     """
     device = wanted if isinstance(wanted, torch.device) else _named(wanted)
     if device.type == "cuda":
-        torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
-        torch.backends.cuda.matmul.fp32_precision = "ieee"
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cuda.matmul.allow_tf32 = False
     return device
 
 
@@ -35,6 +37,33 @@ def _named(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether a device multiplies bfloat16 in hardware: AMX on CPUs, tensor cores on GPUs."""
+    if device.type == "cpu":
+        return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
+    return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+def fast_precision(device: torch.device) -> torch.dtype:
+    """What convolutions are fast in: bfloat16 on GPUs that have it, float32 elsewhere."""
+    return torch.bfloat16 if device.type == "cuda" and has_bfloat16(device) else torch.float32
+
+
+@contextmanager
+def of_many_shapes() -> Iterator[None]:
+    """Inside, a GPU does not try every way of a convolution that it meets for the first time.
+
+    For convolutions whose shapes are new again and again, the trials that :func:`suit_convolutions` asks for would take
+    more than they save.
+    """
+    tried = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = tried
 
 
 def suit_convolutions(device: torch.device) -> None:

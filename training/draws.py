@@ -40,6 +40,9 @@ def numpy_draws(seed: int, purpose: str, step: int = 0) -> np.random.Generator:
 @contextmanager
 def drawing(seed: int, purpose: str, step: int = 0, *, device: torch.device | None = None) -> Iterator[None]:
     """Inside, PyTorch's own draws are those for a purpose; afterwards they go on as if nothing had been drawn."""
-    with torch.random.fork_rng(devices=[device] if device is not None and device.type == "cuda" else []):
-        torch.manual_seed(torch_draws(seed, purpose, step).initial_seed())
+    on_gpu, key = device is not None and device.type == "cuda", torch_draws(seed, purpose, step).initial_seed()
+    with torch.random.fork_rng(devices=[device] if on_gpu else []):
+        torch.default_generator.manual_seed(key)  # torch.manual_seed would change those of all GPUs
+        if on_gpu:
+            torch.cuda.manual_seed(key)
         yield

@@ -19,7 +19,7 @@ from training.errors import DivergedError
 if TYPE_CHECKING:
     from torch import Tensor
 
-METRICS = "metrics.jsonl"
+METRICS, TENSORBOARD = "metrics.jsonl", "tensorboard"
 PACE = ("images_per_second", "memory_gib")
 """What is logged of how a training goes, not of what it trains."""
 
@@ -76,7 +76,7 @@ class MetricsLog:
         if writes:
             folder.mkdir(parents=True, exist_ok=True)
             _cut_metrics(self._path, step)
-            self._board = _open_tensorboard(folder / "tensorboard", step) if tensorboard else None
+            self._board = _open_tensorboard(folder / TENSORBOARD, step) if tensorboard else None
 
     def __enter__(self) -> None:
         self._file = self._path.open("a", encoding="utf-8") if self._writes else None
@@ -117,6 +117,7 @@ class Pace:
 
     def __init__(self, images: int | None, done: int) -> None:
         self._images, self._done, self._since = images, done, time.monotonic()
+        _forget_peak_memory()
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -142,6 +143,14 @@ def _finish_queued_work() -> None:
 
     if torch.cuda.is_initialized():
         torch.cuda.synchronize()
+
+
+def _forget_peak_memory() -> None:
+    """Begin a GPU's peak anew, which is that of the process, for one that trains several networks in turn."""
+    import torch
+
+    if torch.cuda.is_initialized():
+        torch.cuda.reset_peak_memory_stats()
 
 
 def _peak_memory() -> int:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tiling.errors import InputError
+from tiling.wording import counted
 from training.host import Host
 
 
@@ -35,8 +36,9 @@ class Share:
         """That of a process; by default each computes one part."""
         count = host.count if parts is None else parts
         if count < 1 or batch % count or count % host.count:
+            processes = counted(host.count, "process", "processes")
             raise InputError(
-                f"a batch of {batch} cannot be cut into {count} parts for {host.count} processes: take a multiple of "
+                f"a batch of {batch} cannot be cut into {counted(count, 'part')} for {processes}: take a multiple of "
                 "the processes that divides the batch"
             )
         size = batch // count

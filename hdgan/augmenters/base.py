@@ -8,27 +8,42 @@ import reprlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from hdgan.augmenters.images import LEAST, MOST, LabelledImages, Pixels, fingerprint_of
-from hdgan.augmenters.work import Task, Work
-from hdgan.checks import check_number, check_texts
+from hdgan.augmenters.images import (
+    LEAST,
+    MOST,
+    LabelledImages,
+    Pixels,
+    check_classes,
+    check_pixels,
+    fingerprint_of,
+)
+from hdgan.augmenters.sources import ImageSource, as_images
+from hdgan.augmenters.work import Task, Work, together
+from hdgan.checks import check_choice, check_number, check_texts
 from hdgan.labels import Image
 from hdgan.provenance import digest
 from tiling.errors import InputError
-from tiling.files import remove, write_json
+from tiling.files import write_json
+from tiling.progress import note
 from tiling.stage import Stage
+from tiling.wording import first_few
 from training.checkpoint import load_weights, save_weights
 
 KIND = "augmenter"
 HEADER = ("method", "config", "shape", "licence")
 AUGMENTER = "augmenter.safetensors"
 CONFIG, SHEETS = "config.json", "samples"
+PRECISIONS = ("auto", "fp32", "bf16")
 ORIGINS = {"images": "other images, or other labels"}
+LAST_SEED = 2**63 - 1
 _SAMPLES_AT_ONCE = 64
 
 
@@ -55,6 +70,9 @@ class Shape:
         """That of images."""
         return cls(images.shape[0], images.shape[2], images.classes)
 
+    def __str__(self) -> str:
+        return f"{self.size} px, {'RGB' if self.channels == 3 else 'grey'}, of {first_few(self.classes)}"
+
     @classmethod
     def read(cls, about: object) -> Shape:
         """That in a file's header, checked."""
@@ -62,7 +80,10 @@ class Shape:
             raise InputError(f"the shape of an augmenter is its size, channels and classes, not {reprlib.repr(about)}")
         check_number("size", about["size"], LEAST, MOST)
         check_number("channels", about["channels"], 1, 3)
+        if about["channels"] == 2:
+            raise InputError("channels must be 1 or 3, not 2")
         check_texts("classes", about["classes"])
+        check_classes(about["classes"])
         return cls(about["size"], about["channels"], tuple(about["classes"]))
 
 
@@ -84,6 +105,11 @@ class Augmenter(ABC):
     name: ClassVar[str]
     settings: ClassVar[type[Any]]
     """The dataclass of its settings."""
+    learns_unlabelled: ClassVar[bool] = False
+    """Whether it learns from unlabelled images, too."""
+
+    holds_images: ClassVar[bool] = False
+    """Whether its file holds the images that it was fitted on, in the clear."""
 
     def __init__(self, config: Any) -> None:
         self.config = config
@@ -115,14 +141,20 @@ class Augmenter(ABC):
             return label
         raise InputError(f"no class {label!r}; there are: {', '.join(self.classes)}")
 
+    def check(self, images: LabelledImages) -> None:
+        """An :class:`InputError` for images that it cannot learn from, which is known before anything is trained."""
+        images.require_classes()
+
     def fit(
         self,
-        labelled: LabelledImages,
+        labelled: ImageSource,
         *,
         unlabelled: Pixels | None = None,
         run: Path | str,
         seed: int = 0,
         device: str = "auto",
+        precision: str = "auto",
+        tensorboard: bool = False,
         inputs: Mapping[str, Path] | None = None,
         redo: bool = False,
     ) -> Self:
@@ -131,9 +163,11 @@ class Augmenter(ABC):
         Parameters
         ----------
         labelled
-            Images of two classes or more.
+            Images of two classes or more: :class:`LabelledImages`; a pair of arrays, images (N, H, W) or (N, H, W, C)
+            uint8 and labels (N,) from 0; or a place, of which :func:`open_images` gives what is to train on.
         unlabelled
-            More images (N, H, W, C) uint8 of the same size, for methods that can learn from them.
+            More images (N, H, W, C) uint8 of the same size, for methods that learn from them. For others they are
+            passed over, with a note.
         run
             Folder for `augmenter.safetensors`, `config.json`, `metrics.jsonl` (every loss by its name) and `samples/`
             (contact sheets, a row for each class).
@@ -141,6 +175,11 @@ class Augmenter(ABC):
             Of all draws.
         device
             "auto" (a GPU if there is one), "cpu" or "cuda".
+        precision
+            What networks compute in: "fp32", "bf16", or "auto" (bf16 on GPUs that have it); GMCL's in float32 in any
+            case. Weights, losses and what samples are normalised by are float32. It is not in the record.
+        tensorboard
+            Log for TensorBoard, too, into `tensorboard/`.
         inputs
             The folders and files that the images come from; their fingerprints and licences are recorded.
         redo
@@ -156,9 +195,12 @@ class Augmenter(ABC):
         InputError
             For images of one class, fewer than a batch, or of a size that the method cannot make.
         """
-        labelled.require_classes()
-        run, shape = Path(run), Shape.of(labelled)
-        work = self._begin(Task(labelled, unlabelled, run, seed, device, dict(inputs or {})))
+        check_number("seed", seed, 0, LAST_SEED)
+        check_choice("precision", precision, PRECISIONS)
+        run, labelled = Path(run), as_images(labelled)
+        self.check(labelled)
+        shape, used = Shape.of(labelled), self._used(unlabelled, labelled)
+        work = self._begin(Task(labelled, used, run, seed, device, precision, tensorboard, dict(inputs or {})))
         settings = {
             "method": self.name,
             **asdict(self.config),
@@ -166,29 +208,37 @@ class Augmenter(ABC):
             "classes": labelled.counts,
             "images": _digest(work.task.labelled, work.task.unlabelled),
         }
-        stage = work.host.led(
-            lambda: Stage.begin(
-                run, name="augment", config=settings, inputs=work.task.inputs, origins=ORIGINS, redo=redo
-            )
+
+        def make(stage: Stage | None) -> None:
+            if stage is None:
+                work.train()
+                return
+            if unlabelled is not None and used is None:
+                note(f"{self.name} learns nothing from unlabelled images")
+            write_json(run / CONFIG, settings)
+            work.train()
+            self._shape, self.licence = shape, tuple(sorted({*labelled.licence, *stage.record["licence"]}))
+            work.take_over()
+            self.save(run / AUGMENTER)
+            stage.finish(principal=[run / AUGMENTER], summary=work.summary, licence=self.licence)
+
+        begin = partial(
+            Stage.begin, run, name="augment", config=settings, inputs=work.task.inputs, origins=ORIGINS, redo=redo
         )
-        if stage is None:  # one of several processes: the first one has the stage
-            if work.host.told():
-                work.train()
-            work.host.told()
-            return self.take(run / AUGMENTER)
-        with stage:
-            work.host.told(not stage.complete)
-            if not stage.complete:
-                write_json(run / CONFIG, settings)
-                work.train()
-                self._shape, self.licence = shape, tuple(sorted({*labelled.licence, *stage.record["licence"]}))
-                work.take_over()
-                self.save(run / AUGMENTER)
-                stage.finish(principal=[run / AUGMENTER], summary=work.summary, licence=self.licence)
-                if work.temporary is not None:
-                    remove(work.temporary)
-        work.host.told()
-        return self.take(run / AUGMENTER)
+        together(work.host, begin, make, temporary=work.temporary)
+        return self.take(run / AUGMENTER).to(work.host.device)
+
+    def _used(self, unlabelled: Pixels | None, labelled: LabelledImages) -> Pixels | None:
+        """Unlabelled images, checked, if it learns from them."""
+        if unlabelled is None:
+            return None
+        check_pixels(unlabelled)
+        if unlabelled.shape[1:] != labelled.shape:
+            raise InputError(
+                f"unlabelled images are {tuple(unlabelled.shape[1:])}, and those with labels {labelled.shape}: bring "
+                "them to one size and colour"
+            )
+        return unlabelled if self.learns_unlabelled else None
 
     @abstractmethod
     def _begin(self, task: Task) -> Work:
@@ -227,7 +277,7 @@ class Augmenter(ABC):
         """
         check_number("n", n, 1, 2**31)
         check_number("first", first, 0, 2**62)
-        check_number("seed", seed, 0, 2**63 - 1)
+        check_number("seed", seed, 0, LAST_SEED)
         which = self.place(label)
         end = first + n
         parts = [range(at, min(at + _SAMPLES_AT_ONCE, end)) for at in range(first, end, _SAMPLES_AT_ONCE)]
@@ -242,6 +292,10 @@ class Augmenter(ABC):
             "licence": list(self.licence),
         }
         save_weights(Path(path), self._tensors(), kind=KIND, about=about)
+
+    def to(self, device: torch.device) -> Self:
+        """Compute samples there from now on; returns itself. Those of a GPU differ from the CPU's by rounding."""
+        return self
 
     def take(self, path: Path | str) -> Self:
         """Become the augmenter that a file holds, which is of this method and these settings."""

@@ -68,7 +68,8 @@ class Batches:
         turns, chosen = len(self._of_class), np.empty_like(places)
         for label, images in enumerate(self._of_class):
             mine = places % turns == label
-            chosen[mine] = images[shuffled(self._seed, places[mine] // turns, len(images))]
+            order = shuffled(self._seed, places[mine] // turns, len(images), purpose=f"epoch of class {label}")
+            chosen[mine] = images[order]
         return chosen
 
     def stream(self, start: int, stop: int, rows: Sequence[int]) -> Iterator[tuple[Image, Indices]]:

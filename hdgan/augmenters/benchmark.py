@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from hdgan.augmenters.base import ORIGINS, Augmenter
+from hdgan.augmenters.base import LAST_SEED, ORIGINS, Augmenter, Shape
 from hdgan.augmenters.batches import Transform, as_rgb
 from hdgan.augmenters.benchmark_plan import Arm, Plan, arms_of, plan_named
 from hdgan.augmenters.benchmark_table import tables
@@ -36,7 +36,7 @@ from hdgan.augmenters.selection import (
     select,
 )
 from hdgan.augmenters.transforms import CropAndFlip
-from hdgan.checks import check_choice
+from hdgan.checks import check_choice, check_number
 from hdgan.embedding import random_space
 from hdgan.metrics import (
     FeatureSpace,
@@ -51,6 +51,9 @@ from tiling.errors import InputError
 from tiling.files import read_json, write_bytes, write_json
 from tiling.progress import note
 from tiling.stage import Stage, read_record
+from training.devices import choose_device
+from training.host import processes
+from training.metrics import PACE, read_metrics
 
 REPORT, TABLES = "report.json", "tables.md"
 STUDENTS: Mapping[str, Mapping[str, bool]] = {
@@ -61,6 +64,7 @@ STUDENTS: Mapping[str, Mapping[str, bool]] = {
 """GMCL in its kinds, by the names of their rows."""
 
 _ONLY_IF_ASKED = ("geometric", "gmcl", "stylegan2")
+_MEMORY = PACE[1]  # in the metrics, GiB, of a GPU where there is one
 _SUBSETS = 20  # of the kernel distance
 _PEAK = Path("/proc/self/clear_refs")  # "5" written there begins the process's peak memory anew (Linux)
 
@@ -110,20 +114,29 @@ def run_benchmark(
         takes for what they were asked to be), unknown of fewer than two samples; `real_images` shown and `updates` of
         students; seconds and peak bytes of the fit. `augmenters` has the cost of theirs, `selections` by seed what was
         wanted, taken and rejected of each class. Peak bytes are the whole process's; where its peak cannot be set back,
-        as outside of Linux, the highest so far.
+        as outside of Linux, the highest so far. On a GPU `gpu_peak_bytes` are those that it held for the fit.
 
     Raises
     ------
     InputError
-        Without test images, or other than two classes or more, and for what a method cannot make.
+        Without test images, or other than two classes or more, and for what a method cannot make; in one of several
+        processes.
     """
+    if (started := processes()) > 1:
+        raise InputError(f"a benchmark is for one process, and {started} were started: start it alone")
     settings = plan if isinstance(plan, Plan) else plan_named(plan)
     chosen = [name for name in names() if name not in _ONLY_IF_ASKED] if methods is None else list(methods)
     for name in chosen:
         check_choice("method", name, [name for name in names() if name != "geometric"])
     if lacking := [part for part in ("train", "test") if part not in images]:
         raise InputError(f"a benchmark needs images to train and to test on, and there is no part {lacking[0]}")
-    images["train"].require_classes()
+    check_number("seed", seed, 0, LAST_SEED + 1 - settings.seeds)
+    for part, of in images.items():
+        if Shape.of(of) != Shape.of(images["train"]):
+            raise InputError(f"images of {part} are {Shape.of(of)}; those to train on are {Shape.of(images['train'])}")
+    images["train"].require_batch(settings.classifier.batch)
+    for name in _fits(chosen, students):
+        _made(name, settings).check(images["train"])
     space = space or random_space()
     config = {
         "plan": asdict(settings),
@@ -176,11 +189,10 @@ class _Round:
         """{kind: {row: measures}}."""
         arms = {arm.name: self._kept(arm.name, partial(self._arm, arm)) for arm in arms_of(methods, self.plan)}
         taught = self._students() if students else {}
-        fits = ["geometric", *methods, *(STUDENTS if students else ())]
         return {
             "classifiers": {name: of["measures"] for name, of in arms.items()},
             "students": taught,
-            "augmenters": {name: self._cost(self._run_of(name)) for name in dict.fromkeys(fits)},
+            "augmenters": {name: self._cost(self._run_of(name)) for name in _fits(methods, students)},
             "selections": {name: of["selection"] for name, of in arms.items() if of["selection"]},
         }
 
@@ -232,15 +244,15 @@ class _Round:
         run = self.folder / "classifiers" / _file_name(name)
         self._forget_peak()
         classifier = fit_classifier(
-            images, run=run, config=config, seed=self.seed, transform=transform, device=self.device
-        )
+            images, run=run, config=config, seed=self.seed, transform=transform, device=self.device,
+            precision="fp32" if config.network == "student" else "auto",  # GMCL's students are trained in float32
+        )  # fmt: skip
         return classifier, self._cost(run)
 
     def _augmenter(self, name: str) -> Augmenter:
         """Fitted; GMCL in one of its kinds."""
         if name not in self._augmenters:
-            method = "gmcl" if name in STUDENTS else name
-            made = create(method, **{**preset(self.plan.preset, method), **STUDENTS.get(name, {})})
+            made = _made(name, self.plan)
             self._forget_peak()
             made.fit(self.real, run=self._run_of(name), seed=self.seed, device=self.device)
             self._augmenters[name] = made
@@ -257,7 +269,10 @@ class _Round:
 
     def _cost(self, run: Path) -> dict[str, float]:
         record = read_record(run)
-        return {"seconds": record["seconds"], "peak_bytes": record["peak_rss_bytes"]}
+        cost = {"seconds": record["seconds"], "peak_bytes": record["peak_rss_bytes"]}
+        if choose_device(self.device).type == "cuda":
+            cost["gpu_peak_bytes"] = 2**30 * max((line[_MEMORY] for line in read_metrics(run)), default=0.0)
+        return cost
 
     @cached_property
     def _judge(self) -> Classifier:
@@ -310,6 +325,17 @@ class _Round:
 def _shown(config: ClassifierConfig | GMCLConfig, updates: int) -> dict[str, int]:
     """Real images that a training shows, and the steps that a student has made in the end."""
     return {"real_images": config.steps * config.batch, "updates": updates}
+
+
+def _fits(methods: Sequence[str], students: bool) -> list[str]:
+    """Names of all augmenters that are fitted for a seed."""
+    return list(dict.fromkeys(["geometric", *methods, *(STUDENTS if students else ())]))
+
+
+def _made(name: str, plan: Plan) -> Augmenter:
+    """An augmenter that is to be fitted; GMCL in one of its kinds."""
+    method = "gmcl" if name in STUDENTS else name
+    return create(method, **{**preset(plan.preset, method), **STUDENTS.get(name, {})})
 
 
 def _over(rounds: Sequence[Mapping[str, Mapping[str, float | None]]]) -> dict[str, Any]:

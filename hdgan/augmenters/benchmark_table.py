@@ -96,4 +96,5 @@ def _cost(report: Mapping[str, Any], row: str) -> dict[str, str]:
 
 
 def _of_fit(mean: Mapping[str, float]) -> dict[str, str]:
-    return {"fit, s": f"{mean['seconds']:.0f}", "peak, MB": f"{mean['peak_bytes'] / _MB:.0f}"}
+    gpu = {"GPU, MB": f"{mean['gpu_peak_bytes'] / _MB:.0f}"} if "gpu_peak_bytes" in mean else {}
+    return {"fit, s": f"{mean['seconds']:.0f}", "peak, MB": f"{mean['peak_bytes'] / _MB:.0f}", **gpu}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,16 +14,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, softmax
 
-from hdgan.augmenters.base import ORIGINS, Shape
+from hdgan.augmenters.base import LAST_SEED, ORIGINS, PRECISIONS, Shape
 from hdgan.augmenters.batches import Transform, to_tensor
 from hdgan.augmenters.classifier_networks import ClassifierNetwork, network_of
 from hdgan.augmenters.images import LabelledImages, Pixels, fingerprint_of
 from hdgan.augmenters.normalisation import settle
+from hdgan.augmenters.sources import ImageSource, as_images
 from hdgan.augmenters.trainer import ImageTrainer
+from hdgan.augmenters.work import together
 from hdgan.checks import check_choice, check_number, check_texts
 from hdgan.provenance import digest
 from tiling.errors import InputError
-from tiling.files import remove
 from tiling.stage import Stage
 from training.checkpoint import build_network, load_weights, save_weights
 from training.draws import drawing
@@ -139,26 +141,29 @@ class Classifier:
     def _over(self, pixels: Pixels, of: Callable[[Tensor], Tensor]) -> Floats:
         if tuple(pixels.shape[1:]) != (self.shape.size, self.shape.size, self.shape.channels):
             raise InputError(f"this classifier takes images of {self.shape}, not {tuple(pixels.shape)}")
-        parts = np.array_split(np.arange(pixels.shape[0]), -(-pixels.shape[0] // _AT_ONCE))
+        parts = np.array_split(np.arange(pixels.shape[0]), max(-(-pixels.shape[0] // _AT_ONCE), 1))
         return np.concatenate([of(to_tensor(pixels[part], self._device)).cpu().numpy() for part in parts])
 
 
 def fit_classifier(
-    images: LabelledImages,
+    images: ImageSource,
     *,
     run: Path | str,
     config: ClassifierConfig | None = None,
     seed: int = 0,
     transform: Transform | None = None,
     device: str = "auto",
+    precision: str = "auto",
     redo: bool = False,
 ) -> Classifier:
     """Train a classifier; one that was stopped goes on when this is called again.
 
+    Started by `torchrun` or `accelerate launch`, processes share every batch.
+
     Parameters
     ----------
     images
-        To train on.
+        To train on, as :meth:`hdgan.augmenters.Augmenter.fit` takes them.
     run
         Folder for `classifier.safetensors` and `metrics.jsonl`.
     config
@@ -169,27 +174,44 @@ def fit_classifier(
         What each image goes through every time that it is shown.
     device
         "auto" (a GPU if there is one), "cpu" or "cuda".
+    precision
+        As for :meth:`hdgan.augmenters.Augmenter.fit`.
     redo
         Discard what is there.
+
+    Raises
+    ------
+    InputError
+        For fewer images than a batch.
     """
+    check_number("seed", seed, 0, LAST_SEED)
+    check_choice("precision", precision, PRECISIONS)
+    images = as_images(images)
     config, run, host, shape = config or ClassifierConfig(), Path(run), Host(device), Shape.of(images)
+    trainer = _ClassifierTrainer(config, images, seed=seed, host=host, transform=transform)
+    trainer.set_precision(precision)
     settings = {
         **asdict(config),
         "seed": seed,
+        "parts": trainer.share.count,
         "transform": None if transform is None else repr(transform),
         "classes": images.counts,
         "images": [digest({"labels": images.labels}), fingerprint_of(images.pixels)],
     }
-    trainer = _ClassifierTrainer(config, images, seed=seed, host=host, transform=transform)
-    with Stage.begin(run, name="classifier", config=settings, inputs={}, origins=ORIGINS, redo=redo) as stage:
-        if not stage.complete:
-            run_loop(trainer, run, LoopConfig(steps=config.steps, images=config.batch), "classifier", host=host)
-            settle(trainer.network, trainer.shown())
-            made = Classifier(trainer.network.cpu(), shape, config.about_network)
-            made.licence = images.licence
-            made.save(run / CLASSIFIER)
-            stage.finish(principal=[run / CLASSIFIER], licence=images.licence)
-            remove(run / CHECKPOINTS)
+    loop = LoopConfig(steps=config.steps, images=config.batch)
+
+    def make(stage: Stage | None) -> None:
+        run_loop(trainer, run, loop, "classifier", host=host)
+        if stage is None:
+            return
+        settle(trainer.network, trainer.shown())
+        made = Classifier(trainer.network.cpu(), shape, config.about_network)
+        made.licence = images.licence
+        made.save(run / CLASSIFIER)
+        stage.finish(principal=[run / CLASSIFIER], licence=images.licence)
+
+    begin = partial(Stage.begin, run, name="classifier", config=settings, inputs={}, origins=ORIGINS, redo=redo)
+    together(host, begin, make, temporary=run / CHECKPOINTS)
     return Classifier.load(run / CLASSIFIER, device=host.device)
 
 
@@ -217,7 +239,7 @@ class _ClassifierTrainer(ImageTrainer):
         self.network.train()
         for part, (images, c) in enumerate(self.real(index)):
             with drawing(self.seed, f"dropout of part {self.share.parts[part].start}", index, device=self.device):
-                loss = cross_entropy(self.network(images), c)
+                loss = cross_entropy(self.computed(self.network, images), c)
             (loss / self.share.count).backward()
             losses.append(loss)
         self.update("classifier")

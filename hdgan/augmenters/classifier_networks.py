@@ -81,7 +81,7 @@ _KINDS: Mapping[str, Callable[..., ClassifierNetwork]] = {"strided": StridedNetw
 
 def network_of(about: object, shape: Shape) -> ClassifierNetwork:
     """A network as a file's header describes it, its kind and its settings, initialised by PyTorch's own draws."""
-    if not isinstance(about, dict) or about.get("kind") not in _KINDS:
+    if not isinstance(about, dict) or about.get("kind") not in tuple(_KINDS):
         raise InputError(f"no network of a classifier: {reprlib.repr(about)}; there are: {', '.join(_KINDS)}")
     settings = {name: value for name, value in about.items() if name != "kind"}
     try:

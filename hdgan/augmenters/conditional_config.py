@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hdgan.checks import check_number
+from hdgan.checks import check_bool, check_number
+
+MOST_BETA = 1 - 1e-6
+"""Of Adam, which takes less than 1."""
 
 
 @dataclass(frozen=True)
@@ -44,5 +47,10 @@ class ConditionalConfig:
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "latent", "width"):
             check_number(name, getattr(self, name), 1, 2**31)
-        for name in ("learning_rate", "beta1", "beta2", "average"):
+        for name in ("learning_rate", "average"):
             check_number(name, getattr(self, name), 0, 1, whole=False)
+        for name in ("beta1", "beta2"):
+            check_number(name, getattr(self, name), 0, MOST_BETA, whole=False)
+        check_bool("balanced", self.balanced)
+        if self.parts is not None:
+            check_number("parts", self.parts, 1, 2**31)

@@ -75,8 +75,8 @@ class CVAETrainer(SamplerTrainer):
         """Both networks on batch `index`. Losses are nats for each image; the deviation is of pixels in [-1, 1]."""
         losses = []
         for (images, c), noise in zip(self.real(index), self.normal("z", index, self.config.latent), strict=True):
-            mean, log_variance = self.encoder(images, c)
-            reconstructed = self.decoder(mean + (0.5 * log_variance).exp() * noise, c)
+            mean, log_variance = self.computed(self.encoder, images, c)
+            reconstructed = self.computed(self.decoder, mean + (0.5 * log_variance).exp() * noise, c)
             variance = (reconstructed - images).square().mean() + _LEAST_VARIANCE
             prior, likelihood = prior_loss(mean, log_variance), likelihood_loss(variance, images[0].numel())
             self.descend("both", prior + likelihood)

@@ -104,11 +104,11 @@ class CVAEDCGANTrainer(SamplerTrainer):
 
     def losses(self, images: Tensor, c: Tensor, noise: Tensor, z: Tensor) -> Mapping[str, Tensor]:
         """All losses of a part, scalars: its images with their classes, noise of the posterior, z of the prior."""
-        mean, log_variance = self.encoder(images, c)
-        reconstructed = self.decoder(mean + (0.5 * log_variance).exp() * noise, c)
-        wanted, of_real = self.discriminator.look(images, c)
-        maps, of_reconstructed = self.discriminator.look(reconstructed, c)
-        of_sampled = self.discriminator(self.decoder(z, c), c)
+        mean, log_variance = self.computed(self.encoder, images, c)
+        reconstructed = self.computed(self.decoder, mean + (0.5 * log_variance).exp() * noise, c)
+        wanted, of_real = self.computed(self.discriminator.look, images, c)
+        maps, of_reconstructed = self.computed(self.discriminator.look, reconstructed, c)
+        of_sampled = self.computed(self.discriminator, self.computed(self.decoder, z, c), c)
         return {
             "loss_prior": prior_loss(mean, log_variance),
             "loss_likelihood": 0.5 * (maps - wanted).square().flatten(1).sum(dim=1).mean(),

@@ -68,14 +68,16 @@ class DCGANTrainer(SamplerTrainer):
         losses: list[Tensor] = []
         for (images, c), z in parts:
             with torch.no_grad():
-                fakes = self.generator(z, c)
-            real, fake = against(self.discriminator(images, c), 1), against(self.discriminator(fakes, c), 0)
+                fakes = self.computed(self.generator, z, c)
+            real = against(self.computed(self.discriminator, images, c), 1)
+            fake = against(self.computed(self.discriminator, fakes, c), 0)
             self.descend("discriminator", real + fake)
             losses.append(torch.stack([real, fake]).detach())
         self.update("discriminator")
         losses_g = []
         for (_, c), z in parts:
-            loss = against(self.discriminator(self.generator(z, c), c), 1)
+            fakes = self.computed(self.generator, z, c)
+            loss = against(self.computed(self.discriminator, fakes, c), 1)
             self.descend("generator", loss)
             losses_g.append(loss)
         self.update("generator")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from hdgan.augmenters.base import Augmenter, Shape
 from hdgan.augmenters.images import LabelledImages
 from hdgan.augmenters.work import Task, Work
-from hdgan.checks import check_number
+from hdgan.checks import check_bool, check_number
 from hdgan.labels import Image
 from tiling.errors import InputError
 from training.draws import numpy_draws
@@ -43,6 +43,7 @@ class GeometricConfig:
     def __post_init__(self) -> None:
         check_number("rotation", self.rotation, 0, 180, whole=False)
         check_number("shift", self.shift, 0, 1, whole=False)
+        check_bool("flips", self.flips)
 
     def __call__(self, image: Image, draws: np.random.Generator) -> Image:
         """An image (H, W, C) uint8 somewhere else; what comes in from outside continues its border."""
@@ -62,6 +63,7 @@ class Geometric(Augmenter):
 
     name, settings = "geometric", GeometricConfig
     config: GeometricConfig
+    holds_images = True
 
     def __init__(self, config: GeometricConfig) -> None:
         super().__init__(config)
@@ -99,10 +101,10 @@ class Geometric(Augmenter):
 
 
 class _Keeping(Work):
-    """The images are all there is to keep: on the seed, the device and unlabelled images nothing depends."""
+    """The images are all there is to keep: on the seed and the device nothing depends."""
 
     def __init__(self, augmenter: Geometric, task: Task) -> None:
-        super().__init__(replace(task, unlabelled=None), Host(task.device))
+        super().__init__(task, Host(task.device))
         self.augmenter = augmenter
         self.summary["images"] = len(task.labelled)
 

@@ -18,24 +18,29 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hdgan.augmenters.base import Shape
-from hdgan.augmenters.batches import one_hot, to_pixels
+from hdgan.augmenters.batches import as_rgb, one_hot, to_pixels
 from hdgan.augmenters.classifier import Classifier
 from hdgan.augmenters.classifier_networks import StudentNetwork
+from hdgan.augmenters.conditional_config import MOST_BETA
 from hdgan.augmenters.images import LabelledImages, Pixels
 from hdgan.augmenters.meta_gradient import Batch, Flattened, Inner, MetaGradient, State, by_adjoint, by_graph
 from hdgan.augmenters.network import NetworkAugmenter
 from hdgan.augmenters.normalisation import BatchNorm
 from hdgan.augmenters.trainer import SamplerTrainer
 from hdgan.augmenters.transforms import CropAndFlip
-from hdgan.checks import check_choice, check_number
+from hdgan.checks import check_bool, check_choice, check_number
 from hdgan.labels import Image
+from hdgan.pictures import contact_sheet, write_png
 from tiling.errors import InputError
+from tiling.progress import note
+from tiling.wording import counted
 from training.draws import drawing, numpy_draws, torch_draws
 from training.host import Host
 from training.metrics import Level
 from training.share import Share
 
-STUDENT = "student.safetensors"
+STUDENT, CURRICULUM = "student.safetensors", "curriculum.png"
+_COLUMNS, _MOST_ROWS, _THUMBNAIL = 8, 32, 64  # of the curriculum's picture
 _SLOPE = 0.1
 _MOST_MOMENTUM = 0.99
 _LARGEST_START = 16  # px of the maps that the teacher's linear layers give
@@ -61,16 +66,17 @@ class GMCLConfig:
         Whether a fresh student begins in every outer step, as in generative teaching networks (Such et al. 2020); or
         else the one before goes on, after a step on the real batch.
     carry_momentum
-        Whether the student's momentum goes on with it; or else is zero at the beginning of every outer step.
+        Whether the student's momentum goes on with it; or else is zero at the beginning of every outer step. A student
+        that is reset has none.
     rate, momentum
         Of the inner steps, at first.
     outer_rate, outer_beta1, outer_beta2, outer_epsilon
         Of the Adam that trains the teacher, z, rates and momenta.
     mode
         How the meta-gradient is computed: "sqrt" keeps the square root of M states, "reverse" all, "truncated" goes
-        back through the last `through` steps only, "plain" by PyTorch's graph of all steps.
+        back through the last `through` steps only, "plain" by PyTorch's graph of all steps, in one process.
     through
-        For "truncated".
+        For "truncated": inner steps, all at most.
     student_width
         Channels of the student's first layer.
     balanced
@@ -104,11 +110,21 @@ class GMCLConfig:
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "inner_steps", "inner_batch", "latent", "through", "student_width"):
             check_number(name, getattr(self, name), 1, 2**31)
-        for name in ("rate", "outer_rate", "outer_beta1", "outer_beta2", "outer_epsilon"):
+        for name in ("rate", "outer_rate", "outer_epsilon"):
             check_number(name, getattr(self, name), 1e-12, 1, whole=False)
+        for name in ("outer_beta1", "outer_beta2"):
+            check_number(name, getattr(self, name), 0, MOST_BETA, whole=False)
         check_number("momentum", self.momentum, 1e-6, _MOST_MOMENTUM, whole=False)
         check_choice("z", self.z, ("learned", "fixed", "random"))
         check_choice("mode", self.mode, ("sqrt", "reverse", "truncated", "plain"))
+        for name in ("adaptive", "reset_student", "carry_momentum"):
+            check_bool(name, getattr(self, name))
+        if self.parts is not None:
+            check_number("parts", self.parts, 1, 2**31)
+        if self.mode == "truncated":
+            check_number("through", self.through, 1, self.inner_steps)
+        if self.reset_student and self.carry_momentum:
+            raise InputError("a student that is reset has no momentum to carry: leave reset_student or it out")
 
 
 class Teacher(nn.Module):
@@ -206,11 +222,24 @@ class GMCL(NetworkAugmenter):
         return GMCLTrainer(self.config, images, seed=seed, host=host)
 
     def finish(self, trainer: SamplerTrainer, run: Path) -> None:
-        """Write the student, its batch norm measured on real images."""
+        """Write the student, its batch norm measured on real images, and a picture of what it is shown."""
         assert isinstance(trainer, GMCLTrainer)
         student = Classifier(trainer.deployed_student(), self.shape, trainer.about_student)
         student.licence = self.licence
         student.save(run / STUDENT)
+        write_png(run / CURRICULUM, self._curriculum_sheet())
+
+    def _curriculum_sheet(self) -> Image:
+        """The first images of each inner step, or of some, a row for each."""
+        shown = self.curriculum()
+        steps = np.unique(np.linspace(0, len(shown) - 1, _MOST_ROWS).round().astype(int)).tolist()
+        rows = [(step, *each) for step in steps for each in list(zip(*shown[step], strict=True))[:_COLUMNS]]
+        return contact_sheet(
+            [as_rgb(image) for _, image, _ in rows],
+            columns=min(self.config.inner_batch, _COLUMNS),
+            captions=[f"{step} {name}" for step, _, name in rows],
+            size=max(self.shape.size, _THUMBNAIL),
+        )
 
     def curriculum(self) -> list[tuple[Image, list[str]]]:
         """What the student is shown at each inner step: images (B, H, W, C) uint8, and the names of their classes.
@@ -233,14 +262,16 @@ class GMCL(NetworkAugmenter):
         return shown
 
     def _latents(self, label: int, seed: int, samples: Sequence[int]) -> Tensor:
-        """Where z is learned or fixed: between two of those of the class, which are as far from the origin."""
+        """Where z is learned or fixed: between two of those of the class, or the only one."""
         network = self._fitted()
         assert isinstance(network, Curriculum)
         if not len(network.z):
             return super()._latents(label, seed, samples)
         known = network.z.detach().cpu()[network.labels.cpu() == label]
         draws = [numpy_draws(seed, f"samples of class {label}", sample) for sample in samples]
-        pairs = np.stack([each.integers(0, len(known), 2) for each in draws])
+        if len(known) == 1:
+            return known.expand(len(samples), -1)
+        pairs = np.stack([each.choice(len(known), 2, replace=False) for each in draws])
         turns = torch.tensor([each.uniform(0, math.pi / 2) for each in draws], dtype=known.dtype)[:, None]
         return known[pairs[:, 0]] * turns.cos() + known[pairs[:, 1]] * turns.sin()
 
@@ -256,6 +287,7 @@ class GMCLTrainer(SamplerTrainer):
         self.config, self._shape = config, Shape.of(images)
         self.about_student = {"kind": "student", "width": config.student_width}
         self._inner = Share.of(config.inner_batch, host, config.parts)
+        self._check()
         with drawing(seed, "weights"):
             self.curriculum = Curriculum(self._shape, config).to(self.device)
         self.student = self._fresh_student(0)
@@ -268,6 +300,22 @@ class GMCLTrainer(SamplerTrainer):
             "curriculum": torch.optim.Adam(learned, lr=config.outer_rate, betas=betas, eps=config.outer_epsilon)
         }
 
+    def _check(self) -> None:
+        """An :class:`InputError` for settings that do not go together, or with the classes."""
+        config, count = self.config, self._inner.count
+        if config.mode == "plain" and self.host.count > 1:
+            raise InputError(f"mode plain is for one process, and there are {self.host.count}: take sqrt")
+        if config.inner_batch < 2 * count:
+            raise InputError(
+                f"an inner_batch of {config.inner_batch} in {counted(count, 'part')} has one image in each, and batch "
+                f"norm compares two at least: take {2 * count} or more"
+            )
+        if config.inner_steps * config.inner_batch < self.classes:
+            raise InputError(
+                f"{counted(config.inner_steps, 'inner step')} of {config.inner_batch} images cannot show "
+                f"{self.classes} classes: take more inner_steps, or a larger inner_batch"
+            )
+
     def step(self, index: int) -> Mapping[str, float | Tensor]:
         """Train the student on the curriculum, then the curriculum by the loss on real batch `index`."""
         config, curriculum = self.config, self.curriculum
@@ -275,7 +323,7 @@ class GMCLTrainer(SamplerTrainer):
             self.student.load_state_dict(self._fresh_student(index).state_dict())
         self.student.train()
         theta = self._flat.vector()
-        begin = State(theta, self._v if config.carry_momentum and not config.reset_student else torch.zeros_like(theta))
+        begin = State(theta, self._v if config.carry_momentum else torch.zeros_like(theta))
         found = self._meta_gradient(index, begin)
         if config.adaptive:  # summed over the processes already, which the update does for what is not
             curriculum.log_rates.grad = found.of_log_rates / self.host.count
@@ -295,6 +343,11 @@ class GMCLTrainer(SamplerTrainer):
             "rate": Level(float(rates.mean())),
             "momentum": Level(float(momenta.mean())),
         }
+
+    def set_precision(self, wanted: str) -> None:
+        """Float32 whatever is wanted, as the meta-gradient is exact; a line says so where another is asked for."""
+        if wanted == "bf16":
+            note("gmcl: computed in float32 and not in bf16, as its gradient goes through all steps of the student")
 
     def state(self) -> Mapping[str, Any]:
         """Everything that later steps depend on."""

@@ -13,11 +13,12 @@ from hdgan.labels import Image
 from hdgan.lazy import LazyMapping
 from hdgan.provenance import digest
 from tiling.errors import InputError
-from tiling.wording import first_few
+from tiling.wording import counted, first_few
 
 Indices = npt.NDArray[np.int64]
 LEAST, MOST = 16, 1024
 """Edges of the smallest and the largest images that augmenters take, px."""
+MOST_CLASSES = 1000
 
 _AT_ONCE = 1024
 
@@ -71,19 +72,18 @@ class LabelledImages:
     licence: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        _check_pixels(self.pixels)
+        check_pixels(self.pixels)
         labels = np.asarray(self.labels)
         if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
             raise InputError(f"labels must be (N,) whole numbers, not {labels.shape} {labels.dtype}")
         if len(labels) != self.pixels.shape[0]:
             raise InputError(f"{self.pixels.shape[0]} images have {len(labels)} labels; each image needs one")
-        if not self.classes or len(set(self.classes)) < len(self.classes):
-            raise InputError(f"classes must be names, each once, not {', '.join(self.classes) or 'none'}")
+        check_classes(self.classes)
         outside = np.flatnonzero((labels < 0) | (labels >= len(self.classes)))
         if len(outside):
             raise InputError(
                 f"image {outside[0]} has label {labels[outside[0]]}, and so are {len(outside)} of {len(labels)} out of "
-                f"range: labels of {len(self.classes)} classes are 0 to {len(self.classes) - 1}"
+                f"range: labels of {counted(len(self.classes), 'class', 'classes')} are 0 to {len(self.classes) - 1}"
             )
         object.__setattr__(self, "labels", labels.astype(np.int64))
 
@@ -131,7 +131,16 @@ class LabelledImages:
             raise InputError(f"{len(self)} images are fewer than a batch of {batch}: take a smaller batch")
 
 
-def _check_pixels(pixels: object) -> None:
+def check_classes(classes: Sequence[object]) -> None:
+    """An :class:`InputError` unless there are names of classes, each once, and not too many."""
+    if not 0 < len(classes) <= MOST_CLASSES:
+        raise InputError(f"there are {len(classes)} classes, and 1 to {MOST_CLASSES} are taken")
+    if not all(isinstance(name, str) for name in classes) or len(set(classes)) < len(classes):
+        raise InputError(f"classes must be names, each once, not {first_few([str(name) for name in classes])}")
+
+
+def check_pixels(pixels: object, *, most: int = MOST) -> None:
+    """An :class:`InputError` unless these are images (N, H, H, 1 or 3) uint8 of an edge up to `most` px."""
     if not isinstance(pixels, Pixels):
         raise InputError(f"images must be an array (N, H, W, C) uint8, not {type(pixels).__name__}")
     if pixels.dtype != np.uint8:
@@ -141,8 +150,8 @@ def _check_pixels(pixels: object) -> None:
     shape = pixels.shape
     if len(shape) != 4 or shape[3] not in (1, 3):
         raise InputError(f"images must be (N, H, W, 1) or (N, H, W, 3), not {shape}; grey ones take a last axis of 1")
-    if shape[1] != shape[2] or not LEAST <= shape[1] <= MOST:
-        raise InputError(f"images must be squares of {LEAST} to {MOST} px, not {shape[1]} x {shape[2]} px")
+    if shape[1] != shape[2] or not LEAST <= shape[1] <= most:
+        raise InputError(f"images must be squares of {LEAST} to {most} px, not {shape[1]} x {shape[2]} px")
     if not shape[0]:
         raise InputError("there is no image")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -60,6 +60,13 @@ class NetworkAugmenter(Augmenter):
     def build(self, shape: Shape) -> nn.Module:
         """The network that samples come from, initialised by PyTorch's own draws."""
 
+    def check(self, images: LabelledImages) -> None:
+        """Also its batch, and whether its network makes the images' size."""
+        super().check(images)
+        images.require_batch(self.config.batch)
+        with torch.device("meta"):
+            self.build(Shape.of(images))
+
     @abstractmethod
     def trainer(self, images: LabelledImages, *, unlabelled: Pixels | None, seed: int, host: Host) -> SamplerTrainer:
         """What trains the network, at its beginning."""
@@ -69,6 +76,11 @@ class NetworkAugmenter(Augmenter):
 
     def _begin(self, task: Task) -> Work:
         return _Training(self, task)
+
+    def to(self, device: torch.device) -> Self:
+        """As :meth:`Augmenter.to`."""
+        self._fitted().to(device)
+        return self
 
     def _draw(self, label: int, seed: int, samples: Sequence[int]) -> Image:
         network = self._fitted()
@@ -103,6 +115,7 @@ class _Training(Work):
         super().__init__(task, Host(task.device))
         self.augmenter, config = augmenter, augmenter.config
         self.trainer = augmenter.trainer(task.labelled, unlabelled=task.unlabelled, seed=task.seed, host=self.host)
+        self.trainer.set_precision(task.precision)
         self.settings |= {"seed": task.seed, "parts": self.trainer.share.count}
         self.temporary = task.run / CHECKPOINTS
         self.summary["steps"] = config.steps
@@ -115,7 +128,10 @@ class _Training(Work):
             size = f"{images.shape[0]} px"
             note(f"{name}: training on {len(images)} images of {size}, {config.steps} steps of {config.batch}")
             picture = self._picture
-        run_loop(self.trainer, self.task.run, self.loop, name, picture=picture, host=self.host)
+        run_loop(
+            self.trainer, self.task.run, self.loop, name, picture=picture, host=self.host,
+            tensorboard=self.task.tensorboard,
+        )  # fmt: skip
 
     def take_over(self) -> None:
         self.augmenter._network = self.trainer.sampler().cpu()

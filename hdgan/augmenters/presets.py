@@ -1,4 +1,4 @@
-"""Named settings of the methods: "default", which are those of the papers, and "quick", for a trial without a GPU."""
+"""Named settings of the methods: "default", and "quick", for a trial without a GPU."""
 
 from __future__ import annotations
 

@@ -7,9 +7,12 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from hdgan.augmenters.base import KIND, Augmenter
 from tiling.errors import InputError
 from training.checkpoint import read_about
+from training.devices import choose_device
 
 _METHODS = {
     "geometric": "hdgan.augmenters.geometric:Geometric",
@@ -62,12 +65,12 @@ def create(name: str, **config: Any) -> Augmenter:
     return made(made.settings(**config))
 
 
-def load(path: Path | str) -> Augmenter:
-    """The augmenter that :meth:`Augmenter.save` wrote; anything else is an :class:`InputError`."""
+def load(path: Path | str, *, device: str | torch.device = "cpu") -> Augmenter:
+    """The augmenter that :meth:`Augmenter.save` wrote, to sample on a device; else an :class:`InputError`."""
     path = Path(path)
     if not path.is_file():
         raise InputError(f"no such file: {path}")
     about = read_about(path)
-    if about.get("kind") != KIND or not isinstance(about.get("config"), dict) or about.get("method") not in _METHODS:
+    if about.get("kind") != KIND or not isinstance(about.get("config"), dict) or about.get("method") not in names():
         raise InputError(f"{path} is no file of an augmenter; give one made by `hdgan augment fit`")
-    return create(about["method"], **about["config"]).take(path)
+    return create(about["method"], **about["config"]).take(path).to(choose_device(device))

@@ -14,7 +14,7 @@ from hdgan.augmenters.base import Augmenter
 from hdgan.augmenters.batches import as_rgb
 from hdgan.augmenters.classifier import Classifier
 from hdgan.augmenters.images import Indices, LabelledImages
-from hdgan.checks import check_number
+from hdgan.checks import check_choice, check_number
 from hdgan.labels import Image
 from hdgan.metrics import FeatureSpace
 from tiling.errors import InputError
@@ -25,7 +25,11 @@ Costs = npt.NDArray[np.float64]
 Embed = Callable[[Image], npt.NDArray[np.floating[Any]]]
 """Features (N, F) of images (N, H, W, C) uint8: :meth:`Classifier.embed`, or :func:`in_space`."""
 
-_AT_ONCE = 256
+RANDOM = "random"
+RULES = ("centroid", "distance", "confidence", RANDOM)
+"""Names of :class:`NearestCentroid`, :class:`CentroidDistance`, :class:`LabelConfidence`, and of no criterion."""
+
+_FEWEST_AT_ONCE, _AT_ONCE = 32, 256
 
 
 class Criterion(Protocol):
@@ -102,6 +106,8 @@ class CentroidDistance:
 class LabelConfidence:
     """Reject a sample whose class a classifier is not sure of, by its mean probability over passes with dropout.
 
+    What is dropped depends on the seed and on a sample's place among those that are asked for together.
+
     Attributes
     ----------
     classifier
@@ -128,6 +134,42 @@ class LabelConfidence:
         return _unless(chances[..., label].mean(axis=0) >= self.least)
 
 
+def criteria_named(
+    rules: Sequence[str], images: LabelledImages, classifier: Classifier, *, least: float = 0.8
+) -> list[Criterion]:
+    """Criteria by their names in :data:`RULES`, in the order given; "random" is none.
+
+    Parameters
+    ----------
+    rules
+        See :func:`check_rules`.
+    images
+        Real ones, for centroids.
+    classifier
+        Whose features are measured, and whose confidence.
+    least
+        See :class:`LabelConfidence`.
+    """
+    check_rules(rules)
+    centroids = Centroids(images, classifier.embed)
+    made: dict[str, Criterion] = {
+        "centroid": NearestCentroid(centroids),
+        "distance": CentroidDistance(centroids),
+        "confidence": LabelConfidence(classifier, least=least),
+    }
+    return [made[rule] for rule in rules if rule != RANDOM]
+
+
+def check_rules(rules: Sequence[str]) -> None:
+    """An :class:`InputError` unless rules are of :data:`RULES`, each once, and "random" alone."""
+    for rule in rules:
+        check_choice("a rule of selection", rule, RULES)
+    if len(set(rules)) < len(rules) or not rules:
+        raise InputError(f"rules of selection are given each once, and one at least, not {', '.join(rules) or 'none'}")
+    if RANDOM in rules and len(rules) > 1:
+        raise InputError("random takes samples as they come: give it without other rules")
+
+
 def in_space(space: FeatureSpace) -> Embed:
     """Features in any space of :mod:`hdgan.embedding`, of images in grey or RGB."""
     return lambda images: space.embed(as_rgb(images))
@@ -152,6 +194,12 @@ class Account:
     taken: int
     spare: int
     rejected: dict[str, int]
+
+    @property
+    def passed(self) -> dict[str, int]:
+        """By each criterion: samples that it and those before it let pass."""
+        left = self.drawn - np.cumsum(list(self.rejected.values()), dtype=np.int64)
+        return dict(zip(self.rejected, left.tolist(), strict=True))
 
 
 @dataclass(frozen=True, eq=False)
@@ -238,7 +286,8 @@ def select(
         pool = _Pool(augmenter, label, criteria, seed)
         limit = round(max(most, enough) * wanted)
         while (lacking := math.ceil(enough * wanted) - len(pool.numbers)) > 0 and pool.drawn < limit:
-            pool.draw(min(_AT_ONCE, lacking, limit - pool.drawn))
+            fewest = _FEWEST_AT_ONCE if criteria else 1
+            pool.draw(min(_AT_ONCE, max(lacking, fewest), limit - pool.drawn))
         best = np.sort(np.argsort(pool.costs, kind="stable")[:wanted])
         accounts[name] = Account(wanted, pool.drawn, len(best), len(pool.numbers) - len(best), pool.rejected)
         _tell(name, accounts[name])

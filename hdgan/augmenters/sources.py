@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,19 +10,25 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hdgan.augmenters.images import Indices, LabelledImages, Pixels
+from hdgan.augmenters.batches import as_rgb
+from hdgan.augmenters.images import LEAST, MOST, MOST_CLASSES, Indices, LabelledImages, Pixels, check_pixels
+from hdgan.augmenters.npz import read_npz
+from hdgan.checks import check_number
 from hdgan.image_folder import FOLDER, ImageFolder
 from hdgan.labels import Image
 from hdgan.stylegan2.data import PreparedTiles, Tiles
 from tiling import TileSet
 from tiling.errors import InputError
 from tiling.resample import area_resample, rows_of
-from tiling.wording import first_few, one_line
+from tiling.wording import first_few
 
 PARTS = ("train", "val", "test")
+ImageSource = LabelledImages | tuple[Pixels, npt.ArrayLike] | Path | str
+"""Labelled images; arrays of images (N, H, W) or (N, H, W, C) uint8 and of labels (N,); or a place to open."""
+
 _GREY = ("L", "LA")
 _HELD_OUT = {0: "test", 1: "val"}  # folds, where nothing else tells the parts
-_NAMED = 5
+_LARGEST = 1 << 16  # px, of what is averaged down
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,7 @@ def open_images(
     column: str | None = None,
     table: Path | str | None = None,
     classes: Sequence[str] | None = None,
+    held_out: bool = True,
 ) -> dict[str, LabelledImages]:
     """Labelled images by part: "train", and, where there are such, "val" and "test".
 
@@ -88,68 +94,116 @@ def open_images(
         CSV file with labels of images in a folder, see :class:`hdgan.image_folder.ImageFolder`.
     classes
         Names in the order of the labels, for files that have numbers alone; without them these are the names.
+    held_out
+        Whether "val" and "test" are asked for; or else "train" alone is read.
 
     Raises
     ------
     InputError
-        For what cannot be read, images without a class, and images that are no squares or smaller than `size`.
+        For what cannot be read, images without a class, more than 1000 classes, and images that are no squares or
+        smaller than `size`.
     """
-    place = Path(place)
+    place, wanted = Path(place), PARTS if held_out else PARTS[:1]
+    if size is not None:
+        check_number("size", size, LEAST, MOST)
     if place.is_file():
         if column is not None or table is not None:
             raise InputError(f"{place} has its labels in itself: leave the column and the table of labels out")
-        return _of_file(place, size, classes)
+        return _of_file(place, size, classes, wanted)
     if classes is not None:
         raise InputError("classes of images in folders, and of tiles, have their names already")
     if not place.is_dir():
         raise InputError(f"no images at {place}: give an .npz file, a folder of images or a folder of tiles")
     if (place / "train").is_dir():
-        parts = [part for part in PARTS if (place / part).is_dir()]
+        parts = [part for part in wanted if (place / part).is_dir()]
         return _of_the_same({part: ImageFolder(place / part, labels=table) for part in parts}, size, column)
     source = TileSet.open(place) if (place / "stage.json").exists() else ImageFolder(place, labels=table)
-    return _by_fold(source, _of_folder(source, size, column))
+    return _by_fold(source, _of_folder(source, size, column), wanted)
 
 
-def _of_file(path: Path, size: int | None, classes: Sequence[str] | None) -> dict[str, LabelledImages]:
-    try:
-        with np.load(path, allow_pickle=False) as held:
-            arrays = {name: held[name] for name in held.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} cannot be read as an .npz file ({one_line(error)})") from error
-    parts = [part for part in PARTS if f"{part}_images" in arrays and f"{part}_labels" in arrays]
-    if "train" not in parts:
+def open_unlabelled(place: Path | str, *, size: int | None = None) -> Pixels:
+    """Images of a folder, whatever they are of, (N, size, size, C) uint8; `size` and errors as of :func:`open_images`.
+
+    They are grey if all of them are.
+    """
+    return _pixels_of(ImageFolder(place), size)
+
+
+def as_images(source: ImageSource) -> LabelledImages:
+    """Labelled images to train on, of whatever they are given as; of a place, the part "train".
+
+    Tiles have several labels, so that they are opened by :func:`open_images`, which is told the one that classes them.
+
+    Raises
+    ------
+    InputError
+        For what are no labelled images.
+    """
+    if isinstance(source, LabelledImages):
+        return source
+    if isinstance(source, Path | str):
+        return open_images(source, held_out=False)["train"]
+    if not isinstance(source, tuple) or len(source) != 2:
         raise InputError(
-            f"{path} has no train_images and train_labels; it has: {first_few(sorted(arrays), named=_NAMED)}"
+            f"labelled images are LabelledImages, a pair of images and labels, or a place, not {type(source).__name__}"
         )
-    labels = {part: _numbers(arrays[f"{part}_labels"], path) for part in parts}
-    count = max(int(of.max(initial=0)) for of in labels.values()) + 1
-    names = tuple(map(str, range(count))) if classes is None else tuple(classes)
+    pixels, labels = source[0], _numbers(np.asarray(source[1]), "labels of the images")
+    return LabelledImages(_with_channels(pixels), labels, _names([labels]))
+
+
+def _of_file(
+    path: Path, size: int | None, classes: Sequence[str] | None, wanted: Sequence[str]
+) -> dict[str, LabelledImages]:
+    """The parts wanted, of classes up to the highest label of all parts."""
+    names = [*(f"{part}_labels" for part in PARTS), *(f"{part}_images" for part in wanted)]
+    arrays = read_npz(path, names, needed=("train_images", "train_labels"))
+    labels = {
+        part: _numbers(arrays[f"{part}_labels"], f"{part}_labels of {path}")
+        for part in PARTS
+        if f"{part}_labels" in arrays
+    }
+    of = _names(list(labels.values())) if classes is None else tuple(classes)
     return {
-        part: LabelledImages(_resized(_with_channels(arrays[f"{part}_images"]), size), labels[part], names)
-        for part in parts
+        part: LabelledImages(_resized(_with_channels(arrays[f"{part}_images"]), size), labels[part], of)
+        for part in wanted
+        if f"{part}_images" in arrays and part in labels
     }
 
 
-def _numbers(labels: npt.NDArray[Any], path: Path) -> Indices:
+def _numbers(labels: npt.NDArray[Any], what: str) -> Indices:
     """(N,) of (N, 1), as MedMNIST has it."""
     if labels.ndim == 2 and labels.shape[1] > 1:
-        raise InputError(f"{path} has {labels.shape[1]} labels of each image; a class is one of several")
+        raise InputError(f"{what} are {labels.shape[1]} of each image; a class is one of several")
+    if labels.dtype.kind not in "iu":
+        raise InputError(f"{what} must be whole numbers, 0 for the first class, not {labels.dtype}")
     numbers: Indices = labels.reshape(-1)
     return numbers
 
 
-def _with_channels(images: Image) -> Image:
-    return images[..., None] if images.ndim == 3 else images
+def _names(labels: Sequence[Indices]) -> tuple[str, ...]:
+    """Numbers as names of classes, up to the highest label."""
+    highest = max(int(of.max(initial=0)) for of in labels)
+    if highest >= MOST_CLASSES:
+        raise InputError(f"a label is {highest}: number the classes from 0; {MOST_CLASSES} are taken at most")
+    return tuple(map(str, range(highest + 1)))
+
+
+def _with_channels(images: Any) -> Any:
+    return images[..., None] if isinstance(images, np.ndarray) and images.ndim == 3 else images
 
 
 def _resized(images: Image, size: int | None) -> Image:
     """Averaged down by area to (N, size, size, C)."""
-    if size is None or images.ndim != 4 or images.shape[1:3] == (size, size):
+    if size is None:
         return images
-    if images.shape[1] != images.shape[2] or images.shape[1] < size:
-        raise InputError(f"images of {images.shape[1]} x {images.shape[2]} px cannot be averaged down to {size} px")
-    edge = float(images.shape[1])
-    return np.stack([area_resample(rows_of(image), (edge, edge), (size, size)) for image in images])
+    check_pixels(images, most=_LARGEST)
+    edge, channels = images.shape[2:]
+    if edge == size:
+        return images
+    if edge < size:
+        raise InputError(f"images of {edge} x {edge} px cannot be averaged down to {size} px: take a smaller size")
+    resampled = (area_resample(rows_of(as_rgb(image)), (edge, edge), (size, size)) for image in images)
+    return np.stack([image[..., :channels] for image in resampled])
 
 
 def _of_folder(
@@ -166,12 +220,16 @@ def _of_folder(
     if strangers := sorted({str(value) for value in known} - set(names)):
         raise InputError(f"{source} has images of {first_few(strangers)}; those to train on are of {', '.join(names)}")
     labels = np.array([names.index(str(value)) for value in known], np.int64)
+    return LabelledImages(_pixels_of(source, size), labels, names)
+
+
+def _pixels_of(source: ImageFolder | TileSet, size: int | None) -> Pixels:
+    """All images, averaged down."""
     edges, grey = _looked_at(source) if isinstance(source, ImageFolder) else ([source.size(0)], False)
     size = min(edges) if size is None else size
     if min(edges) < size:
         raise InputError(f"{source} has images of {min(edges)} px, which cannot be averaged down to {size} px")
-    pixels: Pixels = IndexedTiles(source, np.arange(len(known)), size, 1 if grey else 3)
-    return LabelledImages(pixels, labels, names)
+    return IndexedTiles(source, np.arange(len(source)), size, 1 if grey else 3)
 
 
 def _looked_at(folder: ImageFolder) -> tuple[list[int], bool]:
@@ -200,12 +258,12 @@ def _of_the_same(folders: Mapping[str, ImageFolder], size: int | None, column: s
     return found
 
 
-def _by_fold(source: ImageFolder | TileSet, images: LabelledImages) -> dict[str, LabelledImages]:
+def _by_fold(source: ImageFolder | TileSet, images: LabelledImages, wanted: Sequence[str]) -> dict[str, LabelledImages]:
     """Parts by fold."""
     assert isinstance(images.pixels, IndexedTiles)
     of = np.array([_HELD_OUT.get(fold, "train") for fold in source.folds()])
     found = {}
-    for part in PARTS:
+    for part in wanted:
         chosen = np.flatnonzero(of == part)
         if len(chosen):
             found[part] = replace(images, pixels=replace(images.pixels, indices=chosen), labels=images.labels[chosen])

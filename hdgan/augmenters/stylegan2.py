@@ -4,28 +4,31 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from hdgan.augmenters.base import SHEETS, Augmenter
 from hdgan.augmenters.batches import as_rgb
 from hdgan.augmenters.images import LEAST, LabelledImages
 from hdgan.augmenters.work import Task, Work
-from hdgan.checks import check_number
+from hdgan.checks import check_bool, check_choice, check_number
 from hdgan.conditions import Conditions, classes_of
 from hdgan.labels import Image
 from hdgan.latents import MAX_PSI, Latents
-from hdgan.stylegan2 import Generator, Rendered, TrainConfig, load_generator, train, train_config
+from hdgan.stylegan2 import PRESETS, Generator, Rendered, TrainConfig, load_generator, train, train_config
+from hdgan.stylegan2.augment_draws import PRESETS as AUGMENTATIONS
 from hdgan.stylegan2.execution import Execution
 from hdgan.stylegan2.sheets import SHEETS as SHEETS_OF_TRAINING
 from hdgan.stylegan2.trainer import build_networks
 from tiling.errors import InputError
 from training.checkpoint import build_network
 from training.draws import numpy_draws
-from training.metrics import METRICS
+from training.metrics import METRICS, TENSORBOARD
 
 TRAINING = "training"
 _CLASS = "class"
@@ -63,8 +66,14 @@ class StyleGAN2Config:
     psi: float = 1.0
 
     def __post_init__(self) -> None:
+        check_choice("preset", self.preset, tuple(PRESETS))
+        check_choice("augment", self.augment, tuple(AUGMENTATIONS))
+        if self.batch is not None:
+            check_number("batch", self.batch, 1, 2**31)
         check_number("kimg", self.kimg, _LEAST_KIMG, 1e9, whole=False)
         check_number("psi", self.psi, 0, MAX_PSI, whole=False)
+        check_bool("turn", self.turn)
+        check_bool("mirror", self.mirror)
         self.of_training(LEAST)
 
     def of_training(self, size: int, *, classes: int = 0, seed: int = 0) -> TrainConfig:
@@ -119,8 +128,18 @@ class StyleGAN2(Augmenter):
         super().__init__(config)
         self._generator: Generator | None = None
 
+    def check(self, images: LabelledImages) -> None:
+        """Also its batch."""
+        super().check(images)
+        images.require_batch(self.config.of_training(images.shape[0]).batch)
+
     def _begin(self, task: Task) -> Work:
         return _GeneratorTraining(self, task)
+
+    def to(self, device: torch.device) -> Self:
+        """As :meth:`Augmenter.to`."""
+        self._fitted().to(device)
+        return self
 
     def _draw(self, label: int, seed: int, samples: Sequence[int]) -> Image:
         generator = self._fitted()
@@ -153,30 +172,31 @@ class _GeneratorTraining(Work):
     """In `training/`, the run folder of the generator's training: losses and contact sheets are there until it ends.
 
     Started by `torchrun` or `accelerate launch`, processes share every batch. Classes are shown as often as they have
-    images. Of unlabelled images nothing depends.
+    images.
     """
 
     def __init__(self, augmenter: StyleGAN2, task: Task) -> None:
-        self.augmenter, self.execution = augmenter, Execution(device=task.device)
-        super().__init__(replace(task, unlabelled=None), self.execution.host())
+        self.augmenter, self.execution = augmenter, Execution(task.device, task.precision)
+        super().__init__(task, self.execution.host())
         self.config = augmenter.config.of_training(task.labelled.shape[0], seed=task.seed)
         self.settings["seed"], self.summary["kimg"] = task.seed, augmenter.config.kimg
         self.temporary = task.run / TRAINING
-        task.labelled.require_batch(self.config.batch)
         self.execution.cut(self.config.batch, self.config.mbstd_group, self.host)  # refuses what cannot be shared
 
     def train(self) -> None:
         self.trained = train(
             FramedImages(self.task.labelled, self.config.resolution), self.task.run / TRAINING, self.config,
             condition=[_CLASS], sheet_kimg=max(self.augmenter.config.kimg / _SHEETS, _LEAST_KIMG),
-            execution=self.execution, inputs=self.task.inputs,
+            tensorboard=self.task.tensorboard, execution=self.execution, inputs=self.task.inputs,
         )  # fmt: skip
 
     def take_over(self) -> None:
         run = self.task.run
         self.augmenter._generator = load_generator(self.trained)
         shutil.copyfile(run / TRAINING / METRICS, run / METRICS)
-        shutil.copytree(run / TRAINING / SHEETS_OF_TRAINING, run / SHEETS, dirs_exist_ok=True)
+        for made, name in ((SHEETS_OF_TRAINING, SHEETS), (TENSORBOARD, TENSORBOARD)):
+            if (run / TRAINING / made).exists():
+                shutil.copytree(run / TRAINING / made, run / name, dirs_exist_ok=True)
 
 
 def _frame(size: int, resolution: int) -> tuple[int, int]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -13,9 +13,12 @@ from torch import Tensor, nn
 from hdgan.augmenters.batches import Batches, Transform, one_hot, to_tensor
 from hdgan.augmenters.images import LabelledImages
 from hdgan.augmenters.normalisation import settle
+from training.devices import fast_precision
 from training.draws import torch_draws
 from training.host import Host
 from training.share import Share
+
+Made = TypeVar("Made", Tensor, tuple[Tensor, Tensor])
 
 _MEASURED = 16  # batches, for the statistics that samples are normalised by
 
@@ -29,7 +32,11 @@ class ImageTrainer(ABC):
     ----------
     networks, optimisers
         By name: all that later steps depend on.
+    precision
+        What :meth:`computed` computes in; float32 until :meth:`set_precision` is called.
     """
+
+    precision = torch.float32
 
     def __init__(
         self,
@@ -55,6 +62,22 @@ class ImageTrainer(ABC):
     @abstractmethod
     def step(self, index: int) -> Mapping[str, float | Tensor]:
         """Do step `index` and return its losses, each by its name."""
+
+    def set_precision(self, wanted: str) -> None:
+        """Compute networks in "fp32", "bf16", or what is fast on the device ("auto")."""
+        lower = {"fp32": torch.float32, "bf16": torch.bfloat16, "auto": fast_precision(self.device)}
+        self.precision = lower[wanted]
+
+    def computed(self, network: Callable[..., Made], *inputs: Tensor) -> Made:
+        """What a network makes of tensors: computed in the training's precision, and given in float32."""
+        if self.precision == torch.float32:
+            return network(*inputs)
+        with torch.autocast(self.device.type, self.precision):
+            made = network(*inputs)
+        if isinstance(made, Tensor):
+            return made.float()
+        first, second = made
+        return first.float(), second.float()
 
     def state(self) -> Mapping[str, Any]:
         """Everything that later steps depend on."""
@@ -131,7 +154,7 @@ class SamplerTrainer(ImageTrainer):
         return network.requires_grad_(False)
 
     def drawn(self, latent: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Some batches as in training: z (n, latent), and classes (n, K) as often as the images have them."""
+        """Some batches as in training: z (n, latent), and classes (n, K) as often as it shows them."""
         for index in range(_MEASURED):
             _, labels = self._batches.read(index, range(self.share.batch))
             z = torch.randn(self.share.batch, latent, generator=torch_draws(self.seed, "latents to measure", index))

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hdgan.augmenters.images import LabelledImages, Pixels
+from tiling.files import remove
+from tiling.stage import Stage
 from training.host import Host
 
 
@@ -20,6 +24,8 @@ class Task:
     run: Path
     seed: int
     device: str
+    precision: str
+    tensorboard: bool
     inputs: dict[str, Path]
 
 
@@ -54,3 +60,18 @@ class Work(ABC):
     @abstractmethod
     def take_over(self) -> None:
         """Give the augmenter what was trained, and write what the method leaves besides; the main process alone."""
+
+
+def together(
+    host: Host, begin: Callable[[], Stage], make: Callable[[Stage | None], object], *, temporary: Path | None
+) -> None:
+    """Do a stage by all processes, unless it is complete: the main one begins it, and `make` gets it there alone.
+
+    What is temporary is removed at the end, and of a stage that is complete, too: it may have been killed just there.
+    """
+    with host.led(begin) or nullcontext() as stage:
+        if host.told(stage is not None and not stage.complete):
+            make(stage)
+        if stage is not None and temporary is not None:
+            remove(temporary)
+    host.told()

@@ -1,4 +1,4 @@
-"""`hdgan augment fit | sample | benchmark`."""
+"""`hdgan augment fit | sample | benchmark | classify`."""
 
 from __future__ import annotations
 
@@ -26,10 +26,14 @@ from tiling.errors import InputError
 from tiling.wording import counted, quoted
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from hdgan.augmenters import LabelledImages
+    from hdgan.augmenters.base import Shape
+    from hdgan.augmenters.images import Pixels
 
 app = typer.Typer(
-    help="More labelled images for classifiers: fit augmenters, draw from them, compare them.\n\n"
+    help="More labelled images for classifiers: fit augmenters, draw from them, compare them; classify.\n\n"
     "Example: hdgan augment fit dcgan --study chest --images pneumoniamnist.npz"
 )
 
@@ -47,6 +51,8 @@ ConditionOption = Annotated[
 ]
 LabelsOption = Annotated[Path | None, typer.Option(help="CSV file with labels of the images in a folder.")]
 
+_SAMPLES = 64
+_CHOSEN = "Which are kept"
 _KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
 _SWITCH = {"true": True, "false": False}
 
@@ -60,10 +66,14 @@ def fit(
     classes: ClassesOption = None,
     condition: ConditionOption = None,
     labels: LabelsOption = None,
-    preset: Annotated[str, typer.Option(help="default (of the papers) or quick (for a trial).")] = "default",
+    preset: Annotated[str, typer.Option(help="default, or quick (for a trial).")] = "default",
     settings: Annotated[
         str | None, typer.Option("--set", help="Settings of the method, like steps=2000,width=32.")
     ] = None,
+    precision: Annotated[
+        str, typer.Option(help="Of the networks: fp32, bf16, or auto (bf16 on a GPU); gmcl has fp32 alone.")
+    ] = "auto",
+    tensorboard: Annotated[bool, typer.Option(help="Log for TensorBoard, too.")] = False,
     seed: SeedOption = 0,
     device: DeviceOption = "auto",
     redo: RedoOption = False,
@@ -77,38 +87,99 @@ def fit(
     from hdgan.augmenters.presets import preset as preset_of
 
     made = create(method, **{**preset_of(preset, method), **_parse_settings(method, settings)})
-    train = _open(images, size, classes, condition, labels)["train"]
+    train = _open(images, size, classes, condition, labels, held_out=False)["train"]
     run = Study(study).augmenters / method
-    made.fit(train, run=run, seed=seed, device=device, inputs=_inputs(images), redo=redo)
+    made.fit(
+        train, run=run, seed=seed, device=device, precision=precision, tensorboard=tensorboard, inputs=_inputs(images),
+        redo=redo,
+    )  # fmt: skip
+    holds = ", all of which its file holds in the clear" if made.holds_images else ""
     next_step = f"hdgan augment sample {method} --study {quoted(study)}"
-    say(f"{run}: {method}, fitted on {counted(len(train), 'image')}. Next: {next_step}", quiet)
+    say(f"{run}: {method}, fitted on {counted(len(train), 'image')}{holds}. Next: {next_step}", quiet)
 
 
 @app.command()
 def sample(
     method: MethodArgument,
     study: StudyOption = DEFAULT_STUDY,
-    n: Annotated[int, typer.Option("-n", help="Of each class; asked for more later, it adds them.", min=1)] = 64,
+    n: Annotated[
+        int | None, typer.Option("-n", help="Of each class, 64 by default; asked for more later, it adds them.", min=1)
+    ] = None,
     label: Annotated[str | None, typer.Option(help="A class, by name or number; default: all.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder to write; default: augmented/METHOD.")] = None,
+    select: Annotated[
+        str | None,
+        typer.Option(
+            help="Keep those that pass these rules, in this order: centroid, distance, confidence; or random.",
+            rich_help_panel=_CHOSEN,
+        ),
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="Real images to choose by, as those of fit.", rich_help_panel=_CHOSEN)
+    ] = None,
+    condition: Annotated[
+        str | None, typer.Option(help="The label that tells their class.", rich_help_panel=_CHOSEN)
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="CSV file with labels of the images in a folder.", rich_help_panel=_CHOSEN)
+    ] = None,
+    ratio: Annotated[
+        int, typer.Option(help="Samples to keep, % of the real images of their class.", min=1, rich_help_panel=_CHOSEN)
+    ] = 100,
+    classifier: Annotated[
+        Path | None,
+        typer.Option(help="Its file, to measure by; default: one is trained on the images.", rich_help_panel=_CHOSEN),
+    ] = None,
+    least: Annotated[
+        float, typer.Option(help="Probability of its class that `confidence` asks for.", rich_help_panel=_CHOSEN)
+    ] = 0.8,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write; default: augmented/METHOD, or augmented/METHOD-RULES.")
+    ] = None,
     seed: SeedOption = 0,
+    device: DeviceOption = "auto",
     redo: RedoOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Draw images of each class from an augmenter, as PNGs in a folder for each, with a table and a contact sheet.
 
     Example: hdgan augment sample dcgan --study chest -n 200 --label pneumonia
+
+    Example: hdgan augment sample dcgan --study chest --select centroid,confidence --images pneumoniamnist.npz
     """
+    from hdgan.augmenters import load
     from hdgan.augmenters.base import AUGMENTER
-    from hdgan.augmenters.writing import write_samples
+    from hdgan.augmenters.writing import SELECTION, write_samples, write_selection
+    from hdgan.cli.tables import print_table
     from tiling.stage import completed
 
     place = Study(study)
     run = place.augmenters / method
     completed(run, made_by=f"hdgan augment fit {method} --images IMAGES --study {quoted(study)}")
-    out = out or place.augmented / method
-    manifest = write_samples(run / AUGMENTER, out, n=n, label=label, seed=seed, redo=redo)
-    say(f"{manifest}: {counted(n, 'image')} of {'each class' if label is None else label}", quiet)
+    if select is None:
+        if images is not None:
+            raise InputError("--images are to choose samples by: give --select, too")
+        n = n or _SAMPLES
+        out = out or place.augmented / method
+        manifest = write_samples(run / AUGMENTER, out, n=n, label=label, seed=seed, device=device, redo=redo)
+        say(f"{manifest}: {counted(n, 'image')} of {'each class' if label is None else label}", quiet)
+        return
+    if images is None or n is not None:
+        raise InputError("--select takes --images, the real ones, and --ratio instead of -n")
+    rules = [rule.strip() for rule in select.split(",")]
+    out = out or place.augmented / "-".join([method, *rules])
+    real = _open_as(load(run / AUGMENTER).shape, images, condition, labels)["train"]
+    found = write_selection(
+        run / AUGMENTER, out, real, rules=rules, ratio=ratio / 100, label=label, classifier=classifier, least=least,
+        seed=seed, inputs=_inputs(images), device=device, redo=redo,
+    )  # fmt: skip
+    if not quiet:
+        rows = [
+            {"class": name, "drawn": of["drawn"], **of["passed"], "taken": of["taken"], "wanted": of["wanted"]}
+            for name, of in found.items()
+        ]
+        texts = [{heading: str(value) for heading, value in row.items()} for row in rows]
+        print_table("Samples, and how many each rule let pass", texts, words=("class",))
+        say(f"{out / SELECTION}: the same", quiet)
 
 
 @app.command()
@@ -179,13 +250,70 @@ def benchmark(
         say(f"{out / TABLES}: the same", quiet)
 
 
+@app.command()
+def classify(
+    classifier: Annotated[
+        Path, typer.Argument(metavar="CLASSIFIER", help="classifier.safetensors, or a student of gmcl.", dir_okay=False)
+    ],
+    images: Annotated[Path, typer.Argument(metavar="IMAGES", help="As the --images of fit.")],
+    out: Annotated[Path, typer.Option(help="CSV file to write.")],
+    unlabelled: Annotated[bool, typer.Option("--unlabelled", help="Of this folder of images no class is known.")] = (
+        False
+    ),
+    condition: ConditionOption = None,
+    labels: LabelsOption = None,
+    device: DeviceOption = "auto",
+    quiet: QuietOption = False,
+) -> None:
+    """Tell what a classifier takes each image for, with the probabilities; and how good it is where that is known.
+
+    Example: hdgan augment classify chest/augmenters/gmcl/student.safetensors pneumoniamnist.npz --out classified.csv
+    """
+    from hdgan.augmenters.classified import classify as classify_images
+    from hdgan.augmenters.classifier import Classifier
+    from hdgan.augmenters.sources import open_unlabelled
+    from hdgan.cli.tables import print_table
+    from hdgan.metrics import measure_text
+    from training.devices import choose_device
+
+    judge = Classifier.load(classifier, device=choose_device(device))
+    parts: Mapping[str, LabelledImages | Pixels]
+    if unlabelled:
+        parts = {"": open_unlabelled(images, size=judge.shape.size)}
+    else:
+        parts = _open_as(judge.shape, images, condition, labels)
+    reports = classify_images(judge, parts, out)
+    if reports and not quiet:
+        rows = [
+            {"part": part, "images": str(sum(of.support.values()))}
+            | {name.replace("_", " "): measure_text(value) for name, value in of.measures.items()}
+            for part, of in reports.items()
+        ]
+        print_table("Measures by part", rows, words=("part",))
+    say(f"{out}: what each image is taken for", quiet)
+
+
 def _open(
-    images: Path, size: int | None, classes: str | None, condition: str | None, labels: Path | None
+    images: Path,
+    size: int | None,
+    classes: str | None,
+    condition: str | None,
+    labels: Path | None,
+    *,
+    held_out: bool = True,
 ) -> dict[str, LabelledImages]:
     from hdgan.augmenters import open_images
 
     named = None if classes is None else [name.strip() for name in classes.split(",")]
-    return open_images(images, size=size, column=condition, table=labels, classes=named)
+    return open_images(images, size=size, column=condition, table=labels, classes=named, held_out=held_out)
+
+
+def _open_as(shape: Shape, images: Path, condition: str | None, labels: Path | None) -> dict[str, LabelledImages]:
+    """Images as those that something of a shape was made of: of its size, and a file's classes have its names."""
+    from hdgan.augmenters import open_images
+
+    classes = shape.classes if images.is_file() else None
+    return open_images(images, size=shape.size, column=condition, table=labels, classes=classes)
 
 
 def _inputs(images: Path) -> dict[str, Path]:

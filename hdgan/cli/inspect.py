@@ -22,7 +22,8 @@ def info(
     path: Annotated[
         Path,
         typer.Argument(
-            help="A slide, a folder of slides, a study, its tiles, or a folder of pairs.", envvar="HDGAN_STUDY"
+            help="A slide, a folder of slides, a study, its tiles, or a folder of pairs, or of augment.",
+            envvar="HDGAN_STUDY",
         ),
     ] = DEFAULT_STUDY,
     as_json: JsonOption = False,
@@ -45,7 +46,7 @@ def info(
 
 
 def _facts(path: Path) -> dict[str, Any]:
-    from hdgan.state import holds_pairs, is_study, marks_of, pairs_state, study_state
+    from hdgan.state import augmenting_state, holds_pairs, is_augmenting, is_study, marks_of, pairs_state, study_state
     from tiling.backends import SUFFIXES
     from tiling.discovery import slides_in
     from tiling.info import describe, describe_archive, describe_tiles
@@ -56,6 +57,8 @@ def _facts(path: Path) -> dict[str, Any]:
         return describe(path)
     if (path / RECORD).exists() and holds_pairs(path):
         return pairs_state(path)
+    if (path / RECORD).exists() and is_augmenting(path):
+        return augmenting_state(path)
     if (path / RECORD).exists():
         above = Study(path.parent)
         told = study_state(above)["tile"] if above.tiles.resolve() == path.resolve() else describe_tiles(path)

@@ -19,6 +19,7 @@ from hdgan.labels import ClassList, LabelClass, LabelMap
 from hdgan.pixels.folded import Folded, Predictor
 from tiling.errors import InputError
 from training.checkpoint import build_network, load_weights, save_weights
+from training.devices import fast_precision
 
 _KIND = "pixel ensemble"
 _OF_ALL = ("mean", "deviation")
@@ -177,12 +178,11 @@ class PixelEnsemble(nn.Module):
         Parameters
         ----------
         dtype
-            In which it computes; None: bfloat16 on a GPU, else float32. On a CPU float32 is compiled, where numba is
-            installed.
+            In which it computes; None: bfloat16 on a GPU that has it, else float32. On a CPU float32 is compiled,
+            where numba is installed.
         """
         folded = self.folded()
-        usual = torch.bfloat16 if folded.device.type == "cuda" else torch.float32
-        return Predictor(folded.to(dtype or usual), self.layers)
+        return Predictor(folded.to(dtype or fast_precision(folded.device)), self.layers)
 
     @torch.no_grad()
     def folded(self) -> Folded:

@@ -128,10 +128,15 @@ def first_layer_groups(patches: Sequence[Patch], folded: Folded) -> list[Group]:
     groups = []
     for origin in dict.fromkeys(origins):
         own = [i for i, other in enumerate(origins) if other == origin]
-        values = torch.cat([torch.as_tensor(patches[i].values).to(folded.weights[0]) for i in own])
+        values = torch.cat([_tensor(patches[i].values).to(folded.weights[0]) for i in own])
         weight = torch.cat([columns[i] for i in own], dim=1)
         groups.append(Group(values, weight, y0=origin[1], x0=origin[2], scale=origin[0]))
     return groups
+
+
+def _tensor(values: Tensor | Floats) -> Tensor:
+    """The same, copied where it is a part of a file that is mapped to be read only."""
+    return values if isinstance(values, Tensor) else torch.from_numpy(np.require(values, requirements="W"))
 
 
 def label_cells(folded: Folded, groups: Sequence[Group], extent: Extent, *, by_vote: bool) -> tuple[LabelMap, Floats]:

@@ -22,6 +22,7 @@ from hdgan.segment.predict import WEIGHTS, Segmenter, place_network, to_network
 from tiling.errors import InputError
 from tiling.files import remove
 from tiling.stage import Stage
+from training.devices import choose_device
 from training.draws import numpy_draws
 from training.loop import CHECKPOINTS, LoopConfig, run_loop
 from training.metrics import read_metrics
@@ -119,7 +120,7 @@ def fit_segmenter(
     origins = {"pairs": "other pairs"}
     with Stage.begin(out, name="segment", config=settings, inputs=inputs or {}, origins=origins, redo=redo) as stage:
         if not stage.complete:
-            trainer = SegmenterTrainer(pairs, surveyed.present, config, torch.device(device))
+            trainer = SegmenterTrainer(pairs, surveyed.present, config, choose_device(device))
             run_loop(trainer, out, loop, "fitting a segmenter")
             Segmenter(trainer.network, classes).save(out)
             loss = read_metrics(out)[-1]["loss"]

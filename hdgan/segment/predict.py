@@ -15,6 +15,7 @@ from hdgan.segment.network import REACH, STRIDE, UNet
 from hdgan.segment.precision import autocast
 from tiling.errors import InputError
 from training.checkpoint import build_network, load_weights, save_weights
+from training.devices import choose_device
 
 WEIGHTS = "network.safetensors"
 _CLASSES = "classes.json"
@@ -39,7 +40,7 @@ class Segmenter:
         classes = ClassList.load(path / _CLASSES)
         tensors, about = load_weights(path / WEIGHTS, kind=_KIND, needs=["width"])
         network = build_network(lambda: UNet(len(classes), width=about["width"]), tensors, path / WEIGHTS)
-        return cls(place_network(network, torch.device(device)).eval(), classes)
+        return cls(place_network(network, choose_device(device)).eval(), classes)
 
     def save(self, path: Path) -> None:
         """Write weights (safetensors) and classes (JSON) into a folder."""

@@ -9,7 +9,7 @@ precision to its rounding, which the gradient of the coefficients sees where a b
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -82,9 +82,13 @@ def _activated(x: Tensor, shape: _Shape) -> Tensor:
 class _BiasAct(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, bias: Tensor, scale: Tensor | None, noise: Tensor | None, shape: _Shape) -> Tensor:
-        y = torch.empty_like(x)
-        for here in _blocks(x):
-            y[here] = _forward(x[here], bias, _of(scale, here), _of(noise, here), shape)
+        blocks = list(_blocks(x))
+        if len(blocks) == 1:
+            y = _forward(x, bias, scale, noise, shape)
+        else:
+            y = torch.empty_like(x)
+            for here in blocks:
+                y[here] = _forward(x[here], bias, _of(scale, here), _of(noise, here), shape)
         ctx.save_for_backward(y, bias, scale, noise)
         ctx.shape = shape
         return y
@@ -93,10 +97,11 @@ class _BiasAct(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         y, bias, scale, noise = ctx.saved_tensors
         wanted = _Wanted(*ctx.needs_input_grad[:4])
-        if torch.is_grad_enabled():  # to be differentiated again: one expression of the whole maps
+        blocks = list(_blocks(y))
+        if torch.is_grad_enabled() or len(blocks) == 1:  # to be differentiated again: one expression of the whole maps
             parts = _gradients(gradient, y, scale, noise, ctx.shape, wanted)
         else:
-            parts = _gradients_in_blocks(gradient, y, scale, noise, ctx.shape, wanted)
+            parts = _gradients_in_blocks(blocks, gradient, y, scale, noise, ctx.shape, wanted)
         to_x, sums, products, noise_sums, to_noise = parts
         to_scale = None
         if wanted.scale:
@@ -151,14 +156,20 @@ def _gradients(
 
 
 def _gradients_in_blocks(
-    gradient: Tensor, y: Tensor, scale: Tensor | None, noise: Tensor | None, shape: _Shape, wanted: _Wanted
+    blocks: Sequence[_Block],
+    gradient: Tensor,
+    y: Tensor,
+    scale: Tensor | None,
+    noise: Tensor | None,
+    shape: _Shape,
+    wanted: _Wanted,
 ) -> _Parts:
     """The same as :func:`_gradients`, a block at a time."""
     to_x = torch.empty_like(y) if wanted.x else None
     sums_in = torch.promote_types(y.dtype, torch.float32)
     sums, products, noise_sums = (y.new_zeros(y.shape[:2], dtype=sums_in) for _ in range(3))
     to_noise = y.new_empty((len(y), 1, *y.shape[2:])) if wanted.noise else None
-    for here in _blocks(y):
+    for here in blocks:
         parts = _gradients(gradient[here], y[here], _of(scale, here), _of(noise, here), shape, wanted)
         if to_x is not None and parts[0] is not None:
             to_x[here] = parts[0]

@@ -19,6 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from training.devices import of_many_shapes
+
 LinearMap = Callable[[Tensor], Tensor]
 Area = tuple[range, range]  # rows and columns, in pixels of the image
 
@@ -86,7 +88,7 @@ class _Map(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, images: Tensor, tiles: Sequence[Tile], this: _TiledMap, transpose: _TiledMap) -> Tensor:
         ctx.tiles, ctx.this, ctx.transpose = tiles, this, transpose
-        with torch.autocast(images.device.type, enabled=False):
+        with torch.autocast(images.device.type, enabled=False), of_many_shapes():
             return this(images, tiles)
 
     @staticmethod

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from tiling.errors import InputError
-from training.devices import suit_convolutions
+from training.devices import fast_precision, suit_convolutions
 from training.host import Host
 
 _CHOICES = {"precision": ("auto", "fp32", "bf16", "fp16"), "recompute": ("auto", "always", "never")}
@@ -56,7 +56,7 @@ class Execution:
     def low_precision(self, device: torch.device, conv_clamp: float | None) -> torch.dtype:
         """The type of the highest resolutions on a device, of networks whose activations are clamped so."""
         if self.precision == "auto":
-            return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported(False) else torch.float32
+            return fast_precision(device)
         if self.precision == "fp16" and device.type == "cpu":
             raise InputError("precision fp16 needs a GPU; use bf16 or fp32 on a CPU")
         if self.precision == "fp16" and conv_clamp is None:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from training.draws import numpy_draws, torch_draws
+from training.draws import drawing, numpy_draws, torch_draws
 
 
 def drawn(kind, *key):
@@ -29,7 +29,7 @@ def test_a_draw_depends_on_its_key_and_on_nothing_drawn_before(kind):
 def test_another_process_draws_the_same():
     script = """
 import torch
-from training.draws import numpy_draws, torch_draws
+from training.draws import drawing, numpy_draws, torch_draws
 print(torch.rand(2, generator=torch_draws(3, "a", 7)).tolist(), numpy_draws(3, "a", 7).integers(1000, size=3).tolist())
 """
     said = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout
@@ -45,3 +45,14 @@ def test_draws_of_neighbouring_steps_are_not_alike():
 def test_the_generator_is_on_the_device_asked_for():
     assert torch_draws(0, "dropout").device.type == "cpu"
     assert torch_draws(0, "dropout", device=torch.device("cpu")).device.type == "cpu"
+
+
+def test_draws_of_one_purpose_leave_the_others_alone():
+    torch.manual_seed(1)
+    expected = torch.rand(3).tolist()
+    torch.manual_seed(1)
+    with drawing(0, "weights"):
+        first = torch.rand(3).tolist()
+    assert torch.rand(3).tolist() == expected
+    with drawing(0, "weights"):
+        assert torch.rand(3).tolist() == first

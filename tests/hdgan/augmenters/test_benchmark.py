@@ -13,7 +13,7 @@ from small_augmenters import SMALL, two_classes
 import hdgan.augmenters.benchmark as benchmark
 from hdgan.augmenters.benchmark import run_benchmark
 from hdgan.augmenters.benchmark_plan import Arm, Plan, arms_of
-from hdgan.augmenters.benchmark_table import tables
+from hdgan.augmenters.benchmark_table import _of_fit, tables
 from hdgan.augmenters.classifier import Classifier, ClassifierConfig
 from hdgan.embedding import ModuleSpace
 from hdgan.metrics import classification_report
@@ -89,6 +89,12 @@ def test_a_benchmark_that_is_stopped_goes_on_and_tells_what_was_measured(
     assert "is complete: nothing to do" in capsys.readouterr().err
 
 
+def test_memory_of_a_gpu_has_a_column_where_there_is_one() -> None:
+    cost = {"seconds": 2.0, "peak_bytes": 3e6}
+    assert _of_fit(cost) == {"fit, s": "2", "peak, MB": "3"}
+    assert _of_fit(cost | {"gpu_peak_bytes": 5e6}) == {"fit, s": "2", "peak, MB": "3", "GPU, MB": "5"}
+
+
 def test_students_stand_beside_their_network_trained_on_real_images(tmp_path: Path) -> None:
     plan = replace(PLAN, seeds=1, ratios=(1.0,))
     report = run_benchmark(parts(), tmp_path, methods=["gmcl"], plan=plan, space=MEAN)
@@ -145,9 +151,29 @@ def test_what_is_measured_of_some_samples_and_some_seeds_only_says_so(
     assert "seed" not in of_samples["dcgan 100 %"]["recognised"]
 
 
+def test_one_of_several_processes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match="a benchmark is for one process, and 2 were started: start it alone"):
+        run_benchmark(parts(), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is no part test"):
         run_benchmark({"train": two_classes()}, tmp_path / "out")
+    swapped = replace(two_classes(12), classes=("right", "left"))
+    with pytest.raises(InputError, match=r"images of test are .* of right, left; those .* of left, right"):
+        run_benchmark({**parts(), "test": swapped}, tmp_path / "out", plan=PLAN)
+    with pytest.raises(InputError, match=r"images of val are 28 px, .*; those to train on are 16 px, "):
+        run_benchmark({**parts(), "val": two_classes(size=28)}, tmp_path / "out", plan=PLAN)
+    odd = {part: two_classes(size=30) for part in ("train", "test")}
+    with pytest.raises(InputError, match="edge is a multiple of 4 px, not 30 px"):
+        run_benchmark(odd, tmp_path / "out", methods=["dcgan"], plan=PLAN)
+    large = replace(PLAN, classifier=ClassifierConfig(batch=64))
+    with pytest.raises(InputError, match="40 images are fewer than a batch of 64"):
+        run_benchmark(parts(), tmp_path / "out", plan=large)
+    with pytest.raises(InputError, match="seed must be a whole number from 0 to"):
+        run_benchmark(parts(), tmp_path / "out", plan=PLAN, seed=-1)
     with pytest.raises(InputError, match="plan must be one of full, quick, not 'slow'"):
         run_benchmark(parts(), tmp_path / "out", plan="slow")
     with pytest.raises(InputError, match=r"method must be one of .*, not 'geometric'"):

@@ -14,6 +14,7 @@ from hdgan.augmenters.classifier import CLASSIFIER, Classifier, ClassifierConfig
 from hdgan.augmenters.geometric import GeometricConfig
 from hdgan.augmenters.gmcl import GMCLConfig, GMCLTrainer
 from tiling.errors import InputError
+from training.checkpoint import save_weights
 from training.host import Host
 
 SMALL = ClassifierConfig(steps=40, batch=8, width=8)
@@ -29,6 +30,7 @@ def test_it_learns_what_can_be_learnt_and_is_read_back(tmp_path: Path) -> None:
     loaded = Classifier.load(tmp_path / CLASSIFIER)
     np.testing.assert_array_equal(loaded.predict(images.pixels), chances)
     assert loaded.embed(images.pixels).shape == (40, 32)
+    assert [of(images.pixels[:0]).shape for of in (loaded.predict, loaded.embed)] == [(0, 2), (0, 32)]
     assert loaded.licence == ("CC0-1.0",)
 
 
@@ -91,7 +93,29 @@ def test_a_fit_that_is_stopped_goes_on_to_the_same_weights(tmp_path: Path, monke
     np.testing.assert_array_equal(got, wanted)
 
 
+def test_it_learns_in_bf16_too_and_leaves_no_checkpoints(tmp_path: Path) -> None:
+    images = two_classes()
+    for _ in range(2):
+        made = fit_classifier(images, run=tmp_path, config=SMALL, device="cpu", precision="bf16")
+        assert not (tmp_path / "checkpoints").exists()
+        (tmp_path / "checkpoints").mkdir()  # as of a fit that was killed at its end
+    assert (made.predict(images.pixels).argmax(axis=1) == images.labels).mean() > 0.9
+    assert all(weight.dtype == torch.float32 for weight in made.network.parameters())
+
+
 def test_images_of_another_size_are_refused(tmp_path: Path) -> None:
     made = fit_classifier(two_classes(8), run=tmp_path, config=ClassifierConfig(steps=1, batch=8))
     with pytest.raises(InputError, match=r"takes images of .*, not \(2, 28, 28, 1\)"):
         made.predict(np.zeros((2, 28, 28, 1), np.uint8))
+
+
+def test_files_and_settings_that_are_none_are_refused(tmp_path: Path) -> None:
+    about = {"network": {"kind": []}, "shape": {"size": 16, "channels": 1, "classes": ["a", "b"]}, "licence": []}
+    save_weights(tmp_path / "a.safetensors", {"x": torch.zeros(1)}, kind="classifier", about=about)
+    with pytest.raises(InputError, match=r"no network of a classifier: \{'kind': \[\]\}; there are: strided, student"):
+        Classifier.load(tmp_path / "a.safetensors")
+    with pytest.raises(InputError, match="seed must be a whole number from 0"):
+        fit_classifier(two_classes(8), run=tmp_path / "run", config=SMALL, seed=-1)
+    with pytest.raises(InputError, match="6 images are fewer than a batch of 8"):
+        fit_classifier((two_classes(6).pixels, [0, 1] * 3), run=tmp_path / "run", config=SMALL)
+    assert not (tmp_path / "run").exists()

@@ -66,6 +66,21 @@ def test_settings_are_the_specifications() -> None:
         config = create(name).config
         assert (config.latent, config.width) == (100, 64)
         assert (config.learning_rate, config.beta1, config.beta2) == (2e-4, 0.5, 0.999)
+    config = create("cvae").config
+    assert (config.latent, config.width) == (100, 64)
+    assert (config.learning_rate, config.beta1, config.beta2) == (1e-3, 0.9, 0.999)
+    config = create("gmcl").config
+    assert (config.steps, config.batch, config.inner_steps, config.inner_batch, config.latent) == (
+        2000,
+        128,
+        32,
+        64,
+        128,
+    )
+    assert (config.rate, config.momentum, config.student_width) == (0.02, 0.5, 64)
+    assert (config.outer_rate, config.outer_beta1, config.outer_beta2, config.outer_epsilon) == (0.02, 0.9, 0.9, 1e-5)
+    assert (config.z, config.mode) == ("learned", "sqrt")
+    assert (config.adaptive, config.reset_student, config.carry_momentum) == (True, False, False)
 
 
 def test_the_prior_loss_is_the_divergence_from_the_prior() -> None:

@@ -69,6 +69,15 @@ def test_folders_of_classes_are_read_as_they_are_asked_for(tmp_path: Path) -> No
     assert (np.abs(blocks - first.astype(float)).max(axis=(1, 2, 3)) <= 0.5).sum() == 1
 
 
+def test_classes_of_as_many_images_are_shuffled_each_in_its_own_order() -> None:
+    labels = np.arange(16) % 2
+    pixels = np.arange(16, dtype=np.uint8).repeat(16 * 16).reshape(16, 16, 16, 1)
+    batches = Batches(LabelledImages(pixels, labels, tuple("ab")), batch=16, seed=3, balanced=True)
+    shown = batches.read(0, range(16))[0][:, 0, 0, 0]
+    assert sorted(shown) == [*range(16)]
+    assert (shown[::2] // 2).tolist() != (shown[1::2] // 2).tolist()
+
+
 def test_balanced_batches_show_each_class_as_often_and_each_of_its_images() -> None:
     labels = np.array([0] * 5 + [1] * 2 + [2] * 9)
     pixels = np.arange(16, dtype=np.uint8).repeat(16 * 16).reshape(16, 16, 16, 1)
@@ -81,3 +90,22 @@ def test_balanced_batches_show_each_class_as_often_and_each_of_its_images() -> N
     rows, found = batches.read(4, [1, 5])
     np.testing.assert_array_equal(rows, read[4][0][[1, 5]])
     np.testing.assert_array_equal(found, read[4][1][[1, 5]])
+
+
+def test_a_column_of_patients_keeps_all_images_of_one_in_one_part(tmp_path: Path) -> None:
+    rows = ["image,patient"]
+    for index in range(48):
+        patient = index // 4
+        image = np.full((16, 16, 3), patient, np.uint8)
+        write_png(tmp_path / "images" / ("tumour" if patient % 2 else "stroma") / f"{index:02}.png", image)
+        rows.append(f"{index:02}.png,{patient}")
+    (tmp_path / "patients.csv").write_text("\n".join(rows))
+
+    def parts_of_patients(**settings: Path) -> list[int]:
+        """In how many parts each patient is."""
+        parts = open_images(tmp_path / "images", **settings).values()
+        found = [set(part.pixels[np.arange(len(part))][:, 0, 0, 0].tolist()) for part in parts]
+        return [sum(patient in part for part in found) for patient in range(12)]
+
+    assert parts_of_patients(table=tmp_path / "patients.csv") == [1] * 12
+    assert max(parts_of_patients()) > 1

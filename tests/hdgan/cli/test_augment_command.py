@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,13 @@ import pytest
 from command_line import files, refused, run
 from PIL import Image
 
-from hdgan.augmenters import load, open_images
+from hdgan.augmenters import create, load, open_images
+from hdgan.augmenters.base import AUGMENTER
+from hdgan.augmenters.classifier import ClassifierConfig, fit_classifier
+from hdgan.augmenters.dcgan import DCGANTrainer
+from hdgan.augmenters.writing import write_selection
 from hdgan.pictures import write_png
+from tiling.errors import InputError
 from tiling.stage import read_record
 
 SMALL = "steps=2,batch=8,latent=4,width=4"
@@ -64,6 +70,59 @@ def test_an_augmenter_is_fitted_and_drawn_from(archive: Path, tmp_path: Path) ->
     assert not (tmp_path / "up").exists()
 
 
+def test_samples_are_chosen_by_rules_in_the_order_given(archive: Path, tmp_path: Path) -> None:
+    study = tmp_path / "study"
+    images = open_images(archive, classes=("left", "right"))["train"]
+    fit_classifier(images, run=tmp_path / "judge", config=ClassifierConfig(steps=1, batch=8, width=4))
+    fitted = create("geometric").fit(images, run=study / "augmenters" / "geometric")
+    sample = ["augment", "sample", "geometric", "--study", study, "--images", archive, "--seed", 5]
+    chosen = [*sample, "--ratio", 50, "--classifier", tmp_path / "judge" / "classifier.safetensors"]
+    said = run(*chosen, "--select", "confidence,centroid,distance", "--least", 0.5)
+    assert [word in said for word in ("drawn", "label confidence", "nearest centroid", "wanted")] == [True] * 4
+    out = study / "augmented" / "geometric-confidence-centroid-distance"
+    told = json.loads((out / "selection.json").read_text())
+    for of in told.values():
+        assert list(of["passed"]) == ["label confidence", "nearest centroid", "centroid distance"]
+        sure = of["drawn"] - of["rejected"]["label confidence"]
+        near = sure - of["rejected"]["nearest centroid"]
+        assert list(of["passed"].values()) == [sure, near, near]
+        assert near == of["taken"] + of["spare"]
+    rows = list(csv.DictReader((out / "manifest.csv").open()))
+    assert Counter(row["class"] for row in rows) == {name: of["taken"] for name, of in told.items()}
+    with Image.open(out / rows[-1]["file"]) as picture:
+        drawn = fitted.sample(1, rows[-1]["class"], seed=5, first=int(rows[-1]["index"]))
+        np.testing.assert_array_equal(np.array(picture), drawn[0, ..., 0])
+    assert "complete: nothing to do" in run(*chosen, "--select", "confidence,centroid,distance", "--least", 0.5)
+
+    run(*sample, "--ratio", 25, "--select", "random", "--label", "right")
+    assert json.loads(run("info", study, "--json"))["augment sample geometric-random"]["images"] == 5
+    rows = list(csv.DictReader((study / "augmented" / "geometric-random" / "manifest.csv").open()))
+    assert [row["file"] for row in rows] == [f"images/right/{number:06}.png" for number in range(5)]
+    assert not (study / "augmented" / "geometric-random" / "classifier").exists()
+
+    assert "a rule of selection must be one of centroid, distance" in refused(*sample, "--select", "nearest")
+    assert "random takes samples as they come" in refused(*sample, "--select", "random,centroid")
+    assert "give --select, too" in refused(*sample)
+    assert "--select takes --images, the real ones, and --ratio instead of -n" in refused(
+        *sample, "--select", "random", "-n", 3
+    )
+
+
+def test_a_classifier_to_choose_by_is_trained_where_none_is_given(archive: Path, tmp_path: Path) -> None:
+    images = open_images(archive)["train"]
+    create("geometric").fit(images, run=tmp_path / "run")
+    out, tiny = tmp_path / "chosen", ClassifierConfig(steps=1, width=4)
+    found = write_selection(tmp_path / "run" / AUGMENTER, out, images, rules=["centroid"], ratio=0.5, config=tiny)
+    assert (out / "classifier" / "classifier.safetensors").exists()
+    assert found == json.loads((out / "selection.json").read_text())
+    assert len(list((out / "images").glob("*/*.png"))) == sum(of["taken"] for of in found.values())
+    named = open_images(archive, classes=("a", "b"))["train"]
+    with pytest.raises(
+        InputError, match="the images are 16 px, grey, of a, b, and the augmenter's samples 16 px, grey"
+    ):
+        write_selection(tmp_path / "run" / AUGMENTER, tmp_path / "no", named, rules=["centroid"], ratio=0.5)
+
+
 def test_settings_and_images_that_are_none_are_refused_in_a_line(archive: Path, tmp_path: Path) -> None:
     fit = ["augment", "fit", "dcgan", "--study", tmp_path / "study", "--images", archive]
     assert "dcgan has no setting 'stpes'; there are: steps, batch" in refused(*fit, "--set", "stpes=3")
@@ -80,6 +139,47 @@ def test_settings_and_images_that_are_none_are_refused_in_a_line(archive: Path, 
     assert not (tmp_path / "study").exists()
 
 
+LABELS, PIXELS = np.arange(40) % 2, np.random.default_rng(0).integers(0, 256, (40, 16, 16), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "options", "message"),
+    [
+        (
+            PIXELS,
+            LABELS,
+            ["--classes", "a"],
+            "image 1 has label 1, and so are 20 of 40 out of range: labels of 1 class",
+        ),
+        (
+            PIXELS,
+            LABELS - 1,
+            [],
+            "image 0 has label -1, and so are 20 of 40 out of range: labels of 1 class are 0 to 0",
+        ),
+        (PIXELS, LABELS * 3_000_000, [], "a label is 3000000: number the classes from 0; 1000 are taken at most"),
+        (PIXELS, LABELS * 0, [], "all 40 images are of one class, 0: two are needed at least"),
+        (PIXELS, LABELS * 0, ["--classes", "a,b"], "no image is of b: leave the class out, or bring images of it"),
+        (PIXELS * np.nan, LABELS, [], "images must be uint8, 0 to 255, and these are float64, and some of its values"),
+        (PIXELS * np.nan, LABELS, ["--size", "16"], "are not numbers (NaN): convert them"),
+        (PIXELS, LABELS * np.nan, [], "must be whole numbers, 0 for the first class, not float64"),
+        (PIXELS[:, :8, :8], LABELS, [], "images must be squares of 16 to 1024 px, not 8 x 8 px"),
+        (PIXELS[:, :, :12], LABELS, [], "images must be squares of 16 to 1024 px, not 16 x 12 px"),
+        (PIXELS, LABELS, ["--size", "32"], "images of 16 x 16 px cannot be averaged down to 32 px"),
+        (PIXELS, LABELS, ["--size", "0"], "size must be a whole number from 16 to 1024, not 0"),
+        (PIXELS, LABELS[:30], [], "40 images have 30 labels; each image needs one"),
+        (PIXELS[:6], LABELS[:6], [], "6 images are fewer than a batch of 8: take a smaller batch"),
+    ],
+)
+def test_bad_images_are_told_in_a_line(images, labels, options: list[str], message: str, tmp_path: Path) -> None:
+    np.savez(tmp_path / "bad.npz", train_images=images, train_labels=labels)
+    fit = ["augment", "fit", "dcgan", "--study", tmp_path / "study", "--images", tmp_path / "bad.npz"]
+    said = refused(*fit, "--set", SMALL, *options)
+    assert message in said
+    assert len(said.strip().splitlines()) == 1
+    assert not (tmp_path / "study").exists()
+
+
 def test_settings_stand_in_the_studys_file_and_parts_of_settings_are_of_their_type(
     archive: Path, tmp_path: Path
 ) -> None:
@@ -88,7 +188,8 @@ def test_settings_stand_in_the_studys_file_and_parts_of_settings_are_of_their_ty
     (study / "study.toml").write_text(
         f'[augment.fit]\nimages = "{archive}"\nset = ["rotation=10", "flips=False"]\nclasses = ["a", "b"]\n'
     )
-    run("augment", "fit", "geometric", "--study", study)
+    said = run("augment", "fit", "geometric", "--study", study)
+    assert "geometric, fitted on 40 images, all of which its file holds in the clear. Next: " in said
     fitted = load(study / "augmenters" / "geometric" / "augmenter.safetensors")
     assert (fitted.config.rotation, fitted.config.flips, fitted.classes) == (10.0, False, ("a", "b"))
 
@@ -135,5 +236,64 @@ def test_a_benchmark_ends_in_tables_and_a_figure(
     report = json.loads((tmp_path / "study" / "benchmark" / "report.json").read_text())
     _, _, printed = run(*bench, "--json", "--quiet").partition("{")
     assert json.loads("{" + printed) == report
+    assert json.loads(run("info", tmp_path / "study", "--json"))["augment benchmark"]["status"] == "complete"
     assert "plan must be one of quick" in refused(*bench, "--plan", "none")
     assert "--ratios takes whole numbers with commas like 50,100,200, not '0.5'" in refused(*bench, "--ratios", "0.5")
+
+
+def test_info_tells_how_far_augmenters_and_their_samples_are(
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, images = tmp_path / "study", open_images(archive)["train"]
+    dcgan, run_folder = create("dcgan", steps=12, batch=8, latent=4, width=4), study / "augmenters" / "dcgan"
+    step = DCGANTrainer.step
+
+    def stopped(self, index: int):
+        if index == 11:
+            raise KeyboardInterrupt
+        return step(self, index)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(DCGANTrainer, "step", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            dcgan.fit(images, run=run_folder)
+    told = {"method": "dcgan", "status": "stopped", "steps": "10 of 12"}
+    assert json.loads(run("info", study, "--json"))["augment fit dcgan"] == told
+    assert json.loads(run("info", run_folder, "--json")) == {"augment fit": told}
+    dcgan.fit(images, run=run_folder)
+    run("augment", "sample", "dcgan", "--study", study, "-n", 2)
+    told = json.loads(run("info", study, "--json"))
+    assert told["tile"] == "not yet"
+    assert told["augment fit dcgan"] == {"method": "dcgan", "status": "complete", "steps": 12}
+    assert told["augment sample dcgan"] == {"status": "complete", "images": 4}
+
+
+def test_images_are_classified_in_a_table_and_measured_where_their_classes_are_known(
+    archive: Path, tmp_path: Path
+) -> None:
+    images = open_images(archive, classes=("left", "right"))
+    tiny = ClassifierConfig(steps=1, batch=8, width=4)
+    judge = fit_classifier(images["train"], run=tmp_path / "judge", config=tiny, device="cpu")
+    classify = ["augment", "classify", tmp_path / "judge" / "classifier.safetensors"]
+    table = tmp_path / "new" / "table.csv"
+    said = run(*classify, archive, "--out", table)
+    assert [word in said for word in ("test", "12", "balanced accuracy")] == [True] * 3
+    rows = list(csv.DictReader(table.open()))
+    assert [row["part"] for row in rows] == ["train"] * 40 + ["test"] * 12
+    chances = judge.predict(images["test"].pixels)
+    got = [[float(row[f"p({name})"]) for name in ("left", "right")] for row in rows[40:]]
+    np.testing.assert_allclose(got, chances, atol=1e-5)
+    assert [row["class"] for row in rows[40:]] == ["left", "right"] * 6
+    assert rows[41]["predicted"] == ("left", "right")[chances[1].argmax()]
+    assert rows[41]["image"] == "1"
+
+    for index, image in enumerate(images["test"].pixels):
+        write_png(tmp_path / "folder" / f"{index:02}.png", image[..., 0])
+    assert "have no class, which is a folder" in refused(*classify, tmp_path / "folder", "--out", table)
+    assert "Measures" not in run(*classify, tmp_path / "folder", "--unlabelled", "--out", table)
+    rows = list(csv.DictReader(table.open()))
+    assert [(row["image"], row["class"]) for row in rows[:2]] == [("00.png", ""), ("01.png", "")]
+    np.testing.assert_allclose([float(row["p(left)"]) for row in rows], chances[:, 0], atol=1e-5)
+    (tmp_path / "up" / "up").mkdir(parents=True)
+    (tmp_path / "folder" / "00.png").rename(tmp_path / "up" / "up" / "00.png")
+    assert "the classifier knows no up; it has: left, right" in refused(*classify, tmp_path / "up", "--out", table)

@@ -268,6 +268,17 @@ def test_where_nothing_can_be_kept_the_kernel_is_compiled_all_the_same() -> None
     assert kernels._compiled(of_no_file)(1) == 2
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("compiled", [True, False])
+def test_features_that_may_only_be_read_are_no_trouble(compiled: bool) -> None:
+    image = make()
+    patches = image.patches(16, 8, 40, 56)
+    wanted = image.predictor(compiled=compiled).predict(patches)
+    for patch in patches.values():
+        patch.values.flags.writeable = False
+    assert_equal(image.predictor(compiled=compiled).predict(patches), wanted)
+
+
 def test_what_does_not_fit_is_refused() -> None:
     image = make()
     patches = image.patches(0, 0, 8, 8)

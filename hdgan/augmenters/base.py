@@ -256,7 +256,7 @@ class Augmenter(ABC):
     def _restore(self, tensors: Mapping[str, Tensor], path: Path) -> None:
         """Take over what :meth:`_tensors` gave, for the shape that is set."""
 
-    def sample(self, n: int, label: int | str, *, seed: int, first: int = 0) -> Image:
+    def sample(self, n: int, label: int | str, *, seed: int = 0, first: int = 0) -> Image:
         """Draw images of a class.
 
         Parameters

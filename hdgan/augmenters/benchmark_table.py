@@ -7,20 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from hdgan.metrics import measure_text
+from hdgan.metrics import CLASSIFICATION_MEASURES, measure_text, positive_note
 from tiling.wording import counted
 
 Rows = list[dict[str, str]]
 
-_ON_TEST = {
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced accuracy",
-    "auc": "AUC",
-    "sensitivity": "sensitivity",
-    "specificity": "specificity",
-    "f1": "F1",
-    "confidence": "confidence",
-}
 _OF_SAMPLES = {
     "sample_confidence": "confidence",
     "recognised": "recognised",
@@ -38,6 +29,7 @@ def tables(report: Mapping[str, Any]) -> dict[str, Rows]:
     Table 2. What is known of some seeds only says of how many.
     """
     count = report["plan"]["seeds"]
+    of_one = positive_note(list(report["images"]["train"]))
     seeds = f"{count} seeds, mean ± deviation" if count > 1 else "one seed"
     found = {
         f"Samples, judged by the classifier of real images; distances from these in {report['space']}; {seeds}": [
@@ -45,14 +37,14 @@ def tables(report: Mapping[str, Any]) -> dict[str, Rows]:
             for name, of in report["classifiers"].items()
             if "samples" in of["mean"]
         ],
-        f"Classifiers on the test images; {seeds}": [
-            _row(name, of, _ON_TEST) | _added(report, name) | _of_fit(of["mean"])
+        f"Classifiers on the test images{of_one}; {seeds}": [
+            _row(name, of, CLASSIFICATION_MEASURES) | _added(report, name) | _of_fit(of["mean"])
             for name, of in report["classifiers"].items()
         ],
     }
     if report["students"]:
-        found[f"GMCL's students on the test images; {seeds}"] = [
-            _row(name, of, _ON_TEST) | _training(of["mean"]) | _of_fit(of["mean"])
+        found[f"GMCL's students on the test images{of_one}; {seeds}"] = [
+            _row(name, of, CLASSIFICATION_MEASURES) | _training(of["mean"]) | _of_fit(of["mean"])
             for name, of in report["students"].items()
         ]
     return found

@@ -20,7 +20,7 @@ from tiling.wording import first_few
 
 
 def classify(
-    classifier: Classifier, parts: Mapping[str, LabelledImages | Pixels], table: Path | str
+    classifier: Classifier, parts: Mapping[str, LabelledImages | Pixels], table: Path | str, *, redo: bool = False
 ) -> dict[str, ClassificationReport]:
     """Write probabilities of each image, and measure them where the classes are known.
 
@@ -34,6 +34,8 @@ def classify(
     table
         CSV file to write: part, image (its file below the folder, or its number), class, predicted, and the
         probability of each class.
+    redo
+        Replace a file that is there.
 
     Returns
     -------
@@ -43,8 +45,10 @@ def classify(
     Raises
     ------
     InputError
-        For images of another size or colour, and of classes that the classifier does not know.
+        For images of another size or colour, and of classes that the classifier does not know; and where `table` is.
     """
+    if not redo and Path(table).exists():
+        raise InputError(f"{table} is there already: name another file, or add --redo to replace it")
     classes = classifier.shape.classes
     text, reports = io.StringIO(), {}
     rows = csv.writer(text, lineterminator="\n")

@@ -140,9 +140,14 @@ class Classifier:
     @torch.no_grad()
     def _over(self, pixels: Pixels, of: Callable[[Tensor], Tensor]) -> Floats:
         if tuple(pixels.shape[1:]) != (self.shape.size, self.shape.size, self.shape.channels):
-            raise InputError(f"this classifier takes images of {self.shape}, not {tuple(pixels.shape)}")
+            raise InputError(f"this classifier takes images of {self.shape}; these are {_told(pixels)}")
         parts = np.array_split(np.arange(pixels.shape[0]), max(-(-pixels.shape[0] // _AT_ONCE), 1))
         return np.concatenate([of(to_tensor(pixels[part], self._device)).cpu().numpy() for part in parts])
+
+
+def _told(pixels: Pixels) -> str:
+    _, height, width, channels = pixels.shape
+    return f"{height} x {width} px, {'grey' if channels == 1 else 'RGB'}"
 
 
 def fit_classifier(

@@ -90,6 +90,10 @@ class LabelledImages:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{count} {name}" for name, count in self.counts.items())
+        return f"LabelledImages({' x '.join(map(str, self.pixels.shape))}: {counts})"
+
     @property
     def shape(self) -> tuple[int, int, int]:
         """(H, W, C) of an image."""
@@ -121,14 +125,17 @@ class LabelledImages:
     def require_classes(self) -> None:
         """An :class:`InputError` unless there are images of two classes or more, and of each that is named."""
         if empty := [name for name, count in self.counts.items() if not count]:
-            raise InputError(f"no image is of {first_few(empty)}: leave the class out, or bring images of it")
+            raise InputError(
+                f"no image is of {first_few(empty)}: number classes from 0, leave none out, or bring images of it"
+            )
         if len(self.classes) < 2:
             raise InputError(f"all {len(self)} images are of one class, {self.classes[0]}: two are needed at least")
 
     def require_batch(self, batch: int) -> None:
         """An :class:`InputError` unless there are as many images as a batch takes."""
         if len(self) < batch:
-            raise InputError(f"{len(self)} images are fewer than a batch of {batch}: take a smaller batch")
+            smaller = f"take a smaller one, such as batch={max(len(self) // 2, 2)}"
+            raise InputError(f"{len(self)} images are fewer than a batch of {batch}: {smaller}")
 
 
 def check_classes(classes: Sequence[object]) -> None:

@@ -224,6 +224,10 @@ class Selection:
     accounts: dict[str, Account]
     licence: tuple[str, ...]
 
+    def __repr__(self) -> str:
+        taken = ", ".join(f"{of.taken} of {of.wanted} {name}" for name, of in self.accounts.items())
+        return f"Selection({taken})"
+
     def added_to(self, images: LabelledImages) -> LabelledImages:
         """Real images, and these after them."""
         if not len(self.labels):

@@ -19,6 +19,7 @@ from hdgan.labels import Image
 from hdgan.stylegan2.data import PreparedTiles, Tiles
 from tiling import TileSet
 from tiling.errors import InputError
+from tiling.progress import note
 from tiling.resample import area_resample, rows_of
 from tiling.wording import first_few
 
@@ -27,6 +28,7 @@ ImageSource = LabelledImages | tuple[Pixels, npt.ArrayLike] | Path | str
 """Labelled images; arrays of images (N, H, W) or (N, H, W, C) uint8 and of labels (N,); or a place to open."""
 
 _GREY = ("L", "LA")
+_FOR = {"train": "train on", "val": "validate", "test": "test"}
 _HELD_OUT = {0: "test", 1: "val"}  # folds, where nothing else tells the parts
 _LARGEST = 1 << 16  # px, of what is averaged down
 
@@ -62,6 +64,11 @@ class IndexedTiles:
         """uint8."""
         return np.dtype(np.uint8)
 
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Image:
+        """All of them, for NumPy."""
+        images = self[np.arange(len(self.indices))]
+        return images if dtype is None else images.astype(dtype)
+
     def __getitem__(self, indices: Indices) -> Image:
         """Read some, (n, H, W, C) uint8."""
         prepared = PreparedTiles(self.tiles, resolution=self.size)
@@ -77,6 +84,7 @@ def open_images(
     table: Path | str | None = None,
     classes: Sequence[str] | None = None,
     held_out: bool = True,
+    by_fold: bool = True,
 ) -> dict[str, LabelledImages]:
     """Labelled images by part: "train", and, where there are such, "val" and "test".
 
@@ -96,12 +104,14 @@ def open_images(
         Names in the order of the labels, for files that have numbers alone; without them these are the names.
     held_out
         Whether "val" and "test" are asked for; or else "train" alone is read.
+    by_fold
+        Whether images that nobody parted are parted by fold; or else they are all in one part, "all".
 
     Raises
     ------
     InputError
-        For what cannot be read, images without a class, more than 1000 classes, and images that are no squares or
-        smaller than `size`.
+        For what cannot be read, images without a class, more than 1000 classes, images that are no squares or smaller
+        than `size`, and images of several sizes if there is no `size`.
     """
     place, wanted = Path(place), PARTS if held_out else PARTS[:1]
     if size is not None:
@@ -118,7 +128,8 @@ def open_images(
         parts = [part for part in wanted if (place / part).is_dir()]
         return _of_the_same({part: ImageFolder(place / part, labels=table) for part in parts}, size, column)
     source = TileSet.open(place) if (place / "stage.json").exists() else ImageFolder(place, labels=table)
-    return _by_fold(source, _of_folder(source, size, column), wanted)
+    images = _of_folder(source, size, column)
+    return _by_fold(source, images, wanted) if by_fold else {"all": images}
 
 
 def open_unlabelled(place: Path | str, *, size: int | None = None) -> Pixels:
@@ -214,7 +225,7 @@ def _of_folder(
         raise InputError("tiles have several labels: say by which one they are classed, such as stain")
     known = source.labels(column or FOLDER)
     if lacking := known.count(None):
-        where = f"the label {column}" if column else "a folder of the class's name"
+        where = f"the label {column}" if column else "a folder of the class's name, or a label that --condition names"
         raise InputError(f"{lacking} of {len(known)} images of {source} have no class, which is {where}")
     names = tuple(classes) or tuple(sorted({str(value) for value in known}))
     if strangers := sorted({str(value) for value in known} - set(names)):
@@ -226,7 +237,13 @@ def _of_folder(
 def _pixels_of(source: ImageFolder | TileSet, size: int | None) -> Pixels:
     """All images, averaged down."""
     edges, grey = _looked_at(source) if isinstance(source, ImageFolder) else ([source.size(0)], False)
-    size = min(edges) if size is None else size
+    if size is None:
+        if min(edges) < max(edges):
+            raise InputError(
+                f"{source} has images of {min(edges)} to {max(edges)} px: say to which edge all are averaged down, "
+                f"such as --size {min(edges)}"
+            )
+        size = min(edges)
     if min(edges) < size:
         raise InputError(f"{source} has images of {min(edges)} px, which cannot be averaged down to {size} px")
     return IndexedTiles(source, np.arange(len(source)), size, 1 if grey else 3)
@@ -267,6 +284,9 @@ def _by_fold(source: ImageFolder | TileSet, images: LabelledImages, wanted: Sequ
         chosen = np.flatnonzero(of == part)
         if len(chosen):
             found[part] = replace(images, pixels=replace(images.pixels, indices=chosen), labels=images.labels[chosen])
+    told = [f"{np.count_nonzero(of == part)} to {_FOR[part]}" for part in PARTS if (of == part).any()]
+    if len(told) > 1:
+        note(f"{source}: {', '.join(told)}, by fold")
     if "train" not in found:
         raise InputError(f"all {len(images)} images of {source} are in folds 0 and 1, which are held out")
     return found

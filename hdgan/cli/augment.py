@@ -49,7 +49,9 @@ ClassesOption = Annotated[
 ConditionOption = Annotated[
     str | None, typer.Option(help="The label that tells the class, of tiles, or of images with a table of labels.")
 ]
-LabelsOption = Annotated[Path | None, typer.Option(help="CSV file with labels of the images in a folder.")]
+LabelsOption = Annotated[
+    Path | None, typer.Option(help="CSV file with labels of the images in a folder: columns image, and one a label.")
+]
 
 _SAMPLES = 64
 _CHOSEN = "Which are kept"
@@ -263,6 +265,7 @@ def classify(
     condition: ConditionOption = None,
     labels: LabelsOption = None,
     device: DeviceOption = "auto",
+    redo: RedoOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Tell what a classifier takes each image for, with the probabilities; and how good it is where that is known.
@@ -273,7 +276,7 @@ def classify(
     from hdgan.augmenters.classifier import Classifier
     from hdgan.augmenters.sources import open_unlabelled
     from hdgan.cli.tables import print_table
-    from hdgan.metrics import measure_text
+    from hdgan.metrics import CLASSIFICATION_MEASURES, measure_text, positive_note
     from training.devices import choose_device
 
     judge = Classifier.load(classifier, device=choose_device(device))
@@ -281,15 +284,15 @@ def classify(
     if unlabelled:
         parts = {"": open_unlabelled(images, size=judge.shape.size)}
     else:
-        parts = _open_as(judge.shape, images, condition, labels)
-    reports = classify_images(judge, parts, out)
+        parts = _open_as(judge.shape, images, condition, labels, by_fold=False)
+    reports = classify_images(judge, parts, out, redo=redo)
     if reports and not quiet:
         rows = [
             {"part": part, "images": str(sum(of.support.values()))}
-            | {name.replace("_", " "): measure_text(value) for name, value in of.measures.items()}
+            | {heading: measure_text(of.measures[name]) for name, heading in CLASSIFICATION_MEASURES.items()}
             for part, of in reports.items()
         ]
-        print_table("Measures by part", rows, words=("part",))
+        print_table(f"Measures by part{positive_note(judge.shape.classes)}", rows, words=("part",))
     say(f"{out}: what each image is taken for", quiet)
 
 
@@ -308,12 +311,14 @@ def _open(
     return open_images(images, size=size, column=condition, table=labels, classes=named, held_out=held_out)
 
 
-def _open_as(shape: Shape, images: Path, condition: str | None, labels: Path | None) -> dict[str, LabelledImages]:
+def _open_as(
+    shape: Shape, images: Path, condition: str | None, labels: Path | None, *, by_fold: bool = True
+) -> dict[str, LabelledImages]:
     """Images as those that something of a shape was made of: of its size, and a file's classes have its names."""
     from hdgan.augmenters import open_images
 
     classes = shape.classes if images.is_file() else None
-    return open_images(images, size=shape.size, column=condition, table=labels, classes=classes)
+    return open_images(images, size=shape.size, column=condition, table=labels, classes=classes, by_fold=by_fold)
 
 
 def _inputs(images: Path) -> dict[str, Path]:

@@ -1,6 +1,12 @@
 """Measures of what the pipeline makes, each under its own name."""
 
-from hdgan.metrics.classification import ClassificationReport, area_under_roc, classification_report
+from hdgan.metrics.classification import (
+    CLASSIFICATION_MEASURES,
+    ClassificationReport,
+    area_under_roc,
+    classification_report,
+    positive_note,
+)
 from hdgan.metrics.comparison import (
     Chosen,
     DistributionReport,
@@ -26,6 +32,7 @@ from hdgan.metrics.segmentation import SegmentationReport, measure_text, score_r
 from hdgan.metrics.words import beats, footnotes, verdict
 
 __all__ = [
+    "CLASSIFICATION_MEASURES",
     "Chosen",
     "ClassificationReport",
     "DistributionReport",
@@ -53,6 +60,7 @@ __all__ = [
     "measure_text",
     "memorisation",
     "nearest",
+    "positive_note",
     "precision_recall_density_coverage",
     "score_rows",
     "segmentation_report",

@@ -11,15 +11,16 @@ import numpy.typing as npt
 
 from tiling.errors import InputError
 
-CLASSIFICATION_MEASURES = (
-    "accuracy",
-    "balanced_accuracy",
-    "auc",
-    "sensitivity",
-    "specificity",
-    "f1",
-    "confidence",
-)
+CLASSIFICATION_MEASURES = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "auc": "AUC",
+    "sensitivity": "sensitivity",
+    "specificity": "specificity",
+    "f1": "F1",
+    "confidence": "confidence",
+}
+"""Names of the measures, and how they are written."""
 _OFF_ONE = 1e-3  # what rounding to float16 leaves of a sum of 1
 
 
@@ -63,17 +64,25 @@ class ClassificationReport:
         return {name: self._measures(index, name) for index, name in enumerate(self.classes)}
 
     @property
-    def measures(self) -> dict[str, float | None]:
-        """Of all classes: accuracy, balanced accuracy, macro AUC, sensitivity, specificity and F1, confidence.
+    def positive(self) -> str | None:
+        """Of two classes the second, which sensitivity, specificity and F1 are of; of more these are means of all."""
+        return positive_class(self.classes)
 
-        Balanced accuracy is macro sensitivity, by definition, and stands here under both names.
+    @property
+    def measures(self) -> dict[str, float | None]:
+        """Accuracy, balanced accuracy, AUC, sensitivity, specificity, F1 and confidence.
+
+        Balanced accuracy and AUC are means over the classes; and so are sensitivity, specificity and F1 of more than
+        two classes, where the first is balanced accuracy again. Of two classes they are those of :attr:`positive`.
         """
         rows = [self._measures(index, name) for index, name in enumerate(self.classes) if self.support[name]]
         means = {key: _mean([row[key] for row in rows]) for key in ("auc", "sensitivity", "specificity", "f1")}
+        of_one = {} if self.positive is None else self._measures(1, self.positive)
         return {
             "accuracy": self.accuracy,
             "balanced_accuracy": means["sensitivity"],
             **means,
+            **{key: of_one.get(key, means[key]) for key in ("sensitivity", "specificity", "f1")},
             "confidence": self.confidence,
         }
 
@@ -83,6 +92,7 @@ class ClassificationReport:
             "classes": list(self.classes),
             "confusion": self.confusion.tolist(),
             "support": self.support,
+            "positive": self.positive,
             "per_class": self.per_class,
             "measures": self.measures,
         }
@@ -97,6 +107,17 @@ class ClassificationReport:
             "specificity": (others - predicted + hits) / others if others else None,
             "f1": 2 * hits / (true + predicted) if true else None,
         }
+
+
+def positive_class(classes: Sequence[str]) -> str | None:
+    """Of two classes the second."""
+    return classes[1] if len(classes) == 2 else None
+
+
+def positive_note(classes: Sequence[str]) -> str:
+    """For the title of a table of measures: which class some of them are of, if they are of one."""
+    positive = positive_class(classes)
+    return "" if positive is None else f"; sensitivity, specificity and F1 of class {positive}"
 
 
 def classification_report(

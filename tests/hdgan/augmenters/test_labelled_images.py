@@ -38,7 +38,7 @@ def test_what_is_no_labelled_image_is_refused(pixels, labels, classes: str, mess
 
 
 def test_one_class_is_not_enough_to_learn_from() -> None:
-    with pytest.raises(InputError, match="no image is of c: leave the class out"):
+    with pytest.raises(InputError, match="no image is of c: number classes from 0, leave none out"):
         LabelledImages(GREY, LABELS, tuple("abc")).require_classes()
     with pytest.raises(InputError, match="all 6 images are of one class, a"):
         LabelledImages(GREY, 0 * LABELS, ("a",)).require_classes()
@@ -67,6 +67,28 @@ def test_folders_of_classes_are_read_as_they_are_asked_for(tmp_path: Path) -> No
     first = train.pixels[np.array([0])][0]
     blocks = rgb.reshape(20, 16, 2, 16, 2, 3).mean(axis=(2, 4))
     assert (np.abs(blocks - first.astype(float)).max(axis=(1, 2, 3)) <= 0.5).sum() == 1
+
+
+def test_folders_are_parted_by_fold_with_a_word_or_not_at_all(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for index in range(12):
+        write_png(tmp_path / "images" / "ab"[index % 2] / f"{index:02}.png", np.full((16, 16, 3), index, np.uint8))
+    parts = open_images(tmp_path / "images")
+    said = ", ".join(
+        f"{len(parts[part])} to {word}"
+        for part, word in (("train", "train on"), ("val", "validate"), ("test", "test"))
+        if part in parts
+    )
+    assert f"{said}, by fold" in capsys.readouterr().err
+    whole = open_images(tmp_path / "images", by_fold=False)
+    assert {part: len(images) for part, images in whole.items()} == {"all": 12}
+    assert np.asarray(whole["all"].pixels).shape == (12, 16, 16, 3)
+    assert repr(whole["all"]) == "LabelledImages(12 x 16 x 16 x 3: 6 a, 6 b)"
+    write_png(tmp_path / "images" / "a" / "large.png", np.zeros((32, 32, 3), np.uint8))
+    with pytest.raises(InputError, match="has images of 16 to 32 px: say to which edge .*, such as --size 16"):
+        open_images(tmp_path / "images")
+    assert open_images(tmp_path / "images", size=16)["train"].shape == (16, 16, 3)
 
 
 def test_classes_of_as_many_images_are_shuffled_each_in_its_own_order() -> None:

@@ -159,7 +159,12 @@ LABELS, PIXELS = np.arange(40) % 2, np.random.default_rng(0).integers(0, 256, (4
         ),
         (PIXELS, LABELS * 3_000_000, [], "a label is 3000000: number the classes from 0; 1000 are taken at most"),
         (PIXELS, LABELS * 0, [], "all 40 images are of one class, 0: two are needed at least"),
-        (PIXELS, LABELS * 0, ["--classes", "a,b"], "no image is of b: leave the class out, or bring images of it"),
+        (
+            PIXELS,
+            LABELS * 0,
+            ["--classes", "a,b"],
+            "no image is of b: number classes from 0, leave none out, or bring images of it",
+        ),
         (PIXELS * np.nan, LABELS, [], "images must be uint8, 0 to 255, and these are float64, and some of its values"),
         (PIXELS * np.nan, LABELS, ["--size", "16"], "are not numbers (NaN): convert them"),
         (PIXELS, LABELS * np.nan, [], "must be whole numbers, 0 for the first class, not float64"),
@@ -168,7 +173,7 @@ LABELS, PIXELS = np.arange(40) % 2, np.random.default_rng(0).integers(0, 256, (4
         (PIXELS, LABELS, ["--size", "32"], "images of 16 x 16 px cannot be averaged down to 32 px"),
         (PIXELS, LABELS, ["--size", "0"], "size must be a whole number from 16 to 1024, not 0"),
         (PIXELS, LABELS[:30], [], "40 images have 30 labels; each image needs one"),
-        (PIXELS[:6], LABELS[:6], [], "6 images are fewer than a batch of 8: take a smaller batch"),
+        (PIXELS[:6], LABELS[:6], [], "6 images are fewer than a batch of 8: take a smaller one, such as batch=3"),
     ],
 )
 def test_bad_images_are_told_in_a_line(images, labels, options: list[str], message: str, tmp_path: Path) -> None:
@@ -277,7 +282,7 @@ def test_images_are_classified_in_a_table_and_measured_where_their_classes_are_k
     classify = ["augment", "classify", tmp_path / "judge" / "classifier.safetensors"]
     table = tmp_path / "new" / "table.csv"
     said = run(*classify, archive, "--out", table)
-    assert [word in said for word in ("test", "12", "balanced accuracy")] == [True] * 3
+    assert [word in said for word in ("test", "12", "balanced accuracy", "of class right")] == [True] * 4
     rows = list(csv.DictReader(table.open()))
     assert [row["part"] for row in rows] == ["train"] * 40 + ["test"] * 12
     chances = judge.predict(images["test"].pixels)
@@ -290,10 +295,16 @@ def test_images_are_classified_in_a_table_and_measured_where_their_classes_are_k
     for index, image in enumerate(images["test"].pixels):
         write_png(tmp_path / "folder" / f"{index:02}.png", image[..., 0])
     assert "have no class, which is a folder" in refused(*classify, tmp_path / "folder", "--out", table)
-    assert "Measures" not in run(*classify, tmp_path / "folder", "--unlabelled", "--out", table)
+    unlabelled = [*classify, tmp_path / "folder", "--unlabelled", "--out", table]
+    before = table.read_text()
+    assert "is there already: name another file, or add --redo" in refused(*unlabelled)
+    assert table.read_text() == before
+    assert "Measures" not in run(*unlabelled, "--redo")
     rows = list(csv.DictReader(table.open()))
     assert [(row["image"], row["class"]) for row in rows[:2]] == [("00.png", ""), ("01.png", "")]
     np.testing.assert_allclose([float(row["p(left)"]) for row in rows], chances[:, 0], atol=1e-5)
     (tmp_path / "up" / "up").mkdir(parents=True)
     (tmp_path / "folder" / "00.png").rename(tmp_path / "up" / "up" / "00.png")
-    assert "the classifier knows no up; it has: left, right" in refused(*classify, tmp_path / "up", "--out", table)
+    assert "the classifier knows no up; it has: left, right" in refused(
+        *classify, tmp_path / "up", "--out", table, "--redo"
+    )

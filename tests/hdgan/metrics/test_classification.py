@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hdgan.metrics import area_under_roc, classification_report
-from hdgan.metrics.classification import CLASSIFICATION_MEASURES
+from hdgan.metrics.classification import CLASSIFICATION_MEASURES, positive_note
 from tiling.errors import InputError
 
 
@@ -63,6 +63,18 @@ def test_measures_are_as_defined_and_classes_that_are_not_in_the_truth_are_in_no
     assert report.per_class["c"]["auc"] is None
     assert report.confusion.sum() == 60
     assert json.loads(json.dumps(report.to_dict()))["confusion"][0][2] == ((truth == 0) & (predicted == 2)).sum()
+
+
+def test_of_two_classes_sensitivity_specificity_and_f1_are_those_of_the_second() -> None:
+    said = np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.2, 0.8], [0.6, 0.4]])
+    report = classification_report(np.array([0, 0, 0, 1, 1]), said, ["normal", "pneumonia"])
+    assert report.positive == "pneumonia"
+    assert report.measures["sensitivity"] == pytest.approx(1 / 2)
+    assert report.measures["specificity"] == pytest.approx(2 / 3)
+    assert report.measures["balanced_accuracy"] == pytest.approx((1 / 2 + 2 / 3) / 2)
+    assert report.measures["f1"] == pytest.approx(2 * 1 / (2 + 2))
+    assert "F1 of class pneumonia" in positive_note(report.classes)
+    assert positive_note(["a", "b", "c"]) == ""
 
 
 def test_a_class_that_is_never_predicted_has_no_f1_and_one_alone_has_neither_area_nor_specificity() -> None:

@@ -105,7 +105,7 @@ def test_it_learns_in_bf16_too_and_leaves_no_checkpoints(tmp_path: Path) -> None
 
 def test_images_of_another_size_are_refused(tmp_path: Path) -> None:
     made = fit_classifier(two_classes(8), run=tmp_path, config=ClassifierConfig(steps=1, batch=8))
-    with pytest.raises(InputError, match="takes images of .*; these are 28 x 28 px, grey"):
+    with pytest.raises(InputError, match=r"takes images of .*; these are 28 x 28 px, grey"):
         made.predict(np.zeros((2, 28, 28, 1), np.uint8))
 
 

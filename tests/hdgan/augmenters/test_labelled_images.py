@@ -86,7 +86,7 @@ def test_folders_are_parted_by_fold_with_a_word_or_not_at_all(
     assert np.asarray(whole["all"].pixels).shape == (12, 16, 16, 3)
     assert repr(whole["all"]) == "LabelledImages(12 x 16 x 16 x 3: 6 a, 6 b)"
     write_png(tmp_path / "images" / "a" / "large.png", np.zeros((32, 32, 3), np.uint8))
-    with pytest.raises(InputError, match="has images of 16 to 32 px: say to which edge .*, such as --size 16"):
+    with pytest.raises(InputError, match=r"has images of 16 to 32 px: say to which edge .*, such as --size 16"):
         open_images(tmp_path / "images")
     assert open_images(tmp_path / "images", size=16)["train"].shape == (16, 16, 3)
 

@@ -80,8 +80,10 @@ def test_of_two_classes_sensitivity_specificity_and_f1_are_those_of_the_second()
 def test_a_class_that_is_never_predicted_has_no_f1_and_one_alone_has_neither_area_nor_specificity() -> None:
     certain = np.tile([1.0, 0.0], (4, 1))
     assert classification_report(np.array([0, 0, 1, 1]), certain, ["a", "b"]).per_class["b"]["f1"] == 0
-    alone = classification_report(np.zeros(4, int), certain, ["a", "b"]).measures
+    alone = classification_report(np.zeros(4, int), np.tile([1.0, 0.0, 0.0], (4, 1)), ["a", "b", "c"]).measures
     assert (alone["auc"], alone["specificity"], alone["accuracy"]) == (None, None, 1.0)
+    negative = classification_report(np.zeros(4, int), certain, ["a", "b"]).measures
+    assert (negative["sensitivity"], negative["specificity"], negative["f1"]) == (None, 1.0, None)
 
 
 def test_what_is_no_truth_and_no_probability_is_refused() -> None:

@@ -134,7 +134,7 @@ def test_a_classifier_to_choose_by_is_trained_once_where_none_is_given(
 
     found = choose(out, "centroid", config=tiny, classifiers=tmp_path)
     told = capsys.readouterr().err
-    assert "a classifier is trained first on 40 real images, 1 steps of 40. It stays in " in told
+    assert "a classifier is trained first on 40 real images, 1 steps of 40 by --preset. It stays in " in told
     (judge,) = tmp_path.glob("classifier-*")
     before = files(judge)
     choose(tmp_path / "near", "distance", config=tiny, classifiers=tmp_path, seed=7)

@@ -202,8 +202,8 @@ def _judge(file: Path | None, images: LabelledImages, run: Path, config: Classif
     if not (run / CLASSIFIER).exists():
         note(
             f"to choose by, a classifier is trained first on {counted(len(images), 'real image')}, {config.steps} "
-            f"steps of {config.batch} by --preset. It stays in {run}, for other rules, too; --classifier FILE takes one "
-            "that there is"
+            f"steps of {config.batch} by --preset. It stays in {run}, for other rules, too; --classifier FILE takes "
+            "one that there is"
         )
     return fit_classifier(images, run=run, config=config, device=device)
 

@@ -16,7 +16,7 @@ from tiling.errors import InputError
 from tiling.files import write_bytes
 from tiling.png import open_png
 
-_FRAME = (20, 120, 60)
+_FRAME, _EDGE = (20, 120, 60), (208, 208, 208)
 
 
 def png_bytes(image: Image | PillowImage.Image) -> bytes:
@@ -67,7 +67,7 @@ def contact_sheet(
     selected: Collection[int] = (),
     size: int = 128,
 ) -> Image:
-    """Thumbnails in rows, each with its caption below, the selected ones framed.
+    """Thumbnails with a thin edge in rows, each with its caption below, the selected ones framed.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ def contact_sheet(
     columns
         Thumbnails in a row.
     captions
-        N texts; the indices when not given.
+        N texts, cut to the width of a thumbnail; the indices when not given.
     selected
         Indices to frame in green.
     size
@@ -103,6 +103,13 @@ def contact_sheet(
         if index in selected:
             draw.rectangle((x + 1, y + 1, x + step_x - 2, y + size + 2 * gap - 2), fill=_FRAME)
         thumbnail = PillowImage.fromarray(images[index]).resize((size, size), PillowImage.Resampling.BOX)
+        draw.rectangle((x + gap - 1, y + gap - 1, x + gap + size, y + gap + size), outline=_EDGE)
         sheet.paste(thumbnail, (x + gap, y + gap))
-        draw.text((x + gap, y + size + 2 * gap), text, fill="black")
+        draw.text((x + gap, y + size + 2 * gap), _cut(draw, text, size + gap), fill="black")
     return np.array(sheet)
+
+
+def _cut(draw: ImageDraw.ImageDraw, text: str, width: int) -> str:
+    """A text, or so much of its beginning as fits into a width in px."""
+    shorter = (f"{text[:end]}..." for end in range(len(text) - 1, 0, -1))
+    return next((each for each in (text, *shorter) if draw.textbbox((0, 0), each)[2] <= width), "")

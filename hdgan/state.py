@@ -22,6 +22,9 @@ from training.metrics import read_metrics
 _AUGMENTING = tuple(f"{folder}/{RECORD}" for folder in ("augmenters/*", "augmented/*", "benchmark"))
 """Records of what `hdgan augment` makes, beside the pipeline: patterns of paths in a study."""
 
+_TYPED = {"augment": "augment fit", "augment sample --select": "augment sample", "classifier": "augment sample"}
+"""What is typed for stages of it that go by another name."""
+
 
 def study_state(study: Study) -> dict[str, Any]:
     """What every stage of a study holds, by command, in order; all beside the pipeline where it was made.
@@ -58,13 +61,12 @@ def augmenting_state(folder: Path) -> dict[str, Any]:
     command, config = record["stage"], record["config"]
     methods = config["methods"] if command == "augment benchmark" else [config["method"]] if "method" in config else []
     told = {"method": ", ".join(methods)} if methods else {}
-    typed = "augment fit" if command == "augment" else command.removesuffix(" --select")
-    return {typed: told | _folder_state(folder, command, "")}
+    return {_TYPED.get(command, command): told | _folder_state(folder, command, "")}
 
 
 def is_augmenting(folder: Path) -> bool:
     """Whether a stage's folder is one of `hdgan augment`."""
-    return str(read_record(folder)["stage"]).startswith("augment")
+    return str(read_record(folder)["stage"]) in (*_TYPED, "augment sample", "augment benchmark")
 
 
 def pairs_state(folder: Path) -> dict[str, Any]:
@@ -182,11 +184,11 @@ def _folder_state(folder: Path, command: str, why: str) -> dict[str, Any]:
         **({"outdated": why} if why else {}),
         **record.get("summary", {}),
         **({"licence": "; ".join(record["licence"])} if record.get("licence") else {}),
-        **(_progress(command, folder, record) if status != "complete" or command == "tile" else {}),
+        **(_progress(command, folder, record, running) if status != "complete" or command == "tile" else {}),
     }
 
 
-def _progress(command: str, folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
+def _progress(command: str, folder: Path, record: Mapping[str, Any], running: bool) -> dict[str, Any]:
     """How far a stage is that is not complete, where that is quickly told; of tiles, also which slides failed."""
     config = record["config"]
     if command == "tile":
@@ -206,14 +208,20 @@ def _progress(command: str, folder: Path, record: Mapping[str, Any]) -> dict[str
     if command == "augment" and "kimg" in config:
         logged = read_metrics(folder / "training")  # of StyleGAN2, until it ends
         return {"kimg": f"{logged[-1].get('kimg', 0) if logged else 0:g} of {config['kimg']:g}"}
-    if command == "augment" and "steps" in config:
-        logged = read_metrics(folder)
-        return {"steps": f"{logged[-1]['step'] if logged else 0} of {config['steps']}"}
+    if command in ("augment", "classifier"):
+        return {"steps": f"{_steps(folder, running)} of {config['steps']}"} if "steps" in config else {}
     if command == "augment sample":
         return {"images": f"{sum(1 for _ in folder.glob('images/*/*.png'))} of {config['n'] * len(config['classes'])}"}
     if command == "augment benchmark":
         return {"rows": sum(1 for _ in folder.glob("seed-*/measures/*.json"))}
     return {}
+
+
+def _steps(folder: Path, running: bool) -> int:
+    """Of a training: those that it would go on from, and while it runs those that it logged since."""
+    logged = [int(line["step"]) for line in read_metrics(folder)] if running else []
+    saved = [int(path.stem.partition("-")[2]) for path in folder.glob("checkpoints/step-*.safetensors")]
+    return max([0, *saved, *logged])
 
 
 def _annotations_state(study: Study) -> str | dict[str, Any]:

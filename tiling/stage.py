@@ -66,6 +66,7 @@ class Stage:
         grows: Collection[str] = (),
         unsettled: Callable[[Mapping[str, Any]], bool] = lambda summary: False,
         as_now: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda config: config,
+        elsewhere: str = "use another study",
         aside: bool = False,
         redo: bool = False,
     ) -> Stage:
@@ -94,6 +95,8 @@ class Stage:
         as_now
             Gives the settings of a record, which an earlier version may have written, as they would be recorded now:
             with what was always so before it was a setting.
+        elsewhere
+            What to do to have what is there and what is asked for, for messages.
         aside
             Whether what is made lies beside the output of a complete stage until :meth:`change` is called: that stays
             complete until then, also if this process is killed.
@@ -123,6 +126,7 @@ class Stage:
             grows=grows,
             unsettled=unsettled,
             as_now=as_now,
+            elsewhere=elsewhere,
         )
         licence = sorted({licence for path in inputs.values() for licence in _licence_of(path)})
         mend(folder)

@@ -33,6 +33,8 @@ class Wanted:
         Tells from the summary of a complete stage whether something in it is to be tried again.
     as_now
         Gives the settings of a record, which an earlier version may have written, as they would be recorded now.
+    elsewhere
+        What to do to have both, in words.
     """
 
     stage: str
@@ -42,6 +44,7 @@ class Wanted:
     grows: Collection[str]
     unsettled: Callable[[Mapping[str, Any]], bool]
     as_now: Callable[[Mapping[str, Any]], Mapping[str, Any]]
+    elsewhere: str
 
     def to_dict(self) -> dict[str, Any]:
         """What the stage's record says of it."""
@@ -80,7 +83,7 @@ class Wanted:
                 now = repr(values[0][2])
             raise InputError(
                 f"{folder} was made with {before}, and now {now} {'is' if len(values) == 1 else 'are'} asked for; "
-                "repeat the first setting, add --redo to replace it, or use another study"
+                f"repeat the first setting, add --redo to replace it, or {self.elsewhere}"
             )
         others = [words for key, words in self.origins.items() if key in changed]
         others += [_other(key) for key in _differing(previous["inputs"], self.inputs) if key not in self.grows]

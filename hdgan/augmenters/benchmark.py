@@ -19,8 +19,8 @@ import numpy as np
 from hdgan.augmenters.base import LAST_SEED, ORIGINS, Augmenter, Shape
 from hdgan.augmenters.batches import Transform, as_rgb
 from hdgan.augmenters.benchmark_plan import Arm, Plan, arms_of, plan_named
-from hdgan.augmenters.benchmark_table import tables
-from hdgan.augmenters.classifier import Classifier, ClassifierConfig, fit_classifier
+from hdgan.augmenters.benchmark_table import explanations, tables
+from hdgan.augmenters.classifier import CLASSIFIER, Classifier, ClassifierConfig, fit_classifier
 from hdgan.augmenters.geometric import GeometricConfig
 from hdgan.augmenters.gmcl import STUDENT, GMCLConfig
 from hdgan.augmenters.images import LabelledImages, fingerprint_of
@@ -241,7 +241,7 @@ class _Round:
     def _classifier(
         self, name: str, images: LabelledImages, config: ClassifierConfig, transform: Transform | None
     ) -> tuple[Classifier, dict[str, float]]:
-        run = self.folder / "classifiers" / _file_name(name)
+        run = self._run_of_classifier(name)
         self._forget_peak()
         classifier = fit_classifier(
             images, run=run, config=config, seed=self.seed, transform=transform, device=self.device,
@@ -261,6 +261,9 @@ class _Round:
     def _run_of(self, name: str) -> Path:
         return self.folder / "augmenters" / name
 
+    def _run_of_classifier(self, row: str) -> Path:
+        return self.folder / "classifiers" / _file_name(row)
+
     def _forget_peak(self) -> None:
         """Begin the peak memory of this process anew, where the system can; that of the benchmark is kept."""
         self.stage.keep_peak()
@@ -276,8 +279,8 @@ class _Round:
 
     @cached_property
     def _judge(self) -> Classifier:
-        """The classifier of real images alone, which samples are judged and chosen by."""
-        return self._classifier(Arm().name, self.real, self.plan.classifier, None)[0]
+        """The classifier of real images alone, of the first row, which samples are judged and chosen by."""
+        return Classifier.load(self._run_of_classifier(Arm().name) / CLASSIFIER, device=choose_device(self.device))
 
     @cached_property
     def _criteria(self) -> list[Criterion]:
@@ -362,7 +365,7 @@ def _as_markdown(report: Mapping[str, Any]) -> str:
     for title, rows in tables(report).items():
         lines = [list(rows[0]), ["---"] * len(rows[0]), *(list(row.values()) for row in rows)]
         parts.append("\n".join([f"{title}:", "", *(f"| {' | '.join(line)} |" for line in lines), ""]))
-    return "\n".join(parts)
+    return "\n".join([*parts, *(f"- {line}" for line in explanations(report)), ""])
 
 
 def _file_name(row: str) -> str:

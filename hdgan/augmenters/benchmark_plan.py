@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hdgan.augmenters.classifier import ClassifierConfig
+from hdgan.augmenters.presets import classifier_preset
 from hdgan.checks import check_choice, check_number
 from tiling.errors import InputError
 
@@ -56,7 +57,7 @@ PLANS: Mapping[str, Plan] = {
     "quick": Plan(
         ratios=(1.0,),
         preset="quick",
-        classifier=ClassifierConfig(steps=200, batch=64, width=32),
+        classifier=classifier_preset("quick"),
         passes=5,
         most=5.0,
     ),

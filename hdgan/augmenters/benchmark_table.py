@@ -18,6 +18,7 @@ _OF_SAMPLES = {
     "frechet": "Frechet distance",
     "kernel": "kernel distance",
 }
+_BALANCED = "balanced_accuracy"
 _MB = 1e6
 
 
@@ -32,7 +33,7 @@ def tables(report: Mapping[str, Any]) -> dict[str, Rows]:
     of_one = positive_note(list(report["images"]["train"]))
     seeds = f"{count} seeds, mean ± deviation" if count > 1 else "one seed"
     found = {
-        f"Samples, judged by the classifier of real images; distances from these in {report['space']}; {seeds}": [
+        f"Samples, judged by the classifier of real images, and how far they are from these; {seeds}": [
             _row(name, of, _OF_SAMPLES) | {"samples": f"{of['mean']['samples']:.0f}"} | _cost(report, name)
             for name, of in report["classifiers"].items()
             if "samples" in of["mean"]
@@ -48,6 +49,34 @@ def tables(report: Mapping[str, Any]) -> dict[str, Rows]:
             for name, of in report["students"].items()
         ]
     return found
+
+
+def explanations(report: Mapping[str, Any]) -> list[str]:
+    """What stands in the tables, a line for each, and how the best of the classifiers is beside that of real images."""
+    return [
+        "recognised: the share of samples that the classifier of real images takes for the class that was asked for",
+        "selected: of more samples those that this classifier is sure of, and that are nearest to real images of their "
+        "class; the others are taken as they come",
+        f"distances: of the samples' features in {report['space']} from those of the real images; less is nearer",
+        _best(report["classifiers"]),
+    ]
+
+
+def _best(classifiers: Mapping[str, Mapping[str, Any]]) -> str:
+    """The row of the highest mean balanced accuracy, and by how much it is above "real", seed by seed."""
+    values = {
+        name: np.array([seed[_BALANCED] for seed in of["of_seeds"]], float)  # NaN where it is not known
+        for name, of in classifiers.items()
+    }
+    others = {name: of for name, of in values.items() if name != "real" and not np.isnan(of - values["real"]).any()}
+    if not others:
+        return "balanced accuracy: no row can be compared with real in all seeds"
+    best = max(others, key=lambda name: float(others[name].mean()))
+    apart = others[best] - values["real"]
+    sense = "above" if apart.mean() >= 0 else "below"
+    spread = f" ± {measure_text(float(apart.std(ddof=1)))}" if len(apart) > 1 else ""
+    told = f"best balanced accuracy beside real: {best}, {measure_text(abs(float(apart.mean())))}{spread} {sense} it"
+    return f"{told}, in {counted(len(apart), 'seed')}" if len(apart) > 1 else f"{told}; one seed is no evidence"
 
 
 def _row(name: str, of: Mapping[str, Any], headings: Mapping[str, str]) -> dict[str, str]:

@@ -30,7 +30,7 @@ class ConditionalConfig:
     balanced
         Whether each class is shown as often as any other, however few images it has.
     parts
-        See :class:`training.share.Share`; None: one for each process.
+        In how many parts a batch goes through the networks (:class:`training.share.Share`); None: one for each process.
     """
 
     steps: int = 5000

@@ -83,7 +83,7 @@ class GMCLConfig:
         Whether real batches show each class as often as any other, as the curriculum does; or else as often as it has
         images.
     parts
-        See :class:`training.share.Share`; None: one for each process.
+        In how many parts a batch goes through the networks (:class:`training.share.Share`); None: one for each process.
     """
 
     steps: int = 2000

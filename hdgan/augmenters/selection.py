@@ -276,7 +276,7 @@ def select(
     InputError
         For numbers out of range, classes that are not the augmenter's, and where no sample is asked for.
     """
-    check_number("ratio", ratio, 0, 1000, whole=False)
+    wanted_of_each = wanted_of(counts, ratio)
     check_number("among", among, 1, 1000, whole=False)
     check_number("most", most, 1, 1_000_000, whole=False)
     if strangers := [name for name in counts if name not in augmenter.classes]:
@@ -284,7 +284,7 @@ def select(
     enough = among if any(criterion.ranks for criterion in criteria) else 1.0
     pixels, labels, numbers, accounts = [], [], [], {}
     for label, name in enumerate(augmenter.classes):
-        wanted = round(ratio * counts.get(name, 0))
+        wanted = wanted_of_each.get(name, 0)
         if not wanted:
             continue
         pool = _Pool(augmenter, label, criteria, seed)
@@ -298,11 +298,18 @@ def select(
         pixels.append(np.concatenate(pool.images)[best])
         labels.append(np.full(len(best), label))
         numbers.append(np.array(pool.numbers, np.int64)[best])
-    if not accounts:
-        raise InputError(f"no sample is asked for: {ratio:g} times {dict(counts)}")
     return Selection(
         np.concatenate(pixels), np.concatenate(labels), np.concatenate(numbers), accounts, augmenter.licence
     )
+
+
+def wanted_of(counts: Mapping[str, int], ratio: float) -> dict[str, int]:
+    """How many samples :func:`select` takes of each class; an :class:`InputError` for a ratio that asks for none."""
+    check_number("ratio", ratio, 0, 1000, whole=False)
+    wanted = {name: round(ratio * count) for name, count in counts.items()}
+    if not any(wanted.values()):
+        raise InputError(f"no sample is asked for: {ratio:g} times {dict(counts)}")
+    return wanted
 
 
 class _Pool:

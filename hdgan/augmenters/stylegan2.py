@@ -44,7 +44,7 @@ class StyleGAN2Config:
     Attributes
     ----------
     preset
-        Of :data:`hdgan.stylegan2.PRESETS`: the networks and their training.
+        Of `hdgan train --preset`: the networks and their training (:data:`hdgan.stylegan2.PRESETS`).
     kimg
         Length, in thousands of images shown. The papers' are 25,000.
     batch

@@ -3,32 +3,36 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import itertools
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from hdgan.augmenters.base import ORIGINS, Augmenter, Shape
-from hdgan.augmenters.classifier import Classifier, ClassifierConfig, fit_classifier
+from hdgan.augmenters.base import LAST_SEED, ORIGINS, Augmenter, Shape
+from hdgan.augmenters.classifier import CLASSIFIER, Classifier, ClassifierConfig, fit_classifier
 from hdgan.augmenters.images import LabelledImages, fingerprint_of
 from hdgan.augmenters.registry import load
-from hdgan.augmenters.selection import RANDOM, Criterion, check_rules, criteria_named, select
+from hdgan.augmenters.selection import RANDOM, Criterion, check_rules, criteria_named, select, wanted_of
 from hdgan.checks import check_number
 from hdgan.labels import Image
 from hdgan.pictures import ImageFiles, contact_sheet, write_png
 from hdgan.provenance import digest
 from tiling.errors import InputError
 from tiling.files import read_json, write_bytes, write_json
-from tiling.progress import track
-from tiling.stage import RECORD, Stage
+from tiling.progress import note, track
+from tiling.stage import RECORD, Stage, read_record
+from tiling.wording import counted
 from training.devices import choose_device
 
 MANIFEST, SHEET, IMAGES, SELECTION = "manifest.csv", "contact-sheet.png", "images", "selection.json"
 _AT_ONCE = 64
 _COLUMNS, _MOST_ROWS, _THUMBNAIL = 8, 12, 64
+_ELSEWHERE = "give another folder (--out)"
 _SAFE = re.compile(r"(?!(?:train|class-\d+)\Z)\w[\w .-]*", re.IGNORECASE)
 
 
@@ -43,6 +47,8 @@ def write_samples(
     redo: bool = False,
 ) -> Path:
     """Draw samples of every class; the same call continues a killed one, and one with a larger `n` adds some.
+
+    One with a smaller `n` leaves those that there are.
 
     Parameters
     ----------
@@ -71,11 +77,13 @@ def write_samples(
     source, out = Path(augmenter_file), Path(out)
     augmenter = load(source, device=device)
     labels = range(len(augmenter.classes)) if label is None else [augmenter.place(label)]
-    if not redo and (out / _file(augmenter, labels[0], n)).exists():
-        raise InputError(f"{out} holds more than {n} samples of a class already: ask for more, or add --redo")
+    if not redo and (out / RECORD).exists() and (out / _file(augmenter, labels[0], n)).exists():
+        n = read_record(out)["config"].get("n", n)  # fewer are there already
     config = {"seed": seed, "n": n, "classes": [augmenter.classes[each] for each in labels]}
     inputs = {"augmenter": source.parent if (source.parent / RECORD).exists() else source}
-    with Stage.begin(out, name="augment sample", config=config, inputs=inputs, grows=("n",), redo=redo) as stage:
+    with Stage.begin(
+        out, name="augment sample", config=config, inputs=inputs, grows=("n",), elsewhere=_ELSEWHERE, redo=redo
+    ) as stage:
         if not stage.complete:
             for each in labels:
                 _draw_missing(augmenter, each, out, n, seed)
@@ -99,6 +107,7 @@ def write_selection(
     classifier: Path | None = None,
     least: float = 0.8,
     config: ClassifierConfig | None = None,
+    classifiers: Path | None = None,
     seed: int = 0,
     inputs: Mapping[str, Path] | None = None,
     device: str = "auto",
@@ -111,8 +120,7 @@ def write_selection(
     augmenter_file, label, seed, device, redo
         As for :func:`write_samples`.
     out
-        Folder for the same files as there, each sample under its number; `selection.json`; and `classifier/`, where
-        one is trained.
+        Folder for the same files as there, each sample under its number; and `selection.json`.
     images
         Real images, to choose and to count by.
     rules
@@ -125,6 +133,9 @@ def write_selection(
         Probability of its class that "confidence" asks for.
     config
         How a classifier is trained.
+    classifiers
+        Folder for the run folder of the one that is trained, where later calls with the same images and `config` find
+        it, whatever their rules; None: `out`.
     inputs
         What `images` come from: see :meth:`Augmenter.fit`.
 
@@ -136,30 +147,40 @@ def write_selection(
     Raises
     ------
     InputError
-        For other rules, and where the images, or the classifier, are not of the augmenter's size and classes.
+        For other rules, numbers out of range, a ratio that asks for no sample, and where the images, or the classifier,
+        are not of the augmenter's size and classes: all before anything is trained.
     """
     check_rules(rules)
+    check_number("least", least, 0, 1, whole=False)
+    check_number("seed", seed, 0, LAST_SEED)
     source, out = Path(augmenter_file), Path(out)
     augmenter = load(source, device=device)
     _require_same("the images are", Shape.of(images), augmenter)
     chosen = augmenter.classes if label is None else [augmenter.classes[augmenter.place(label)]]
+    counts = {name: images.counts[name] for name in chosen}
+    wanted_of(counts, ratio)
+    config = config or ClassifierConfig()
+    config = replace(config, batch=min(config.batch, len(images)))
+    of_images = [digest({"labels": images.labels}), fingerprint_of(images.pixels)]
+    trains = classifier is None and RANDOM not in rules
     settings = {
         "seed": seed, "rules": list(rules), "ratio": ratio, "least": least if "confidence" in rules else None,
-        "classes": list(chosen), "images": [digest({"labels": images.labels}), fingerprint_of(images.pixels)],
+        "classes": list(chosen), "images": of_images, "classifier": asdict(config) if trains else None,
     }  # fmt: skip
     made_from = {"augmenter": source.parent if (source.parent / RECORD).exists() else source, **(inputs or {})}
     if classifier is not None:
         made_from["classifier"] = classifier
     with Stage.begin(
-        out, name="augment sample --select", config=settings, inputs=made_from, origins=ORIGINS, redo=redo
-    ) as stage:
+        out, name="augment sample --select", config=settings, inputs=made_from, origins=ORIGINS,
+        elsewhere=_ELSEWHERE, redo=redo,
+    ) as stage:  # fmt: skip
         if not stage.complete:
             criteria: list[Criterion] = []
             if RANDOM not in rules:
-                judge = _judge(classifier, images, out / "classifier", config, seed, device)
+                run = _run_of_classifier(classifiers or out, config, images, of_images)
+                judge = _judge(classifier, images, run, config, device)
                 _require_same("the classifier takes images", judge.shape, augmenter)
                 criteria = criteria_named(rules, images, judge, least=least)
-            counts = {name: images.counts[name] for name in chosen}
             found = select(augmenter, counts, ratio=ratio, criteria=criteria, seed=seed)
             samples = list(zip(found.labels.tolist(), found.numbers.tolist(), strict=True))
             for sample, image in zip(samples, found.pixels, strict=True):
@@ -174,15 +195,25 @@ def write_selection(
     return read_json(out / SELECTION)
 
 
-def _judge(
-    file: Path | None, images: LabelledImages, run: Path, config: ClassifierConfig | None, seed: int, device: str
-) -> Classifier:
+def _judge(file: Path | None, images: LabelledImages, run: Path, config: ClassifierConfig, device: str) -> Classifier:
     """A classifier from a file, or trained on images."""
     if file is not None:
         return Classifier.load(file, device=choose_device(device))
-    config = config or ClassifierConfig()
-    config = replace(config, batch=min(config.batch, len(images)))
-    return fit_classifier(images, run=run, config=config, seed=seed, device=device)
+    if not (run / CLASSIFIER).exists():
+        note(
+            f"to choose by, a classifier is trained first on {counted(len(images), 'real image')}, {config.steps} "
+            f"steps of {config.batch} by --preset. It stays in {run}, for other rules, too; --classifier FILE takes "
+            "one that there is"
+        )
+    return fit_classifier(images, run=run, config=config, device=device)
+
+
+def _run_of_classifier(
+    folder: Path, config: ClassifierConfig, images: LabelledImages, of_images: Sequence[str]
+) -> Path:
+    """A folder for each classifier, by what it is trained on and how: none stands in another's way."""
+    trained_on = json.dumps([asdict(config), images.counts, *of_images])
+    return folder / f"classifier-{hashlib.sha256(trained_on.encode()).hexdigest()[:8]}"
 
 
 def _require_same(what: str, shape: Shape, augmenter: Augmenter) -> None:

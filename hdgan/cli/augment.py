@@ -1,4 +1,4 @@
-"""`hdgan augment fit | sample | benchmark | classify`."""
+"""`hdgan augment fit | settings | sample | benchmark | classify`."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ app = typer.Typer(
     "Example: hdgan augment fit dcgan --study chest --images pneumoniamnist.npz"
 )
 
-MethodArgument = Annotated[str, typer.Argument(metavar="METHOD", help="geometric, dcgan, gmcl, ...")]
+MethodArgument = Annotated[
+    str, typer.Argument(metavar="METHOD", help="geometric, cvae, dcgan, cvaedcgan, stylegan2 or gmcl.")
+]
 ImagesOption = Annotated[
     Path,
     typer.Option(help="MedMNIST's .npz, a folder with a folder of images for each class, or a folder of tiles."),
@@ -70,7 +72,8 @@ def fit(
     labels: LabelsOption = None,
     preset: Annotated[str, typer.Option(help="default, or quick (for a trial).")] = "default",
     settings: Annotated[
-        str | None, typer.Option("--set", help="Settings of the method, like steps=2000,width=32.")
+        str | None,
+        typer.Option("--set", help="Settings of the method, like steps=2000,width=32: see `hdgan augment settings`."),
     ] = None,
     precision: Annotated[
         str, typer.Option(help="Of the networks: fp32, bf16, or auto (bf16 on a GPU); gmcl has fp32 alone.")
@@ -98,6 +101,28 @@ def fit(
     holds = ", all of which its file holds in the clear" if made.holds_images else ""
     next_step = f"hdgan augment sample {method} --study {quoted(study)}"
     say(f"{run}: {method}, fitted on {counted(len(train), 'image')}{holds}. Next: {next_step}", quiet)
+
+
+@app.command()
+def settings(method: MethodArgument, quiet: QuietOption = False) -> None:
+    """Tell the settings of a method, with their defaults and those of --preset quick, as `fit --set` takes them.
+
+    Example: hdgan augment settings dcgan
+    """
+    from hdgan.augmenters.presets import settings_of
+    from hdgan.cli.tables import print_table
+
+    rows = [
+        {
+            "setting": "\n".join(each.names),
+            "default": "\n".join(map(str, each.defaults)),
+            "quick": "\n".join(map(str, each.quick)),
+            "meaning": each.meaning,
+        }
+        for each in settings_of(method)
+    ]
+    if not quiet:
+        print_table(f"Settings of {method}", rows, words=("setting", "meaning"), prose=("meaning",))
 
 
 @app.command()
@@ -129,8 +154,14 @@ def sample(
     ] = 100,
     classifier: Annotated[
         Path | None,
-        typer.Option(help="Its file, to measure by; default: one is trained on the images.", rich_help_panel=_CHOSEN),
+        typer.Option(
+            help="Its file, to measure by; default: one is trained on the images, once for all rules.",
+            rich_help_panel=_CHOSEN,
+        ),
     ] = None,
+    preset: Annotated[
+        str, typer.Option(help="Of that training: default, or quick (for a trial).", rich_help_panel=_CHOSEN)
+    ] = "default",
     least: Annotated[
         float, typer.Option(help="Probability of its class that `confidence` asks for.", rich_help_panel=_CHOSEN)
     ] = 0.8,
@@ -150,20 +181,22 @@ def sample(
     """
     from hdgan.augmenters import load
     from hdgan.augmenters.base import AUGMENTER
+    from hdgan.augmenters.presets import classifier_preset
     from hdgan.augmenters.writing import SELECTION, write_samples, write_selection
     from hdgan.cli.tables import print_table
-    from tiling.stage import completed
+    from tiling.stage import read_record
 
     place = Study(study)
     run = place.augmenters / method
-    completed(run, made_by=f"hdgan augment fit {method} --images IMAGES --study {quoted(study)}")
+    _require_fitted(method, run, study)
     if select is None:
         if images is not None:
             raise InputError("--images are to choose samples by: give --select, too")
         n = n or _SAMPLES
         out = out or place.augmented / method
         manifest = write_samples(run / AUGMENTER, out, n=n, label=label, seed=seed, device=device, redo=redo)
-        say(f"{manifest}: {counted(n, 'image')} of {'each class' if label is None else label}", quiet)
+        there = read_record(out)["config"]["n"]
+        say(f"{manifest}: {counted(there, 'image')} of {'each class' if label is None else label}", quiet)
         return
     if images is None or n is not None:
         raise InputError("--select takes --images, the real ones, and --ratio instead of -n")
@@ -172,7 +205,8 @@ def sample(
     real = _open_as(load(run / AUGMENTER).shape, images, condition, labels)["train"]
     found = write_selection(
         run / AUGMENTER, out, real, rules=rules, ratio=ratio / 100, label=label, classifier=classifier, least=least,
-        seed=seed, inputs=_inputs(images), device=device, redo=redo,
+        config=classifier_preset(preset), classifiers=place.augmented, seed=seed, inputs=_inputs(images), device=device,
+        redo=redo,
     )  # fmt: skip
     if not quiet:
         rows = [
@@ -219,7 +253,7 @@ def benchmark(
 
     from hdgan.augmenters.benchmark import TABLES, run_benchmark
     from hdgan.augmenters.benchmark_plan import plan_named
-    from hdgan.augmenters.benchmark_table import tables
+    from hdgan.augmenters.benchmark_table import explanations, tables
     from hdgan.cli.tables import print_table
     from hdgan.embedding import open_space
     from training.devices import choose_device
@@ -249,6 +283,8 @@ def benchmark(
     elif not quiet:
         for title, rows in tables(report).items():
             print_table(title, rows, words=("method", "short"))
+        for line in explanations(report):
+            say(line, quiet)
         say(f"{out / TABLES}: the same", quiet)
 
 
@@ -294,6 +330,27 @@ def classify(
         ]
         print_table(f"Measures by part{positive_note(judge.shape.classes)}", rows, words=("part",))
     say(f"{out}: what each image is taken for", quiet)
+
+
+def _require_fitted(method: str, run: Path, study: Path) -> None:
+    """An :class:`InputError` with the command to run if a method is not fitted, or a fit of it was stopped.
+
+    What its record tells of the options is in the command; how the images were opened it does not tell.
+    """
+    from tiling.stage import RECORD, completed, read_record
+
+    command = f"hdgan augment fit {method} --images IMAGES --study {quoted(study)}"
+    if (run / RECORD).exists() and (record := read_record(run))["status"] != "complete":
+        from hdgan.augmenters.presets import changed_settings
+
+        config = record["config"]
+        changed = ",".join(f"{name}={value}" for name, value in changed_settings(method, config).items())
+        command += f" --set {changed}" * bool(changed) + f" --seed {config.get('seed')}" * bool(config.get("seed"))
+        raise InputError(
+            f"{run} is only half made: run `{command}` again to finish it, with the IMAGES and the options for these "
+            "(--size, --classes, --condition, --labels) that it was begun with"
+        )
+    completed(run, made_by=command)
 
 
 def _open(

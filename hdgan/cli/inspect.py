@@ -16,6 +16,7 @@ from hdgan.study import Study
 from tiling.errors import InputError
 
 _LINES = 20  # of things that are told one by one
+_ROOM = 40  # columns, at least, beside the names
 
 
 def info(
@@ -40,9 +41,15 @@ def info(
         typer.echo(json.dumps(facts, indent=2))
     elif not quiet:
         table = Table(show_header=False, box=None)
+        table.add_column(no_wrap=True)
+        table.add_column(overflow="fold")
         for name, value in facts.items():
             table.add_row(name, Text(_shown(value)))  # names of slides may have brackets, which would be markup
-        Console().print(table)
+        console = Console()
+        console.width = max(console.width, max(map(len, facts)) + _ROOM)
+        with console.capture() as drawn:
+            console.print(table)
+        typer.echo("\n".join(line.rstrip() for line in drawn.get().splitlines()))  # a terminal may be narrower
 
 
 def _facts(path: Path) -> dict[str, Any]:

@@ -118,6 +118,8 @@ def efficiency_figure(report: Mapping[str, Any]) -> Figure:
 def benchmark_figure(report: Mapping[str, Any], measure: str = "balanced_accuracy") -> Figure:
     """What classifiers are worth on test images, by what they were trained on: each seed a dot, the mean a line.
 
+    The dotted line through all rows is the mean of the classifiers of real images alone.
+
     Parameters
     ----------
     report
@@ -133,6 +135,8 @@ def benchmark_figure(report: Mapping[str, Any], measure: str = "balanced_accurac
         axes.plot(values, [place] * len(values), "o", color="C0", alpha=0.6)
         if of["mean"][measure] is not None:
             axes.plot([of["mean"][measure]] * 2, [place - 0.35, place + 0.35], color="C1")
+    if (real := report["classifiers"]["real"]["mean"][measure]) is not None:
+        axes.axvline(real, color="gray", linestyle=":")
     axes.axhline(len(report["classifiers"]) - 0.5, color="gray", linewidth=0.5)  # below: students
     axes.set(xlabel=f"{measure.replace('_', ' ')} on the test images", yticks=range(len(rows)), yticklabels=list(rows))
     axes.invert_yaxis()

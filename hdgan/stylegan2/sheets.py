@@ -18,14 +18,15 @@ _COLUMNS = 6
 _ROWS = 4  # of a generator without classes
 _MOST_ROWS = 10
 _LARGE = 2048  # px: one row of these takes as long as all of smaller ones
-_THUMBNAIL = 256  # px at most
+_THUMBNAIL = (64, 256)  # px: smaller images are enlarged, so that captions fit below them, larger ones averaged down
 
 
 def write_sheet(folder: Path, generator: Generator, kimg: float) -> Path:
     """Write `kimg-NUMBER.png`: images of a generator in evaluation mode, at truncation psi 1, by seeds from 0 on.
 
     With classes, a row shows one of them, of the first ten, and a column one z; without, there are four rows of six.
-    Of 2048 px and more, which take long, it is two columns, or one row. Larger images than 256 px are averaged down.
+    Of 2048 px and more, which take long, it is two columns, or one row. Larger images than 256 px are averaged down,
+    and pixels of smaller ones than 64 px drawn as squares.
     """
     conditions = Conditions.of(generator)
     named = list(conditions.counts)[:_MOST_ROWS]
@@ -34,12 +35,13 @@ def write_sheet(folder: Path, generator: Generator, kimg: float) -> Path:
     count = rows * columns
     seeds = [place % columns for place in range(count)] if named else list(range(count))
     c = conditions.one_hot(np.arange(count) // columns) if named else None
-    size = min(generator.resolution, _THUMBNAIL)
+    least, most = _THUMBNAIL
+    size = min(generator.resolution, most)
     images = [_thumbnail(image, size) for image in Rendered(generator, draw_latents(generator, seeds, c=c))]
     captions = [named[place // columns] if named else f"seed {place}" for place in range(count)]
     path = folder / f"kimg-{kimg:010.3f}.png"
     folder.mkdir(exist_ok=True)
-    write_png(path, contact_sheet(images, columns=columns, captions=captions, size=size))
+    write_png(path, contact_sheet(images, columns=columns, captions=captions, size=max(size, least)))
     return path
 
 

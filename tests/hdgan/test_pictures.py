@@ -86,8 +86,16 @@ def test_a_contact_sheet_shows_every_image_and_frames_the_selected():
     assert (sheet[42 + 14, 14] == 170).all()
     assert tuple(sheet[3, 28 + 3]) == (20, 120, 60)
     assert tuple(sheet[3, 3]) == (255, 255, 255)
+    assert tuple(sheet[5, 14]) == tuple(sheet[14, 5]) == (208, 208, 208)
     with pytest.raises(InputError, match="3 and 1"):
         contact_sheet(images, captions=["a"])
+
+
+def test_captions_do_not_run_into_each_other():
+    sheet = contact_sheet([picture(10)] * 2, captions=["pneumonia with effusion", ""], size=64)
+    below = (sheet[64 + 12 :] < 255).any(axis=(0, 2))
+    assert below[40:70].any()
+    assert not below[76:].any()
 
 
 def test_a_contact_sheet_of_files_is_that_of_their_images(paths):

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections import Counter
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -16,12 +19,17 @@ from hdgan.augmenters import create, load, open_images
 from hdgan.augmenters.base import AUGMENTER
 from hdgan.augmenters.classifier import ClassifierConfig, fit_classifier
 from hdgan.augmenters.dcgan import DCGANTrainer
+from hdgan.augmenters.presets import settings_of
+from hdgan.augmenters.registry import method
+from hdgan.augmenters.registry import names as method_names
 from hdgan.augmenters.writing import write_selection
+from hdgan.cli.augment import MethodArgument
 from hdgan.pictures import write_png
 from tiling.errors import InputError
 from tiling.stage import read_record
 
 SMALL = "steps=2,batch=8,latent=4,width=4"
+METHODS = method_names()
 
 
 @pytest.fixture
@@ -62,8 +70,14 @@ def test_an_augmenter_is_fitted_and_drawn_from(archive: Path, tmp_path: Path) ->
     assert sum(len(part) for part in parts.values()) == 18
     assert parts["train"].classes == ("left", "right")
 
-    assert "holds more than 3 samples of a class already" in refused(*sample, "-n", 3)
-    assert "made with seed = 5, and now 6 is asked for" in refused(*sample[:-1], 6, "-n", 9)
+    said = run(*sample, "-n", 3)
+    assert "complete: nothing to do" in said
+    assert "9 images of each class" in said
+    for n in (3, 9):
+        assert "made with seed = 5, and now 6 is asked for" in refused(*sample[:-1], 6, "-n", n)
+    said = refused(*sample, "-n", 3, "--label", "right")
+    assert "was made with classes = ['left', 'right'], and now ['right'] is asked for" in said
+    assert said.endswith("add --redo to replace it, or give another folder (--out)\n")
     run(*sample, "-n", 2, "--label", "right", "--out", tmp_path / "right")
     assert [path.name for path in (tmp_path / "right" / "images").iterdir()] == ["right"]
     assert "no class 'up'; there are: left, right" in refused(*sample, "--label", "up", "--out", tmp_path / "up")
@@ -98,7 +112,9 @@ def test_samples_are_chosen_by_rules_in_the_order_given(archive: Path, tmp_path:
     assert json.loads(run("info", study, "--json"))["augment sample geometric-random"]["images"] == 5
     rows = list(csv.DictReader((study / "augmented" / "geometric-random" / "manifest.csv").open()))
     assert [row["file"] for row in rows] == [f"images/right/{number:06}.png" for number in range(5)]
-    assert not (study / "augmented" / "geometric-random" / "classifier").exists()
+    assert not list((study / "augmented").rglob("classifier*"))
+    name = "augment sample geometric-confidence-centroid-distance"
+    assert re.search(rf"^ *{name} +complete: images {len(list(out.rglob('images/*/*')))}$", run("info", study), re.M)
 
     assert "a rule of selection must be one of centroid, distance" in refused(*sample, "--select", "nearest")
     assert "random takes samples as they come" in refused(*sample, "--select", "random,centroid")
@@ -108,12 +124,31 @@ def test_samples_are_chosen_by_rules_in_the_order_given(archive: Path, tmp_path:
     )
 
 
-def test_a_classifier_to_choose_by_is_trained_where_none_is_given(archive: Path, tmp_path: Path) -> None:
+def test_a_classifier_to_choose_by_is_trained_once_where_none_is_given(
+    archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     images = open_images(archive)["train"]
     create("geometric").fit(images, run=tmp_path / "run")
     out, tiny = tmp_path / "chosen", ClassifierConfig(steps=1, width=4)
-    found = write_selection(tmp_path / "run" / AUGMENTER, out, images, rules=["centroid"], ratio=0.5, config=tiny)
-    assert (out / "classifier" / "classifier.safetensors").exists()
+
+    def choose(to: Path, *rules: str, ratio: float = 0.5, **settings):
+        return write_selection(tmp_path / "run" / AUGMENTER, to, images, rules=rules, ratio=ratio, **settings)
+
+    found = choose(out, "centroid", config=tiny, classifiers=tmp_path)
+    told = capsys.readouterr().err
+    assert "a classifier is trained first on 40 real images, 1 steps of 40 by --preset. It stays in " in told
+    (judge,) = tmp_path.glob("classifier-*")
+    before = files(judge)
+    choose(tmp_path / "near", "distance", config=tiny, classifiers=tmp_path, seed=7)
+    assert "trained first" not in capsys.readouterr().err
+    assert files(judge) == before
+    assert json.loads(run("info", judge, "--json"))["augment sample"]["status"] == "complete"
+    choose(tmp_path / "others", "distance", config=replace(tiny, width=8))
+    assert [path.name[:11] for path in (tmp_path / "others").glob("*-*") if path.is_dir()] == ["classifier-"]
+    with pytest.raises(InputError, match="least must be a number from 0 to 1, not 2"):
+        choose(tmp_path / "no", "distance", least=2)
+    with pytest.raises(InputError, match=r"no sample is asked for: 0\.01 times"):
+        choose(tmp_path / "no", "distance", ratio=0.01)
     assert found == json.loads((out / "selection.json").read_text())
     assert len(list((out / "images").glob("*/*.png"))) == sum(of["taken"] for of in found.values())
     named = open_images(archive, classes=("a", "b"))["train"]
@@ -134,6 +169,7 @@ def test_settings_and_images_that_are_none_are_refused_in_a_line(archive: Path, 
     assert "--set: flips must be true or false, not 'maybe'" in flips
     assert "no augmenter 'gan'; there are: geometric" in refused("augment", "fit", "gan", "--images", archive)
     assert "no images at" in refused(*fit[:-1], tmp_path / "none.npz", "--set", "steps=2")
+    assert get_args(MethodArgument)[1].help == f"{', '.join(METHODS[:-1])} or {METHODS[-1]}."
     unfitted = refused("augment", "sample", "dcgan", "--study", tmp_path / "study")
     assert "make it with `hdgan augment fit dcgan --images IMAGES --study" in unfitted
     assert not (tmp_path / "study").exists()
@@ -199,6 +235,27 @@ def test_settings_stand_in_the_studys_file_and_parts_of_settings_are_of_their_ty
     assert (fitted.config.rotation, fitted.config.flips, fitted.classes) == (10.0, False, ("a", "b"))
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_every_setting_is_explained_on_screen_and_in_the_docs(name: str) -> None:
+    told = settings_of(name)
+    assert [key for each in told for key in each.names] == [field.name for field in fields(method(name).settings)]
+    said = run("augment", "settings", name)
+    assert set(re.findall(r"\w+", said)) >= {word for each in told for word in re.findall(r"\w+", each.meaning)}
+    page = Path(__file__).parents[3] / "docs" / "augmenters.md"
+    _, _, section = page.read_text(encoding="utf-8").partition(f"\n### {name}\n")
+    rows = [
+        "| {} | {} | {} | {} |".format(
+            ", ".join(f"`{key}`" for key in each.names),
+            ", ".join(map(str, each.defaults)),
+            ", ".join(map(str, each.quick)),
+            each.meaning,
+        )
+        for each in told
+    ]
+    table = ["| setting | default | quick | meaning |", "|---|---|---|---|", *rows]
+    assert section.lstrip("\n").startswith("\n".join(table) + "\n"), "\n".join(table)
+
+
 def test_folders_of_classes_and_tiles_by_their_stain_are_images_too(tmp_path: Path) -> None:
     draws, rows = np.random.default_rng(0), ["slide,stain"]
     for index in range(6):
@@ -237,6 +294,9 @@ def test_a_benchmark_ends_in_tables_and_a_figure(
     said = run(*bench, "--figure")
     assert "geometric + dcgan 50 % selected" in said
     assert "balanced accuracy" in said
+    assert "recognised: the share of samples that" in said
+    assert "; one seed is no evidence" in said
+    assert "nothing to do" not in said
     assert (tmp_path / "study" / "benchmark" / "benchmark.png").stat().st_size > 5000
     report = json.loads((tmp_path / "study" / "benchmark" / "report.json").read_text())
     _, _, printed = run(*bench, "--json", "--quiet").partition("{")
@@ -262,10 +322,12 @@ def test_info_tells_how_far_augmenters_and_their_samples_are(
         patched.setattr(DCGANTrainer, "step", stopped)
         with pytest.raises(KeyboardInterrupt):
             dcgan.fit(images, run=run_folder)
-    told = {"method": "dcgan", "status": "stopped", "steps": "10 of 12"}
+    told = {"method": "dcgan", "status": "stopped", "steps": "11 of 12"}
     assert json.loads(run("info", study, "--json"))["augment fit dcgan"] == told
     assert json.loads(run("info", run_folder, "--json")) == {"augment fit": told}
-    dcgan.fit(images, run=run_folder)
+    said = refused("augment", "sample", "dcgan", "--study", study)
+    assert f"hdgan augment fit dcgan --images IMAGES --study {study} --set {SMALL.replace('2', '12', 1)}` again" in said
+    run("augment", "fit", "dcgan", "--images", archive, "--study", study, "--set", SMALL.replace("2", "12", 1))
     run("augment", "sample", "dcgan", "--study", study, "-n", 2)
     told = json.loads(run("info", study, "--json"))
     assert told["tile"] == "not yet"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from hdgan.explore import confusion_figure, panels, training_figure, vote_figure
+from hdgan.explore import benchmark_figure, confusion_figure, panels, training_figure, vote_figure
 from hdgan.labels import KIDNEY
 from hdgan.metrics import segmentation_report
 from tiling import InputError
@@ -49,6 +49,16 @@ def test_the_training_figure_draws_what_was_logged() -> None:
     losses, augmentation = training_figure(rows).axes
     assert losses.lines[0].get_ydata().tolist() == [1.0, 2.0, 3.0, 4.0]
     assert augmentation.lines[0].get_xdata() == pytest.approx([0, 0.1, 0.2, 0.3])
+
+
+def test_the_benchmark_figure_has_a_line_at_the_mean_of_real_images() -> None:
+    def of(*values: float) -> dict[str, Any]:
+        return {"mean": {"auc": np.mean(values)}, "of_seeds": [{"auc": value} for value in values]}
+
+    report = {"classifiers": {"real": of(0.5, 0.7), "dcgan 50 %": of(0.8, 0.8)}, "students": {}}
+    (axes,) = benchmark_figure(report, "auc").axes
+    (line,) = [line for line in axes.lines if line.get_linestyle() == ":"]
+    assert list(line.get_xdata()) == pytest.approx([0.6, 0.6])
 
 
 def test_the_vote_figure_counts_the_members_votes() -> None:

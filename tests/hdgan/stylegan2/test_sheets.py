@@ -20,16 +20,18 @@ def test_a_sheet_is_named_by_the_images_seen_and_is_the_same_for_the_same_genera
     made = write_sheet(tmp_path / "sheets", generator, 12.345)
     assert made == tmp_path / "sheets" / "kimg-000012.345.png"
     sheet = read_image(made)
-    assert sheet.shape == (4 * (32 + ROW), 6 * (32 + CELL), 3)
+    assert sheet.shape == (4 * (64 + ROW), 6 * (64 + CELL), 3)
     assert np.array_equal(read_image(write_sheet(tmp_path / "sheets", generator, 13)), sheet)
-    assert len({sheet[6 : 6 + 32, x + 6 : x + 38].tobytes() for x in range(0, sheet.shape[1], 44)}) == 6
+    cells = [sheet[6 : 6 + 64, x + 6 : x + 70] for x in range(0, sheet.shape[1], 64 + CELL)]
+    assert len({cell.tobytes() for cell in cells}) == 6
+    assert all(np.array_equal(cell, cell[::2, ::2].repeat(2, axis=0).repeat(2, axis=1)) for cell in cells)
 
 
 def test_a_row_shows_a_class_of_the_first_ten(tmp_path: Path) -> None:
     torch.manual_seed(0)
     generator = Generator(resolution=8, z_dim=4, w_dim=4, c_dim=12, channel_base=64, channel_max=8, mapping_layers=1)
     generator.eval().classes = {f"class {k}": 1 for k in range(12)}
-    assert read_image(write_sheet(tmp_path, generator, 0)).shape == (10 * (8 + ROW), 6 * (8 + CELL), 3)
+    assert read_image(write_sheet(tmp_path, generator, 0)).shape == (10 * (64 + ROW), 6 * (64 + CELL), 3)
 
 
 def test_thumbnails_are_means_of_whole_pixels() -> None:

@@ -62,10 +62,10 @@ def peak_gb() -> float:
 def run_apart(script: str, name: str) -> Figures:
     """The figures that `script --measure NAME` prints last; of one that fails, the last line of its error.
 
-    The whole error is printed. Threads that wait for each other do not spin, unless the environment says so: beside
-    other work on the same cores spinning takes several times what is measured.
+    The whole error is printed. Threads that wait for each other spin as long as those of `hdgan`, unless the
+    environment says otherwise.
     """
-    command, environment = [sys.executable, script, "--measure", name], {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
+    command, environment = [sys.executable, script, "--measure", name], {"GOMP_SPINCOUNT": "10000", **os.environ}
     ended = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if ended.returncode:
         sys.stderr.write(ended.stderr)

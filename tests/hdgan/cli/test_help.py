@@ -55,10 +55,15 @@ def test_whatever_keeps_a_record_can_be_told_to_redo(path: tuple[str, ...]) -> N
 
 
 def test_threads_that_wait_leave_their_core_to_others_unless_the_user_says_otherwise(monkeypatch) -> None:
-    monkeypatch.setenv("OMP_WAIT_POLICY", "")  # so that what is set is undone
-    monkeypatch.delenv("OMP_WAIT_POLICY")
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    monkeypatch.setenv("GOMP_SPINCOUNT", "")  # so that what is set is undone
+    monkeypatch.delenv("GOMP_SPINCOUNT")
     hdgan_here("--version")
-    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
+    assert os.environ["GOMP_SPINCOUNT"] == "10000"
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+    hdgan_here("--version")
+    assert os.environ["GOMP_SPINCOUNT"] == "7"
+    monkeypatch.delenv("GOMP_SPINCOUNT")
     monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
     hdgan_here("--version")
-    assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
+    assert "GOMP_SPINCOUNT" not in os.environ

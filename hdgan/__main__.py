@@ -22,8 +22,8 @@ _UsageError = cast(type[Exception], BadParameter.__mro__[1])
 
 def main() -> None:
     """Run the command line: exit code 2 and one line for bad input, 1 for a training that diverged, 130 for Ctrl-C."""
-    # Threads of PyTorch that wait spin for about as long as it takes to be woken up (30 us), and then leave their core
-    # to others. Not to spin at all costs small trainings a third of their speed, and to spin on costs the others theirs.
+    # Threads of PyTorch that wait spin for about as long as it takes to be woken up (30 us), then leave their core to
+    # others. Not to spin at all costs small trainings a third of their speed; to spin on costs the others theirs.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     try:

@@ -90,6 +90,7 @@ def test_samples_that_were_added_are_picked_from_and_annotated(study: Path) -> N
     hdgan("fit", "--study", study, "--redo")
 
 
+@pytest.mark.slow
 def test_masks_that_are_added_cost_their_own_features_only(study: Path, tmp_path: Path) -> None:
     before = written(study / "features")
     annotate(study, unannotated(study))
@@ -107,6 +108,7 @@ def test_masks_that_are_added_cost_their_own_features_only(study: Path, tmp_path
     assert json.loads((study / "features" / "stage.json").read_text())["fingerprint"] == fingerprint
 
 
+@pytest.mark.slow
 def test_features_of_all_samples_hold_those_of_masks_that_are_added(study: Path) -> None:
     hdgan("features", "--study", study, "--all")
     annotate(study, unannotated(study))

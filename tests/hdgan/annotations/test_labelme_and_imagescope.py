@@ -46,6 +46,7 @@ def box(left, top, right, bottom):
     return [(left, top), (right, top), (right, bottom), (left, bottom)]
 
 
+@pytest.mark.slow
 def test_every_labelme_file_of_a_data_set_is_read_with_the_areas_of_its_polygons(data):
     files = sorted((data / "glomeruli").glob("*.json"))
     if not files:

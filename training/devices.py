@@ -14,7 +14,7 @@ from tiling.errors import InputError
 
 CHOICES = ("auto", "cpu", "cuda")
 _MMAP_THRESHOLD = -3  # M_MMAP_THRESHOLD of malloc.h
-_LARGE = 2**21  # bytes
+_LARGE = 2**23  # bytes
 
 
 def choose_device(wanted: str | torch.device = "auto") -> torch.device:

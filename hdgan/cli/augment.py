@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import types
-import typing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,6 +19,7 @@ from hdgan.cli.options import (
     StudyOption,
     say,
 )
+from hdgan.cli.settings import parse_ratios, parse_settings
 from hdgan.study import Study
 from tiling.errors import InputError
 from tiling.wording import counted, quoted
@@ -57,8 +56,6 @@ LabelsOption = Annotated[
 
 _SAMPLES = 64
 _CHOSEN = "Which are kept"
-_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
-_SWITCH = {"true": True, "false": False}
 
 
 @app.command()
@@ -91,7 +88,7 @@ def fit(
     from hdgan.augmenters import create
     from hdgan.augmenters.presets import preset as preset_of
 
-    made = create(method, **{**preset_of(preset, method), **_parse_settings(method, settings)})
+    made = create(method, **{**preset_of(preset, method), **parse_settings(method, settings)})
     train = _open(images, size, classes, condition, labels, held_out=False)["train"]
     run = Study(study).augmenters / method
     made.fit(
@@ -260,7 +257,7 @@ def benchmark(
 
     changed: dict[str, Any] = {} if seeds is None else {"seeds": seeds}
     if ratios is not None:
-        changed["ratios"] = _parse_ratios(ratios)
+        changed["ratios"] = parse_ratios(ratios)
     out = Study(study).benchmark
     report = run_benchmark(
         _open(images, size, classes, condition, labels),
@@ -383,36 +380,3 @@ def _inputs(images: Path) -> dict[str, Path]:
     from tiling.stage import RECORD
 
     return {"tiles": images} if (images / RECORD).exists() else {}
-
-
-def _parse_ratios(text: str) -> tuple[float, ...]:
-    """ "50,100,200"."""
-    parts = [part.strip() for part in text.split(",") if part.strip()]
-    if not all(part.isdecimal() for part in parts):
-        raise InputError(f"--ratios takes whole numbers with commas like 50,100,200, not {text!r}")
-    return tuple(int(part) / 100 for part in parts)
-
-
-def _parse_settings(method: str, text: str | None) -> dict[str, Any]:
-    """ "steps=2000,width=32" by the types of a method's settings; those it does not have are left to be refused."""
-    from hdgan.augmenters.registry import method as class_of
-
-    kinds = typing.get_type_hints(class_of(method).settings)
-    found: dict[str, Any] = {}
-    for part in (text or "").split(","):
-        name, given, value = (word.strip() for word in part.partition("="))
-        if part.strip():
-            if not (name and given and value):
-                raise InputError(f"--set takes settings like steps=2000,width=32, not {part.strip()!r}")
-            found[name] = _typed(name, value, kinds.get(name, str))
-    return found
-
-
-def _typed(name: str, value: str, kind: Any) -> Any:
-    """A setting's value of a type, or of one or None."""
-    if isinstance(kind, types.UnionType):
-        kind = next(each for each in typing.get_args(kind) if each is not type(None))
-    try:
-        return _SWITCH[value.lower()] if kind is bool else kind(value)
-    except (ValueError, KeyError) as error:
-        raise InputError(f"--set: {name} must be {_KINDS[kind]}, not {value!r}") from error

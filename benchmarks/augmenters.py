@@ -69,7 +69,8 @@ def make_images(size: int = 32) -> Any:
 
 
 def make_trainer(mode: str, steps: int) -> Any:
-    from hdgan.augmenters.gmcl import GMCLConfig, GMCLTrainer
+    from hdgan.augmenters.gmcl import GMCLTrainer
+    from hdgan.augmenters.gmcl_config import GMCLConfig
     from training.host import Host
 
     return GMCLTrainer(GMCLConfig(mode=mode, inner_steps=steps), make_images(), seed=0, host=Host("cpu"))
@@ -97,7 +98,8 @@ def meta_gradient(steps: int, batch: int, *, by: str = "adjoint", dtype: Any = N
     from hdgan.augmenters.base import Shape
     from hdgan.augmenters.batches import one_hot
     from hdgan.augmenters.classifier_networks import StudentNetwork
-    from hdgan.augmenters.gmcl import Curriculum, GMCLConfig
+    from hdgan.augmenters.gmcl_config import GMCLConfig
+    from hdgan.augmenters.gmcl_networks import Curriculum
     from hdgan.augmenters.meta_gradient import Flattened, Inner, State, by_adjoint, by_graph
 
     torch.manual_seed(steps)

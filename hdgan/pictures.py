@@ -20,15 +20,15 @@ _FRAME, _EDGE = (20, 120, 60), (208, 208, 208)
 
 
 def png_bytes(image: Image | PillowImage.Image) -> bytes:
-    """A picture (H, W, 3) or (H, W) uint8, or a Pillow image, as the bytes of a PNG."""
-    picture = image if isinstance(image, PillowImage.Image) else PillowImage.fromarray(image)
+    """A picture (H, W, 3), (H, W, 1) or (H, W) uint8, or a Pillow image, as the bytes of a PNG."""
+    picture = image if isinstance(image, PillowImage.Image) else _as_picture(image)
     buffer = io.BytesIO()
     picture.save(buffer, format="PNG")
     return buffer.getvalue()
 
 
 def write_png(path: Path, image: Image) -> None:
-    """Write a picture (H, W, 3) or (H, W) uint8, atomically."""
+    """Write a picture (H, W, 3), (H, W, 1) or (H, W) uint8, atomically."""
     write_bytes(path, png_bytes(image))
 
 
@@ -72,7 +72,7 @@ def contact_sheet(
     Parameters
     ----------
     images
-        N images (H, W, 3) uint8, read one at a time.
+        N images (H, W, 3), (H, W, 1) or (H, W) uint8, read one at a time.
     columns
         Thumbnails in a row.
     captions
@@ -102,11 +102,15 @@ def contact_sheet(
         x, y = index % columns * step_x, index // columns * step_y
         if index in selected:
             draw.rectangle((x + 1, y + 1, x + step_x - 2, y + size + 2 * gap - 2), fill=_FRAME)
-        thumbnail = PillowImage.fromarray(images[index]).resize((size, size), PillowImage.Resampling.BOX)
+        thumbnail = _as_picture(images[index]).resize((size, size), PillowImage.Resampling.BOX)
         draw.rectangle((x + gap - 1, y + gap - 1, x + gap + size, y + gap + size), outline=_EDGE)
         sheet.paste(thumbnail, (x + gap, y + gap))
         draw.text((x + gap, y + size + 2 * gap), _cut(draw, text, size + gap), fill="black")
     return np.array(sheet)
+
+
+def _as_picture(image: Image) -> PillowImage.Image:
+    return PillowImage.fromarray(image[..., 0] if image.shape[2:] == (1,) else image)
 
 
 def _cut(draw: ImageDraw.ImageDraw, text: str, width: int) -> str:

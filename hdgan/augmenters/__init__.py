@@ -9,35 +9,57 @@ from tiling.lazy import lazy_names
 if TYPE_CHECKING:
     from hdgan.augmenters.base import Augmenter
     from hdgan.augmenters.benchmark import run_benchmark
+    from hdgan.augmenters.benchmark_plan import Plan
+    from hdgan.augmenters.classifier import Classifier, ClassifierConfig, fit_classifier
     from hdgan.augmenters.images import LabelledImages
     from hdgan.augmenters.registry import create, load, names
-    from hdgan.augmenters.selection import select
-    from hdgan.augmenters.sources import open_images
-    from hdgan.augmenters.writing import write_samples
+    from hdgan.augmenters.selection import CentroidDistance, Centroids, LabelConfidence, NearestCentroid, select
+    from hdgan.augmenters.sources import open_images, open_unlabelled
+    from hdgan.augmenters.writing import write_samples, write_selection
 
 __all__ = [
     "Augmenter",
+    "CentroidDistance",
+    "Centroids",
+    "Classifier",
+    "ClassifierConfig",
+    "LabelConfidence",
     "LabelledImages",
+    "NearestCentroid",
+    "Plan",
     "create",
+    "fit_classifier",
     "load",
     "names",
     "open_images",
+    "open_unlabelled",
     "run_benchmark",
     "select",
     "write_samples",
+    "write_selection",
 ]
 
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "Augmenter": "hdgan.augmenters.base",
+        "CentroidDistance": "hdgan.augmenters.selection",
+        "Centroids": "hdgan.augmenters.selection",
+        "Classifier": "hdgan.augmenters.classifier",
+        "ClassifierConfig": "hdgan.augmenters.classifier",
+        "LabelConfidence": "hdgan.augmenters.selection",
         "LabelledImages": "hdgan.augmenters.images",
+        "NearestCentroid": "hdgan.augmenters.selection",
+        "Plan": "hdgan.augmenters.benchmark_plan",
         "create": "hdgan.augmenters.registry",
+        "fit_classifier": "hdgan.augmenters.classifier",
         "load": "hdgan.augmenters.registry",
         "names": "hdgan.augmenters.registry",
         "open_images": "hdgan.augmenters.sources",
+        "open_unlabelled": "hdgan.augmenters.sources",
         "run_benchmark": "hdgan.augmenters.benchmark",
         "select": "hdgan.augmenters.selection",
         "write_samples": "hdgan.augmenters.writing",
+        "write_selection": "hdgan.augmenters.writing",
     },
 )

@@ -22,7 +22,8 @@ from hdgan.augmenters.benchmark_plan import Arm, Plan, arms_of, plan_named
 from hdgan.augmenters.benchmark_table import explanations, tables
 from hdgan.augmenters.classifier import CLASSIFIER, Classifier, ClassifierConfig, fit_classifier
 from hdgan.augmenters.geometric import GeometricConfig
-from hdgan.augmenters.gmcl import STUDENT, GMCLConfig
+from hdgan.augmenters.gmcl import STUDENT
+from hdgan.augmenters.gmcl_config import GMCLConfig
 from hdgan.augmenters.images import LabelledImages, fingerprint_of
 from hdgan.augmenters.presets import preset
 from hdgan.augmenters.registry import create, names

@@ -8,7 +8,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +17,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hdgan.augmenters.base import Shape
-from hdgan.augmenters.batches import as_rgb, one_hot, to_pixels
+from hdgan.augmenters.batches import one_hot, to_pixels
 from hdgan.augmenters.classifier import Classifier
 from hdgan.augmenters.classifier_networks import StudentNetwork
-from hdgan.augmenters.conditional_config import MOST_BETA
+from hdgan.augmenters.gmcl_config import MOST_MOMENTUM, GMCLConfig
+from hdgan.augmenters.gmcl_networks import Curriculum
 from hdgan.augmenters.images import LabelledImages, Pixels
 from hdgan.augmenters.meta_gradient import Batch, Flattened, Inner, MetaGradient, State, by_adjoint, by_graph
 from hdgan.augmenters.network import NetworkAugmenter
-from hdgan.augmenters.normalisation import BatchNorm
 from hdgan.augmenters.trainer import SamplerTrainer
 from hdgan.augmenters.transforms import CropAndFlip
-from hdgan.checks import check_bool, check_choice, check_number
 from hdgan.labels import Image
 from hdgan.pictures import contact_sheet, write_png
 from tiling.errors import InputError
@@ -41,170 +39,6 @@ from training.share import Share
 
 STUDENT, CURRICULUM = "student.safetensors", "curriculum.png"
 _COLUMNS, _MOST_ROWS, _THUMBNAIL = 8, 32, 64  # of the curriculum's picture
-_SLOPE = 0.1
-_MOST_MOMENTUM = 0.99
-_LARGEST_START = 16  # px of the maps that the teacher's linear layers give
-
-
-@dataclass(frozen=True)
-class GMCLConfig:
-    """Settings of :class:`GMCL`.
-
-    Attributes
-    ----------
-    steps, batch
-        Outer steps N, each of which trains the student anew or further; real images in one.
-    inner_steps, inner_batch
-        Steps M of the student on the curriculum, and images in one.
-    latent
-        Dimensions of z.
-    z
-        "learned" by the outer steps, "fixed" as first drawn, or "random": new ones for every outer step.
-    adaptive
-        Whether the rate and the momentum of each inner step are learned, too.
-    reset_student
-        Whether a fresh student begins in every outer step, as in generative teaching networks (Such et al. 2020); or
-        else the one before goes on, after a step on the real batch.
-    carry_momentum
-        Whether the student's momentum goes on with it; or else is zero at the beginning of every outer step. A student
-        that is reset has none.
-    rate, momentum
-        Of the inner steps, at first.
-    outer_rate, outer_beta1, outer_beta2, outer_epsilon
-        Of the Adam that trains the teacher, z, rates and momenta.
-    mode
-        How the meta-gradient is computed: "sqrt" keeps the square root of M states, "reverse" all, "truncated" goes
-        back through the last `through` steps only, "plain" by PyTorch's graph of all steps, in one process.
-    through
-        For "truncated": inner steps, all at most.
-    student_width
-        Channels of the student's first layer.
-    balanced
-        Whether real batches show each class as often as any other, as the curriculum does; or else as often as it has
-        images.
-    parts
-        In how many parts a batch goes through the networks (:class:`training.share.Share`); None: one for each process.
-    """
-
-    steps: int = 2000
-    batch: int = 128
-    inner_steps: int = 32
-    inner_batch: int = 64
-    latent: int = 128
-    z: str = "learned"
-    adaptive: bool = True
-    reset_student: bool = False
-    carry_momentum: bool = False
-    rate: float = 0.02
-    momentum: float = 0.5
-    outer_rate: float = 0.02
-    outer_beta1: float = 0.9
-    outer_beta2: float = 0.9
-    outer_epsilon: float = 1e-5
-    mode: str = "sqrt"
-    through: int = 8
-    student_width: int = 64
-    balanced: bool = False
-    parts: int | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "batch", "inner_steps", "inner_batch", "latent", "through", "student_width"):
-            check_number(name, getattr(self, name), 1, 2**31)
-        for name in ("rate", "outer_rate", "outer_epsilon"):
-            check_number(name, getattr(self, name), 1e-12, 1, whole=False)
-        for name in ("outer_beta1", "outer_beta2"):
-            check_number(name, getattr(self, name), 0, MOST_BETA, whole=False)
-        check_number("momentum", self.momentum, 1e-6, _MOST_MOMENTUM, whole=False)
-        check_choice("z", self.z, ("learned", "fixed", "random"))
-        check_choice("mode", self.mode, ("sqrt", "reverse", "truncated", "plain"))
-        for name in ("adaptive", "reset_student", "carry_momentum"):
-            check_bool(name, getattr(self, name))
-        if self.parts is not None:
-            check_number("parts", self.parts, 1, 2**31)
-        if self.mode == "truncated":
-            check_number("through", self.through, 1, self.inner_steps)
-        if self.reset_student and self.carry_momentum:
-            raise InputError("a student that is reset has no momentum to carry: leave reset_student or it out")
-
-
-class Teacher(nn.Module):
-    """z (n, latent) and classes (n, K) to images (n, C, H, W) in [-1, 1].
-
-    Two linear layers, then doublings by nearest neighbours with 3x3 convolutions, two of them up to 64 px.
-    """
-
-    def __init__(self, shape: Shape, latent: int) -> None:
-        super().__init__()
-        doublings = _doublings(shape.size)
-        self.edge = shape.size >> doublings
-        self.begin = nn.Sequential(
-            nn.Linear(latent + len(shape.classes), 1024, bias=False),
-            BatchNorm(1024),
-            nn.LeakyReLU(_SLOPE),
-            nn.Linear(1024, 128 * self.edge**2),
-            BatchNorm(128 * self.edge**2),
-            nn.LeakyReLU(_SLOPE),
-            nn.Unflatten(1, (128, self.edge, self.edge)),
-        )
-        stages: list[nn.Module] = []
-        before = 128
-        for _ in range(doublings - 1):
-            stages += [*_doubled(before, 64), BatchNorm(64), nn.LeakyReLU(_SLOPE)]
-            before = 64
-        self.stages = nn.Sequential(*stages, *_doubled(before, shape.channels), nn.Tanh())
-
-    def forward(self, z: Tensor, c: Tensor) -> Tensor:
-        """Images of latents and classes."""
-        images: Tensor = self.stages(self.begin(torch.cat([z, c], dim=1)))
-        return images
-
-
-def _doubled(before: int, after: int) -> list[nn.Module]:
-    return [nn.Upsample(scale_factor=2), nn.ReflectionPad2d(1), nn.Conv2d(before, after, 3)]
-
-
-def _doublings(size: int) -> int:
-    """How often maps double between the teacher's linear layers and its images: twice, or more for large ones."""
-    doublings = 2
-    while size >> doublings > _LARGEST_START and size % 2 ** (doublings + 1) == 0:
-        doublings += 1
-    if size % 2**doublings:
-        raise InputError(f"GMCL makes images whose edge is a multiple of 4 px, not {size} px")
-    return doublings
-
-
-class Curriculum(nn.Module):
-    """What the outer steps train: the teacher, z, and the rate and momentum of each inner step.
-
-    Attributes
-    ----------
-    z
-        (M, B, latent); of no step where z is random.
-    log_rates, log_momenta
-        (M,).
-    """
-
-    labels: Tensor
-
-    def __init__(self, shape: Shape, config: GMCLConfig) -> None:
-        super().__init__()
-        steps = config.inner_steps
-        self.teacher = Teacher(shape, config.latent)
-        kept = 0 if config.z == "random" else steps
-        self.z = nn.Parameter(torch.randn(kept, config.inner_batch, config.latent), config.z == "learned")
-        self.log_rates = nn.Parameter(torch.full((steps,), math.log(config.rate)), config.adaptive)
-        self.log_momenta = nn.Parameter(torch.full((steps,), math.log(config.momentum)), config.adaptive)
-        self.register_buffer("labels", balanced_labels(steps, config.inner_batch, len(shape.classes)))
-
-    def forward(self, z: Tensor, c: Tensor) -> Tensor:
-        """The teacher's images."""
-        images: Tensor = self.teacher(z, c)
-        return images
-
-
-def balanced_labels(steps: int, batch: int, classes: int) -> Tensor:
-    """(M, B) int64: each class as often as any other, in every step and over all."""
-    return torch.arange(steps * batch).reshape(steps, batch) % classes
 
 
 class GMCL(NetworkAugmenter):
@@ -235,7 +69,7 @@ class GMCL(NetworkAugmenter):
         steps = np.unique(np.linspace(0, len(shown) - 1, _MOST_ROWS).round().astype(int)).tolist()
         rows = [(step, *each) for step in steps for each in list(zip(*shown[step], strict=True))[:_COLUMNS]]
         return contact_sheet(
-            [as_rgb(image) for _, image, _ in rows],
+            [image for _, image, _ in rows],
             columns=min(self.config.inner_batch, _COLUMNS),
             captions=[f"{step} {name}" for step, _, name in rows],
             size=max(self.shape.size, _THUMBNAIL),
@@ -331,7 +165,7 @@ class GMCLTrainer(SamplerTrainer):
         rate, momentum = (float(logs.detach()[-1].exp()) for logs in (curriculum.log_rates, curriculum.log_momenta))
         self.update("curriculum")
         with torch.no_grad():
-            curriculum.log_momenta.clamp_(max=math.log(_MOST_MOMENTUM))
+            curriculum.log_momenta.clamp_(max=math.log(MOST_MOMENTUM))
         end = found.end
         if not config.reset_student:
             self._v = momentum * end.v + found.of_theta

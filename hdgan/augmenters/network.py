@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from hdgan.augmenters.base import SHEETS, Augmenter, Shape
-from hdgan.augmenters.batches import as_rgb, one_hot, to_pixels
+from hdgan.augmenters.batches import one_hot, to_pixels
 from hdgan.augmenters.images import LabelledImages, Pixels
 from hdgan.augmenters.trainer import SamplerTrainer
 from hdgan.augmenters.work import Task, Work
@@ -142,7 +142,7 @@ class _Training(Work):
         made, shape = self.augmenter, Shape.of(self.task.labelled)
         made._shape, made._network = shape, self.trainer.sampler()
         rows = [made.sample(_COLUMNS, label, seed=0) for label in range(min(len(shape.classes), _MOST_ROWS))]
-        images = [as_rgb(image) for row in rows for image in row]
+        images = [image for row in rows for image in row]
         captions = [name for name in shape.classes[:_MOST_ROWS] for _ in range(_COLUMNS)]
         sheet = contact_sheet(images, columns=_COLUMNS, captions=captions, size=max(shape.size, _THUMBNAIL))
         (self.task.run / SHEETS).mkdir(exist_ok=True)

@@ -19,7 +19,6 @@ from hdgan.augmenters.images import LabelledImages, fingerprint_of
 from hdgan.augmenters.registry import load
 from hdgan.augmenters.selection import RANDOM, Criterion, check_rules, criteria_named, select, wanted_of
 from hdgan.checks import check_number
-from hdgan.labels import Image
 from hdgan.pictures import ImageFiles, contact_sheet, write_png
 from hdgan.provenance import digest
 from tiling.errors import InputError
@@ -184,7 +183,7 @@ def write_selection(
             found = select(augmenter, counts, ratio=ratio, criteria=criteria, seed=seed)
             samples = list(zip(found.labels.tolist(), found.numbers.tolist(), strict=True))
             for sample, image in zip(samples, found.pixels, strict=True):
-                write_png(out / _file(augmenter, *sample), _as_picture(image))
+                write_png(out / _file(augmenter, *sample), image)
             write_bytes(out / MANIFEST, _manifest(augmenter, samples, seed).encode())
             if samples:
                 _write_sheet(augmenter, samples, out)
@@ -230,12 +229,7 @@ def _draw_missing(augmenter: Augmenter, label: int, out: Path, n: int, seed: int
         images = augmenter.sample(len(paths), label, seed=seed, first=start)
         for path, image in zip(paths, images, strict=True):
             if not path.exists():
-                write_png(path, _as_picture(image))
-
-
-def _as_picture(image: Image) -> Image:
-    """(H, W) of grey, (H, W, 3) of RGB."""
-    return image[..., 0] if image.shape[2] == 1 else image
+                write_png(path, image)
 
 
 def _manifest(augmenter: Augmenter, samples: Sequence[tuple[int, int]], seed: int) -> str:

@@ -31,8 +31,8 @@ def panels(
     Parameters
     ----------
     pictures
-        (title, picture): (h, w, 3) uint8 in colour, (h, w) uint8 in grey, or (h, w) floats on one common scale
-        from 0 up, dark to bright.
+        (title, picture): (h, w, 3) uint8 in colour, (h, w) or (h, w, 1) uint8 in grey, or (h, w) floats on one
+        common scale from 0 up, dark to bright.
     columns
         Pictures in a row.
     width

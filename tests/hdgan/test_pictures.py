@@ -23,8 +23,9 @@ def test_a_picture_is_read_as_it_was_written(tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (7, 9, 3), np.uint8)
     write_png(tmp_path / "image.png", image)
     np.testing.assert_array_equal(read_image(tmp_path / "image.png"), image)
-    write_png(tmp_path / "grey.png", image[..., 0])
-    np.testing.assert_array_equal(read_image(tmp_path / "grey.png"), np.repeat(image[..., :1], 3, axis=2))
+    for grey in (image[..., 0], image[..., :1]):
+        write_png(tmp_path / "grey.png", grey)
+        np.testing.assert_array_equal(read_image(tmp_path / "grey.png"), np.repeat(image[..., :1], 3, axis=2))
 
 
 def test_a_picture_beyond_pillows_limit_is_read(tmp_path, monkeypatch):
@@ -87,6 +88,10 @@ def test_a_contact_sheet_shows_every_image_and_frames_the_selected():
     assert tuple(sheet[3, 28 + 3]) == (20, 120, 60)
     assert tuple(sheet[3, 3]) == (255, 255, 255)
     assert tuple(sheet[5, 14]) == tuple(sheet[14, 5]) == (208, 208, 208)
+    grey = [images[0][..., 0], images[1][..., :1], images[2]]
+    np.testing.assert_array_equal(
+        contact_sheet(grey, columns=2, captions=["a", "b", "c"], selected={1}, size=16), sheet
+    )
     with pytest.raises(InputError, match="3 and 1"):
         contact_sheet(images, captions=["a"])
 

@@ -12,7 +12,8 @@ from small_augmenters import two_classes
 
 from hdgan.augmenters.classifier import CLASSIFIER, Classifier, ClassifierConfig, _ClassifierTrainer, fit_classifier
 from hdgan.augmenters.geometric import GeometricConfig
-from hdgan.augmenters.gmcl import GMCLConfig, GMCLTrainer
+from hdgan.augmenters.gmcl import GMCLTrainer
+from hdgan.augmenters.gmcl_config import GMCLConfig
 from tiling.errors import InputError
 from training.checkpoint import save_weights
 from training.host import Host

@@ -18,7 +18,9 @@ from hdgan.augmenters import LabelledImages, load
 from hdgan.augmenters.base import AUGMENTER, Shape
 from hdgan.augmenters.classifier import Classifier
 from hdgan.augmenters.classifier_networks import StudentNetwork
-from hdgan.augmenters.gmcl import GMCL, STUDENT, Curriculum, GMCLConfig, GMCLTrainer, Teacher
+from hdgan.augmenters.gmcl import GMCL, STUDENT, GMCLTrainer
+from hdgan.augmenters.gmcl_config import GMCLConfig
+from hdgan.augmenters.gmcl_networks import Curriculum, Teacher
 from hdgan.augmenters.meta_gradient import State
 from tiling.errors import InputError
 from training.host import Host

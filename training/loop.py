@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 CHECKPOINTS = "checkpoints"
 _COUNTS = ("steps", "keep", "images")
 _INTERVALS = ("log_every", "checkpoint_every", "evaluate_every", "picture_every")
+_PICTURE, _MEASURE = "picture", "measure"
 _FORECAST_AFTER, _LONG = 20.0, 600.0  # seconds: measured so long, what takes longer than that is told
 
 
@@ -93,8 +94,9 @@ def run_loop(
     """Train to `config.steps`, or until `finished` says so, continuing from the newest checkpoint in `folder`.
 
     Writes `folder/metrics.jsonl` (one line per logged step) and `folder/checkpoints/`. After kill -9 the same call
-    loses what came after the last checkpoint and then does the same steps again. Ctrl-C and SIGTERM finish the step,
-    write a checkpoint, and raise KeyboardInterrupt.
+    loses what came after the last checkpoint and then does the same steps again, after the evaluation or the picture
+    that were due at that checkpoint. Ctrl-C and SIGTERM finish the step, write a checkpoint, and raise
+    KeyboardInterrupt.
 
     Parameters
     ----------
@@ -139,14 +141,14 @@ class _Run:
         self.checkpoints = Checkpoints(folder / CHECKPOINTS, keep=config.keep)
         if self.writes:
             self.checkpoints.sweep()
-        self.done, self.means = 0, Means({})
+        self.done, self.means, self.owed, lines = 0, Means({}), [], 0
         if latest := self.checkpoints.latest():
             self.done, state = latest
             trainer.restore(state["trainer"])
-            self.means = Means(state["pending"])
+            self.means, self.owed, lines = Means(state["pending"]), state["owed"], state["lines"]
         if host is not None and host.told(self.done) != self.done:
             raise InputError(f"{folder} is at step {self.done} here, and at another for the main process: share it")
-        self.log = MetricsLog(folder, self.done, writes=self.writes, tensorboard=tensorboard)
+        self.log = MetricsLog(folder, lines, self.done, writes=self.writes, tensorboard=tensorboard)
         self.pace = Pace(config.images, self.done)
 
     def go(self) -> None:
@@ -159,6 +161,9 @@ class _Run:
         forecast = _Forecast(self.description, self.done, config.steps)
         drawn = bar(self.description, total=config.steps, completed=self.done)
         with _interruptible(speaks=self.writes) as interrupted, drawn as show, self.log:
+            if self.writes:
+                with self.pace.paused():
+                    self._look(self.owed)
             while not ended:
                 self.means.add(self.trainer.step(self.done), self.done + 1)
                 self.done += 1
@@ -172,14 +177,12 @@ class _Run:
                 stopped = interrupted.is_set() if self.host is None else self.host.any(interrupted.is_set())
                 draws = self.picture is not None and self._is_time(config.picture_every, ended)
                 measures = self.evaluation is not None and (ended or self._is_time(config.evaluate_every))
-                due = config.due(self.done, time.monotonic() - saved_at)
-                if self.writes and (ended or stopped or due or draws or measures):
+                owed = [_PICTURE] * draws + [_MEASURE] * measures
+                if self.writes and (ended or stopped or owed or config.due(self.done, time.monotonic() - saved_at)):
                     with self.pace.paused():
-                        self._save()
-                        if draws and not stopped:
-                            self._draw()
-                        if measures and not stopped:
-                            self._save(self._measured())
+                        self._save(owed)
+                        if not stopped:
+                            self._look(owed)
                     saved_at = time.monotonic()
                 if stopped:
                     raise KeyboardInterrupt(f"stopped after step {self.done}; the same command continues from there")
@@ -188,23 +191,30 @@ class _Run:
         """Whether it is time for what is done every so many steps, and perhaps at the end; never for None."""
         return every is not None and (ended or self.done % every == 0)
 
-    def _save(self, score: Score | None = None) -> None:
-        """Write the state, with what it is worth, if that was measured."""
-        state = {"trainer": self.trainer.state(), "pending": self.means.settled()}
+    def _save(self, owed: Sequence[str] = (), score: Score | None = None) -> None:
+        """Write the state, with what is to be done with it yet, and what it is worth, if that was measured."""
+        state = {
+            "trainer": self.trainer.state(), "pending": self.means.settled(), "lines": self.log.lines, "owed": owed,
+        }  # fmt: skip
         self.checkpoints.save(self.done, state, score=score)
 
-    def _draw(self) -> None:
+    def _look(self, owed: Sequence[str]) -> None:
+        """Do with a saved state what is owed: a picture may be drawn a second time, after a kill."""
+        if _PICTURE in owed and self.picture is not None:
+            self._draw(self.picture)
+        if _MEASURE in owed and self.evaluation is not None:
+            self._save(score=self._measured(self.evaluation))
+
+    def _draw(self, picture: Callable[[int], object]) -> None:
         """Show the state; a training goes on without a picture that cannot be written."""
-        assert self.picture is not None
         try:
-            self.picture(self.done)
+            picture(self.done)
         except OSError as error:
             note(f"{self.description}, step {self.done}: no picture ({error})")
 
-    def _measured(self) -> Score:
+    def _measured(self, evaluation: Evaluation) -> Score:
         """Measure, log it, and say what the state is worth; processes that do not write wait at their next step."""
-        assert self.evaluation is not None
-        metrics, score = self.evaluation(self.done)
+        metrics, score = evaluation(self.done)
         self.log.write(self.done, metrics)
         note(f"{self.description}, step {self.done}: {_in_words(metrics)}")
         return score

@@ -66,16 +66,23 @@ def read_metrics(folder: Path) -> list[dict[str, float]]:
 
 
 class MetricsLog:
-    """The file of metrics of a run, continued after a step, and TensorBoard's where wanted.
+    """The file of metrics of a run, continued after some of its lines, and TensorBoard's after a step, where wanted.
 
-    What was logged after that step, and a last line that a killed process left unfinished, are dropped.
+    What was logged after those lines is dropped.
+
+    Attributes
+    ----------
+    lines
+        In the file, so far.
     """
 
-    def __init__(self, folder: Path, step: int, *, writes: bool, tensorboard: bool) -> None:
-        self._path, self._writes, self._board = folder / METRICS, writes, None
+    def __init__(self, folder: Path, lines: int, step: int, *, writes: bool, tensorboard: bool) -> None:
+        self._path, self._writes, self._board, self.lines = folder / METRICS, writes, None, 0
         if writes:
             folder.mkdir(parents=True, exist_ok=True)
-            _cut_metrics(self._path, step)
+            kept = _whole_lines(self._path)[:lines]
+            write_bytes(self._path, "".join(kept).encode())
+            self.lines = len(kept)
             self._board = _open_tensorboard(folder / TENSORBOARD, step) if tensorboard else None
 
     def __enter__(self) -> None:
@@ -92,6 +99,7 @@ class MetricsLog:
         if self._file is not None:
             self._file.write(json.dumps({"step": step, **metrics}) + "\n")
             self._file.flush()
+            self.lines += 1
         if self._board is not None:
             for name, value in metrics.items():
                 self._board.add_scalar(name, value, step)
@@ -163,12 +171,6 @@ def _peak_memory() -> int:
         return torch.cuda.max_memory_allocated()
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
-def _cut_metrics(path: Path, step: int) -> None:
-    if path.exists():
-        kept = [line for line in _whole_lines(path) if json.loads(line)["step"] <= step]
-        write_bytes(path, "".join(kept).encode())
 
 
 def _whole_lines(path: Path) -> list[str]:

@@ -296,13 +296,54 @@ def test_pictures_come_in_time_and_a_training_goes_on_without_one(tmp_path, caps
     assert "test, step 4: no picture (disk full)" in capsys.readouterr().err
 
 
-def test_what_is_done_is_saved_before_it_is_measured(tmp_path):
-    def evaluation(done):
-        raise RuntimeError("out of memory")
+class Measured(Walk):
+    """A walk that is measured and drawn; it dies while it is measured, or saved with its score, for the first time."""
 
-    with pytest.raises(RuntimeError, match="out of memory"):
-        run_loop(Walk(), tmp_path, LoopConfig(steps=7, evaluate_every=5), "test", evaluation=evaluation)
-    assert Checkpoints(tmp_path / "checkpoints").steps() == [5]
+    def __init__(self, folder, *, measured_at=None, saved_at=None, stopped_at=None):
+        super().__init__()
+        self.folder, self.drawn = folder, []
+        self.measured_at, self.saved_at, self.stopped_at, self.scored = measured_at, saved_at, stopped_at, None
+
+    def step(self, index):
+        if index + 1 == self.stopped_at:
+            signal.raise_signal(signal.SIGTERM)
+        return super().step(index)
+
+    def state(self):
+        if self.scored is not None and self.scored == self.saved_at:
+            raise DiedError
+        return super().state()
+
+    def evaluation(self, done):
+        if done == self.measured_at:
+            raise DiedError
+        self.scored, value = done, float(self.position.detach().square().sum())
+        return {"distance": value}, Score("distance", value)
+
+    def run(self):
+        config = LoopConfig(steps=7, log_every=5, evaluate_every=5, picture_every=5, keep=1)
+        run_loop(self, self.folder, config, "test", evaluation=self.evaluation, picture=self.drawn.append)
+        return self
+
+
+@pytest.mark.parametrize(
+    "died", [{"measured_at": 5}, {"saved_at": 5}, {"stopped_at": 5}, {"measured_at": 7}, {"saved_at": 7}]
+)
+def test_what_is_owed_where_a_training_died_is_done_when_it_goes_on(tmp_path, died):
+    undisturbed = Measured(tmp_path / "undisturbed").run()
+    with pytest.raises((DiedError, KeyboardInterrupt)):
+        Measured(tmp_path / "died", **died).run()
+    died_at = max(died.values())
+    assert Checkpoints(tmp_path / "died" / "checkpoints").steps()[-1] == died_at
+    resumed = Measured(tmp_path / "died").run()
+    assert resumed.stepped == list(range(died_at, 7))
+    assert resumed.drawn == [step for step in undisturbed.drawn if step >= died_at]
+    assert (tmp_path / "died" / "metrics.jsonl").read_bytes() == (
+        tmp_path / "undisturbed" / "metrics.jsonl"
+    ).read_bytes()
+    best = [Checkpoints(tmp_path / name / "checkpoints").best() for name in ("died", "undisturbed")]
+    assert best[0] == best[1]
+    assert best[0] is not None
 
 
 def test_the_rate_is_that_of_the_steps_alone(monkeypatch):

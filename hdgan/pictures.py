@@ -16,7 +16,11 @@ from tiling.errors import InputError
 from tiling.files import write_bytes
 from tiling.png import open_png
 
+CLASSES_SHOWN, IMAGES_SHOWN = 12, 8
+"""Rows, and images in a row, that suffice on a :func:`class_sheet`."""
+
 _FRAME, _EDGE = (20, 120, 60), (208, 208, 208)
+_LEAST_OF_CLASSES = 64  # px: captions have the name of a class
 
 
 def png_bytes(image: Image | PillowImage.Image) -> bytes:
@@ -107,6 +111,28 @@ def contact_sheet(
         sheet.paste(thumbnail, (x + gap, y + gap))
         draw.text((x + gap, y + size + 2 * gap), _cut(draw, text, size + gap), fill="black")
     return np.array(sheet)
+
+
+def class_sheet(rows: Sequence[tuple[Sequence[Image], Sequence[str]]], *, size: int) -> Image:
+    """A contact sheet with a row for each class, however many images it has.
+
+    Parameters
+    ----------
+    rows
+        Of each class one image or more, and their captions, as of :func:`contact_sheet`.
+    size
+        Edge of the images, px; thumbnails are of 64 px at least.
+
+    Returns
+    -------
+    Image
+        (h, w, 3) uint8, as wide as the longest row.
+    """
+    thumbnail = max(size, _LEAST_OF_CLASSES)
+    sheets = [contact_sheet(images, columns=len(images), captions=texts, size=thumbnail) for images, texts in rows]
+    width = max(sheet.shape[1] for sheet in sheets)
+    filled = [np.pad(sheet, ((0, 0), (0, width - sheet.shape[1]), (0, 0)), constant_values=255) for sheet in sheets]
+    return np.concatenate(filled)
 
 
 def _as_picture(image: Image) -> PillowImage.Image:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from hdgan.augmenters.benchmark_plan import Plan
     from hdgan.augmenters.classifier import Classifier, ClassifierConfig, fit_classifier
     from hdgan.augmenters.images import LabelledImages
+    from hdgan.augmenters.judging import Judge
     from hdgan.augmenters.registry import create, load, names
     from hdgan.augmenters.selection import CentroidDistance, Centroids, LabelConfidence, NearestCentroid, select
     from hdgan.augmenters.sources import open_images, open_unlabelled
@@ -23,6 +24,7 @@ __all__ = [
     "Centroids",
     "Classifier",
     "ClassifierConfig",
+    "Judge",
     "LabelConfidence",
     "LabelledImages",
     "NearestCentroid",
@@ -47,6 +49,7 @@ __getattr__, __dir__ = lazy_names(
         "Centroids": "hdgan.augmenters.selection",
         "Classifier": "hdgan.augmenters.classifier",
         "ClassifierConfig": "hdgan.augmenters.classifier",
+        "Judge": "hdgan.augmenters.judging",
         "LabelConfidence": "hdgan.augmenters.selection",
         "LabelledImages": "hdgan.augmenters.images",
         "NearestCentroid": "hdgan.augmenters.selection",

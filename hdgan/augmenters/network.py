@@ -16,7 +16,7 @@ from hdgan.augmenters.images import LabelledImages, Pixels
 from hdgan.augmenters.trainer import SamplerTrainer
 from hdgan.augmenters.work import Task, Work
 from hdgan.labels import Image
-from hdgan.pictures import contact_sheet, write_png
+from hdgan.pictures import CLASSES_SHOWN, IMAGES_SHOWN, class_sheet, write_png
 from tiling.errors import InputError
 from tiling.progress import note
 from training.checkpoint import build_network
@@ -24,7 +24,6 @@ from training.draws import sample_draws
 from training.host import Host
 from training.loop import CHECKPOINTS, LoopConfig, run_loop
 
-_COLUMNS, _MOST_ROWS, _THUMBNAIL = 8, 12, 64
 _SHEETS = 10  # in the course of a training
 
 
@@ -141,9 +140,8 @@ class _Training(Work):
         """Write a contact sheet of the samples as they are now, a row for each class."""
         made, shape = self.augmenter, Shape.of(self.task.labelled)
         made._shape, made._network = shape, self.trainer.sampler()
-        rows = [made.sample(_COLUMNS, label, seed=0) for label in range(min(len(shape.classes), _MOST_ROWS))]
-        images = [image for row in rows for image in row]
-        captions = [name for name in shape.classes[:_MOST_ROWS] for _ in range(_COLUMNS)]
-        sheet = contact_sheet(images, columns=_COLUMNS, captions=captions, size=max(shape.size, _THUMBNAIL))
-        (self.task.run / SHEETS).mkdir(exist_ok=True)
-        write_png(self.task.run / SHEETS / f"step-{done:08d}.png", sheet)
+        rows = [
+            (list(made.sample(IMAGES_SHOWN, label, seed=0)), [name] * IMAGES_SHOWN)
+            for label, name in enumerate(shape.classes[:CLASSES_SHOWN])
+        ]
+        write_png(self.task.run / SHEETS / f"step-{done:08d}.png", class_sheet(rows, size=shape.size))

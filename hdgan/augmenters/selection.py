@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -9,6 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from torch import nn
 
 from hdgan.augmenters.base import Augmenter
 from hdgan.augmenters.batches import as_rgb
@@ -26,7 +28,9 @@ Embed = Callable[[Image], npt.NDArray[np.floating[Any]]]
 """Features (N, F) of images (N, H, W, C) uint8: :meth:`Classifier.embed`, or :func:`in_space`."""
 
 RANDOM = "random"
-RULES = ("centroid", "distance", "confidence", RANDOM)
+CONFIDENCE = "confidence"
+BY_CENTROIDS = ("centroid", "distance")
+RULES = (*BY_CENTROIDS, CONFIDENCE, RANDOM)
 """Names of :class:`NearestCentroid`, :class:`CentroidDistance`, :class:`LabelConfidence`, and of no criterion."""
 
 _FEWEST_AT_ONCE, _AT_ONCE = 32, 256
@@ -116,6 +120,11 @@ class LabelConfidence:
         Probability that a sample must have.
     passes
         How many (Gal and Ghahramani 2016).
+
+    Raises
+    ------
+    InputError
+        For numbers out of range, and a classifier without dropout.
     """
 
     classifier: Classifier
@@ -127,6 +136,7 @@ class LabelConfidence:
     def __post_init__(self) -> None:
         check_number("least", self.least, 0, 1, whole=False)
         check_number("passes", self.passes, 1, 10_000)
+        require_dropout(self.classifier.network)
 
     def costs(self, images: Image, label: int, *, seed: int) -> Costs:
         """Nothing, or infinite."""
@@ -138,6 +148,8 @@ def criteria_named(
     rules: Sequence[str], images: LabelledImages, classifier: Classifier, *, least: float = 0.8
 ) -> list[Criterion]:
     """Criteria by their names in :data:`RULES`, in the order given; "random" is none.
+
+    Features of real images are computed for those alone that measure by centroids.
 
     Parameters
     ----------
@@ -151,13 +163,13 @@ def criteria_named(
         See :class:`LabelConfidence`.
     """
     check_rules(rules)
-    centroids = Centroids(images, classifier.embed)
-    made: dict[str, Criterion] = {
-        "centroid": NearestCentroid(centroids),
-        "distance": CentroidDistance(centroids),
-        "confidence": LabelConfidence(classifier, least=least),
+    centroids = functools.cache(lambda: Centroids(images, classifier.embed))
+    make: dict[str, Callable[[], Criterion]] = {
+        "centroid": lambda: NearestCentroid(centroids()),
+        "distance": lambda: CentroidDistance(centroids()),
+        CONFIDENCE: lambda: LabelConfidence(classifier, least=least),
     }
-    return [made[rule] for rule in rules if rule != RANDOM]
+    return [make[rule]() for rule in rules if rule != RANDOM]
 
 
 def check_rules(rules: Sequence[str]) -> None:
@@ -168,6 +180,15 @@ def check_rules(rules: Sequence[str]) -> None:
         raise InputError(f"rules of selection are given each once, and one at least, not {', '.join(rules) or 'none'}")
     if RANDOM in rules and len(rules) > 1:
         raise InputError("random takes samples as they come: give it without other rules")
+
+
+def require_dropout(network: nn.Module) -> None:
+    """An :class:`InputError` unless a network has dropout, which :class:`LabelConfidence` takes its passes with."""
+    if not any(layer.p for layer in network.modules() if isinstance(layer, nn.Dropout)):
+        raise InputError(
+            "confidence is measured with dropout, of which this classifier has none, as GMCL's students have none: "
+            "choose by centroid or distance, or take a classifier with dropout"
+        )
 
 
 def in_space(space: FeatureSpace) -> Embed:
@@ -200,6 +221,10 @@ class Account:
         """By each criterion: samples that it and those before it let pass."""
         left = self.drawn - np.cumsum(list(self.rejected.values()), dtype=np.int64)
         return dict(zip(self.rejected, left.tolist(), strict=True))
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able values, `passed` with them."""
+        return asdict(self) | {"passed": self.passed}
 
 
 @dataclass(frozen=True, eq=False)
@@ -235,8 +260,8 @@ class Selection:
         return images.joined(LabelledImages(self.pixels, self.labels, images.classes, self.licence))
 
     def to_dict(self) -> dict[str, Any]:
-        """The accounts as JSON-able values."""
-        return {name: asdict(account) for name, account in self.accounts.items()}
+        """{class: :meth:`Account.to_dict`}."""
+        return {name: account.to_dict() for name, account in self.accounts.items()}
 
 
 def select(

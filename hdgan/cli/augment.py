@@ -54,7 +54,7 @@ LabelsOption = Annotated[
     Path | None, typer.Option(help="CSV file with labels of the images in a folder: columns image, and one a label.")
 ]
 
-_SAMPLES = 64
+_SAMPLES, _RATIO, _LEAST = 64, 100, 0.8
 _CHOSEN = "Which are kept"
 
 
@@ -147,8 +147,11 @@ def sample(
         Path | None, typer.Option(help="CSV file with labels of the images in a folder.", rich_help_panel=_CHOSEN)
     ] = None,
     ratio: Annotated[
-        int, typer.Option(help="Samples to keep, % of the real images of their class.", min=1, rich_help_panel=_CHOSEN)
-    ] = 100,
+        int | None,
+        typer.Option(
+            help="Samples to keep, % of the real images of their class; default: 100.", min=1, rich_help_panel=_CHOSEN
+        ),
+    ] = None,
     classifier: Annotated[
         Path | None,
         typer.Option(
@@ -157,11 +160,14 @@ def sample(
         ),
     ] = None,
     preset: Annotated[
-        str, typer.Option(help="Of that training: default, or quick (for a trial).", rich_help_panel=_CHOSEN)
-    ] = "default",
+        str | None, typer.Option(help="Of that training: default, or quick (for a trial).", rich_help_panel=_CHOSEN)
+    ] = None,
     least: Annotated[
-        float, typer.Option(help="Probability of its class that `confidence` asks for.", rich_help_panel=_CHOSEN)
-    ] = 0.8,
+        float | None,
+        typer.Option(
+            help="Probability of its class that `confidence` asks for; default: 0.8.", rich_help_panel=_CHOSEN
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder to write; default: augmented/METHOD, or augmented/METHOD-RULES.")
     ] = None,
@@ -176,9 +182,9 @@ def sample(
 
     Example: hdgan augment sample dcgan --study chest --select centroid,confidence --images pneumoniamnist.npz
     """
-    from hdgan.augmenters import load
+    from hdgan.augmenters import Judge, load
     from hdgan.augmenters.base import AUGMENTER
-    from hdgan.augmenters.presets import classifier_preset
+    from hdgan.augmenters.presets import PRESETS, classifier_preset
     from hdgan.augmenters.writing import SELECTION, write_samples, write_selection
     from hdgan.cli.tables import print_table
     from tiling.stage import read_record
@@ -187,8 +193,9 @@ def sample(
     run = place.augmenters / method
     _require_fitted(method, run, study)
     if select is None:
-        if images is not None:
-            raise InputError("--images are to choose samples by: give --select, too")
+        if given := _given(images=images, condition=condition, labels=labels, ratio=ratio, classifier=classifier,
+                           preset=preset, least=least):  # fmt: skip
+            raise InputError(f"to choose samples by {given}, give --select, too")
         n = n or _SAMPLES
         out = out or place.augmented / method
         manifest = write_samples(run / AUGMENTER, out, n=n, label=label, seed=seed, device=device, redo=redo)
@@ -199,11 +206,11 @@ def sample(
         raise InputError("--select takes --images, the real ones, and --ratio instead of -n")
     rules = [rule.strip() for rule in select.split(",")]
     out = out or place.augmented / "-".join([method, *rules])
-    real = _open_as(load(run / AUGMENTER).shape, images, condition, labels)["train"]
+    real = _open_as(load(run / AUGMENTER).shape, images, condition, labels, held_out=False)["train"]
     found = write_selection(
-        run / AUGMENTER, out, real, rules=rules, ratio=ratio / 100, label=label, classifier=classifier, least=least,
-        config=classifier_preset(preset), classifiers=place.augmented, seed=seed, inputs=_inputs(images), device=device,
-        redo=redo,
+        run / AUGMENTER, out, real, rules=rules, ratio=(ratio or _RATIO) / 100, label=label,
+        judge=Judge(classifier, classifier_preset(preset or PRESETS[0]), place.augmented),
+        least=_LEAST if least is None else least, seed=seed, inputs=_inputs(images), device=device, redo=redo,
     )  # fmt: skip
     if not quiet:
         rows = [
@@ -312,6 +319,8 @@ def classify(
     from hdgan.metrics import CLASSIFICATION_MEASURES, measure_text, positive_note
     from training.devices import choose_device
 
+    if unlabelled and (given := _given(condition=condition, labels=labels)):
+        raise InputError(f"--unlabelled images have no class: leave {given} out")
     judge = Classifier.load(classifier, device=choose_device(device))
     parts: Mapping[str, LabelledImages | Pixels]
     if unlabelled:
@@ -366,17 +375,37 @@ def _open(
 
 
 def _open_as(
-    shape: Shape, images: Path, condition: str | None, labels: Path | None, *, by_fold: bool = True
+    shape: Shape,
+    images: Path,
+    condition: str | None,
+    labels: Path | None,
+    *,
+    held_out: bool = True,
+    by_fold: bool = True,
 ) -> dict[str, LabelledImages]:
     """Images as those that something of a shape was made of: of its size, and a file's classes have its names."""
     from hdgan.augmenters import open_images
 
     classes = shape.classes if images.is_file() else None
-    return open_images(images, size=shape.size, column=condition, table=labels, classes=classes, by_fold=by_fold)
+    return open_images(
+        images, size=shape.size, column=condition, table=labels, classes=classes, held_out=held_out, by_fold=by_fold
+    )
 
 
 def _inputs(images: Path) -> dict[str, Path]:
-    """Tiles are a stage, whose licence passes on; what images others are, the fits know by their content."""
+    """The stage that made the images, whose licence passes on: tiles, or samples, whose folder has them in `images`.
+
+    What images others are, the fits know by their content.
+    """
+    from hdgan.augmenters.writing import IMAGES
     from tiling.stage import RECORD
 
-    return {"tiles": images} if (images / RECORD).exists() else {}
+    if (images / RECORD).exists():
+        return {"tiles": images}
+    place = images.resolve()
+    return {"samples": place.parent} if place.name == IMAGES and (place.parent / RECORD).exists() else {}
+
+
+def _given(**options: object) -> str:
+    """Those of some options that were given, as they are typed."""
+    return " and ".join(f"--{name}" for name, value in options.items() if value is not None)

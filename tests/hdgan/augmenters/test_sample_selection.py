@@ -16,6 +16,7 @@ from hdgan.augmenters.selection import (
     Centroids,
     LabelConfidence,
     NearestCentroid,
+    criteria_named,
     in_space,
     select,
 )
@@ -62,7 +63,9 @@ def test_without_criteria_the_first_are_taken_at_any_ratio_and_a_higher_one_has_
     assert [np.bincount(found.labels).tolist() for found in (few, many)] == [[10, 10], [40, 40]]
     np.testing.assert_array_equal(few.pixels[10:], augmenter.sample(10, "right", seed=4))
     np.testing.assert_array_equal(many.pixels[40:50], few.pixels[10:])
-    assert few.to_dict()["left"] == {"wanted": 10, "drawn": 10, "taken": 10, "spare": 0, "rejected": {}}
+    assert few.to_dict()["left"] == {
+        "wanted": 10, "drawn": 10, "taken": 10, "spare": 0, "rejected": {}, "passed": {}
+    }  # fmt: skip
     assert select(augmenter, {"right": 3}, ratio=1).labels.tolist() == [1, 1, 1]
     assert few.added_to(two_classes()).counts == {"left": 30, "right": 30}
 
@@ -97,6 +100,25 @@ def test_samples_that_a_classifier_is_not_sure_of_are_rejected(augmenter: Augmen
     assert chances.mean() > classifier.predict(unchosen.pixels)[np.arange(40), unchosen.labels].mean() + 0.1
 
 
+def test_real_images_are_embedded_for_rules_that_measure_by_centroids_alone(
+    classifier: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    embed = Classifier.embed
+    monkeypatch.setattr(Classifier, "embed", lambda self, pixels: seen.append(len(pixels)) or embed(self, pixels))
+    criteria_named(["confidence"], two_classes(), classifier)
+    assert seen == []
+    names = [each.name for each in criteria_named(["distance", "confidence", "centroid"], two_classes(), classifier)]
+    assert names == ["centroid distance", "label confidence", "nearest centroid"]
+    assert seen == [40]
+
+
+def test_a_classifier_without_dropout_has_no_confidence(tmp_path: Path) -> None:
+    plain = fit_classifier(two_classes(), run=tmp_path, config=ClassifierConfig(steps=1, batch=8, width=4, dropout=0))
+    with pytest.raises(InputError, match="choose by centroid or distance, or take a classifier with dropout"):
+        LabelConfidence(plain)
+
+
 @dataclass(frozen=True)
 class Number:
     """Lets the first so many of those that it sees together pass."""
@@ -119,7 +141,9 @@ def test_few_that_are_lacking_are_drawn_together_with_more(augmenter: Augmenter)
 
     found = select(augmenter, {"left": 20}, ratio=1, criteria=[Seen(0.5)])
     assert seen == [32, 32]
-    assert found.to_dict()["left"] == {"wanted": 20, "drawn": 64, "taken": 20, "spare": 12, "rejected": {"number": 32}}
+    assert found.to_dict()["left"] == {
+        "wanted": 20, "drawn": 64, "taken": 20, "spare": 12, "rejected": {"number": 32}, "passed": {"number": 32}
+    }  # fmt: skip
     assert found.numbers.tolist() == [*range(16), *range(32, 36)]
 
 
@@ -128,7 +152,8 @@ def test_draws_are_bounded_and_what_is_lacking_is_told(
 ) -> None:
     found = select(augmenter, COUNTS, ratio=1, criteria=[Number(0.5), Number(0.1, "last")], most=2)
     assert found.to_dict()["left"] == {
-        "wanted": 20, "drawn": 40, "taken": 3, "spare": 0, "rejected": {"number": 20, "last": 17}
+        "wanted": 20, "drawn": 40, "taken": 3, "spare": 0, "rejected": {"number": 20, "last": 17},
+        "passed": {"number": 20, "last": 3},
     }  # fmt: skip
     told = "of 40 samples of left, 3 are taken, and 20 were wanted: rejected are 20 by number, 17 by last"
     assert told in capsys.readouterr().err

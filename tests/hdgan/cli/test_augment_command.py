@@ -15,7 +15,7 @@ import pytest
 from command_line import files, refused, run
 from PIL import Image
 
-from hdgan.augmenters import create, load, open_images
+from hdgan.augmenters import Judge, create, load, open_images
 from hdgan.augmenters.base import AUGMENTER
 from hdgan.augmenters.classifier import ClassifierConfig, fit_classifier
 from hdgan.augmenters.dcgan import DCGANTrainer
@@ -118,7 +118,12 @@ def test_samples_are_chosen_by_rules_in_the_order_given(archive: Path, tmp_path:
 
     assert "a rule of selection must be one of centroid, distance" in refused(*sample, "--select", "nearest")
     assert "random takes samples as they come" in refused(*sample, "--select", "random,centroid")
-    assert "give --select, too" in refused(*sample)
+    assert "to choose samples by --images, give --select, too" in refused(*sample)
+    for option, value in {"condition": "stain", "labels": "t.csv", "ratio": 50, "classifier": "c", "preset": "quick",
+                          "least": 0.5}.items():  # fmt: skip
+        plain = refused("augment", "sample", "geometric", "--study", study, f"--{option}", value)
+        assert f"to choose samples by --{option}, give --select, too" in plain
+    assert not (study / "augmented" / "geometric").exists()
     assert "--select takes --images, the real ones, and --ratio instead of -n" in refused(
         *sample, "--select", "random", "-n", 3
     )
@@ -134,16 +139,16 @@ def test_a_classifier_to_choose_by_is_trained_once_where_none_is_given(
     def choose(to: Path, *rules: str, ratio: float = 0.5, **settings):
         return write_selection(tmp_path / "run" / AUGMENTER, to, images, rules=rules, ratio=ratio, **settings)
 
-    found = choose(out, "centroid", config=tiny, classifiers=tmp_path)
+    found = choose(out, "centroid", judge=Judge(config=tiny, folder=tmp_path))
     told = capsys.readouterr().err
     assert "a classifier is trained first on 40 real images, 1 steps of 40 by --preset. It stays in " in told
     (judge,) = tmp_path.glob("classifier-*")
     before = files(judge)
-    choose(tmp_path / "near", "distance", config=tiny, classifiers=tmp_path, seed=7)
+    choose(tmp_path / "near", "distance", judge=Judge(config=tiny, folder=tmp_path), seed=7)
     assert "trained first" not in capsys.readouterr().err
     assert files(judge) == before
     assert json.loads(run("info", judge, "--json"))["augment sample"]["status"] == "complete"
-    choose(tmp_path / "others", "distance", config=replace(tiny, width=8))
+    choose(tmp_path / "others", "distance", judge=Judge(config=replace(tiny, width=8)))
     assert [path.name[:11] for path in (tmp_path / "others").glob("*-*") if path.is_dir()] == ["classifier-"]
     with pytest.raises(InputError, match="least must be a number from 0 to 1, not 2"):
         choose(tmp_path / "no", "distance", least=2)
@@ -156,6 +161,31 @@ def test_a_classifier_to_choose_by_is_trained_once_where_none_is_given(
         InputError, match="the images are 16 px, grey, of a, b, and the augmenter's samples 16 px, grey"
     ):
         write_selection(tmp_path / "run" / AUGMENTER, tmp_path / "no", named, rules=["centroid"], ratio=0.5)
+
+
+def test_choosing_takes_the_images_that_fit_took_and_the_licence_of_images_that_a_stage_made(tmp_path: Path) -> None:
+    study, draws = tmp_path / "study", np.random.default_rng(0)
+    for index in range(8):
+        write_png(
+            tmp_path / "real" / "train" / "ab"[index % 2] / f"{index}.png", draws.integers(0, 256, (16, 16), np.uint8)
+        )
+    (tmp_path / "real" / "test" / "a").mkdir(parents=True)
+    (tmp_path / "real" / "test" / "a" / "broken.png").write_bytes(b"no image")
+    real = ["--study", study, "--images", tmp_path / "real"]
+    run("augment", "fit", "geometric", *real)
+    sample = ["augment", "sample", "geometric", "--select", "random"]
+    run(*sample, *real)
+    out = study / "augmented" / "geometric-random"
+    assert read_record(out)["inputs"].keys() == {"augmenter"}
+
+    record = json.loads((out / "stage.json").read_text())
+    (out / "stage.json").write_text(json.dumps(record | {"licence": ["CC-BY-4.0"]}))
+    again = ["--study", tmp_path / "again", "--images", out / "images"]
+    run("augment", "fit", "geometric", *again)
+    run(*sample, *again)
+    for folder in ("augmenters/geometric", "augmented/geometric-random"):
+        told = read_record(tmp_path / "again" / folder)
+        assert (told["licence"], told["inputs"]["samples"]) == (["CC-BY-4.0"], record["fingerprint"])
 
 
 def test_settings_and_images_that_are_none_are_refused_in_a_line(archive: Path, tmp_path: Path) -> None:
@@ -365,6 +395,9 @@ def test_images_are_classified_in_a_table_and_measured_where_their_classes_are_k
     rows = list(csv.DictReader(table.open()))
     assert [(row["image"], row["class"]) for row in rows[:2]] == [("00.png", ""), ("01.png", "")]
     np.testing.assert_allclose([float(row["p(left)"]) for row in rows], chances[:, 0], atol=1e-5)
+    for option, value in {"condition": "stain", "labels": "table.csv"}.items():
+        given = refused(*unlabelled, "--redo", f"--{option}", value)
+        assert f"--unlabelled images have no class: leave --{option} out" in given
     (tmp_path / "up" / "up").mkdir(parents=True)
     (tmp_path / "folder" / "00.png").rename(tmp_path / "up" / "up" / "00.png")
     assert "the classifier knows no up; it has: left, right" in refused(

@@ -45,8 +45,8 @@ def stopped_at(call: int, function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def made(folder: Path) -> dict[str, str]:
-    """Hashes of all files but records, which tell times."""
-    return {name: digest for name, (_, digest) in files(folder).items() if not name.endswith(("e.json", "s.jsonl"))}
+    """Hashes of all files but the record, which tells times."""
+    return {name: digest for name, (_, digest) in files(folder).items() if Path(name).name != "stage.json"}
 
 
 def numbers(out: Path) -> list[int]:

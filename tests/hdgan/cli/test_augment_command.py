@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 from collections import Counter
 from dataclasses import fields, replace
 from pathlib import Path
@@ -148,6 +149,9 @@ def test_a_classifier_to_choose_by_is_trained_once_where_none_is_given(
     assert "trained first" not in capsys.readouterr().err
     assert files(judge) == before
     assert json.loads(run("info", judge, "--json"))["augment sample"]["status"] == "complete"
+    shutil.rmtree(judge)
+    assert choose(out, "centroid", judge=Judge(config=tiny, folder=tmp_path)) == found
+    assert not judge.exists()
     choose(tmp_path / "others", "distance", judge=Judge(config=replace(tiny, width=8)))
     assert [path.name[:11] for path in (tmp_path / "others").glob("*-*") if path.is_dir()] == ["classifier-"]
     with pytest.raises(InputError, match="least must be a number from 0 to 1, not 2"):

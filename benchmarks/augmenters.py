@@ -16,7 +16,8 @@ Two are on the file that the environment variable HDGAN_IMAGES names, MedMNIST's
 
 recognised  of dcgan, cvae and cvaedcgan, each fitted in a process of its own: the share of 200 samples of a class that
             a classifier of real images (balanced, as normal ones are few) takes for it, the lower one of the two, how
-            many of the real images of the validation part it takes for theirs, and the seconds of the fit. What the samples look like: `benchmarks/augmenter_grid.py`
+            many of the real images of the validation part it takes for theirs, and the seconds of the fit. What the
+            samples look like: `benchmarks/augmenter_grid.py`
 quick       `hdgan augment benchmark --plan quick`, three seeds: wall seconds, and the balanced accuracy of GMCL, of its
             network trained on as many real images, and of classifiers without and with samples
 """

@@ -15,8 +15,9 @@ time        CPU seconds of an outer step of M = 10 by both, the better of two in
 Two are on the file that the environment variable HDGAN_IMAGES names, MedMNIST's `pneumoniamnist.npz`:
 
 recognised  of dcgan, cvae and cvaedcgan, each fitted in a process of its own: the share of 200 samples of a class that
-            a classifier of real images (balanced, as normal ones are few) takes for it, the lower one of the two, and
-            the seconds of the fit. What the samples look like: `benchmarks/augmenter_grid.py`
+            a classifier of real images (balanced, as normal ones are few) takes for it, the lower one of the two, how
+            many of the real images of the validation part it takes for theirs, and the seconds of the fit. What the
+            samples look like: `benchmarks/augmenter_grid.py`
 quick       `hdgan augment benchmark --plan quick`, three seeds: wall seconds, and the balanced accuracy of GMCL, of its
             network trained on as many real images, and of classifiers without and with samples
 """
@@ -195,7 +196,8 @@ def measure_recognised_of(method: str) -> Figures:
     from hdgan.augmenters import create, open_images
     from hdgan.augmenters.classifier import ClassifierConfig, fit_classifier
 
-    images = open_images(images_file(), classes=("normal", "pneumonia"))["train"]
+    parts = open_images(images_file(), classes=("normal", "pneumonia"))
+    images, others = parts["train"], parts["val"]
     with tempfile.TemporaryDirectory() as folder:
         watch = Stopwatch()
         made = create(method, **SETTINGS).fit(images, run=Path(folder, method), device="cpu")
@@ -206,7 +208,9 @@ def measure_recognised_of(method: str) -> Figures:
     for label, name in enumerate(images.classes):
         taken_for = judge.predict(made.sample(SAMPLES, label, seed=0)).argmax(axis=1)
         of_class[name] = float((taken_for == label).mean())
-    return of_class | {"worst": min(of_class.values())} | spent
+    right = judge.predict(others.pixels).argmax(axis=1) == others.labels
+    real = {f"real_{name}": float(right[others.labels == label].mean()) for label, name in enumerate(images.classes)}
+    return of_class | {"worst": min(of_class.values())} | real | spent
 
 
 def measure_quick() -> Figures:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import reprlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -29,20 +27,19 @@ from hdgan.augmenters.sources import ImageSource, as_images
 from hdgan.augmenters.work import Task, Work, together
 from hdgan.checks import check_choice, check_number, check_texts
 from hdgan.labels import Image
-from hdgan.provenance import digest
 from tiling.errors import InputError
-from tiling.files import write_json
 from tiling.progress import note
 from tiling.stage import Stage
 from tiling.wording import first_few
 from training.checkpoint import load_weights, save_weights
+from training.metrics import require_tensorboard
 
 KIND = "augmenter"
 HEADER = ("method", "config", "shape", "licence")
 AUGMENTER = "augmenter.safetensors"
-CONFIG, SHEETS = "config.json", "samples"
+SHEETS = "samples"
 PRECISIONS = ("auto", "fp32", "bf16")
-ORIGINS = {"images": "other images, or other labels"}
+ORIGINS = {"images": "other images, or other labels", "classes": "other classes, or other numbers of images"}
 LAST_SEED = 2**63 - 1
 _SAMPLES_AT_ONCE = 64
 
@@ -119,6 +116,14 @@ class Augmenter(ABC):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.config})"
 
+    @classmethod
+    def settings_of(cls, config: Mapping[str, Any]) -> Any:
+        """The method's settings, its defaults but for some; an :class:`InputError` for one that it does not have."""
+        known = [field.name for field in fields(cls.settings)]
+        if unknown := [key for key in config if key not in known]:
+            raise InputError(f"{cls.name} has no setting {unknown[0]!r}; there are: {', '.join(known)}")
+        return cls.settings(**config)
+
     @property
     def shape(self) -> Shape:
         """What it makes; an :class:`InputError` if it is not fitted."""
@@ -169,8 +174,8 @@ class Augmenter(ABC):
             More images (N, H, W, C) uint8 of the same size, for methods that learn from them. For others they are
             passed over, with a note.
         run
-            Folder for `augmenter.safetensors`, `config.json`, `metrics.jsonl` (every loss by its name) and `samples/`
-            (contact sheets, a row for each class).
+            Folder for `augmenter.safetensors`, `metrics.jsonl` (every loss by its name) and `samples/` (contact sheets,
+            a row for each class).
         seed
             Of all draws.
         device
@@ -199,6 +204,8 @@ class Augmenter(ABC):
         check_choice("precision", precision, PRECISIONS)
         run, labelled = Path(run), as_images(labelled)
         self.check(labelled)
+        if tensorboard:
+            require_tensorboard()
         shape, used = Shape.of(labelled), self._used(unlabelled, labelled)
         work = self._begin(Task(labelled, used, run, seed, device, precision, tensorboard, dict(inputs or {})))
         settings = {
@@ -206,8 +213,9 @@ class Augmenter(ABC):
             **asdict(self.config),
             **work.settings,
             "classes": labelled.counts,
-            "images": _digest(work.task.labelled, work.task.unlabelled),
+            "images": labelled.fingerprint() if used is None else [labelled.fingerprint(), fingerprint_of(used)],
         }
+        defaults = asdict(self.settings())
 
         def make(stage: Stage | None) -> None:
             if stage is None:
@@ -215,7 +223,6 @@ class Augmenter(ABC):
                 return
             if unlabelled is not None and used is None:
                 note(f"{self.name} learns nothing from unlabelled images")
-            write_json(run / CONFIG, settings)
             work.train()
             self._shape, self.licence = shape, tuple(sorted({*labelled.licence, *stage.record["licence"]}))
             work.take_over()
@@ -223,8 +230,9 @@ class Augmenter(ABC):
             stage.finish(principal=[run / AUGMENTER], summary=work.summary, licence=self.licence)
 
         begin = partial(
-            Stage.begin, run, name="augment", config=settings, inputs=work.task.inputs, origins=ORIGINS, redo=redo
-        )
+            Stage.begin, run, name="augment", config=settings, inputs=work.task.inputs, origins=ORIGINS,
+            as_now=lambda made: {**defaults, **made}, redo=redo,
+        )  # fmt: skip
         together(work.host, begin, make, temporary=work.temporary)
         return self.take(run / AUGMENTER).to(work.host.device)
 
@@ -287,7 +295,7 @@ class Augmenter(ABC):
         """Write it atomically, as safetensors with JSON in the header."""
         about = {
             "method": self.name,
-            "config": _as_json(self.config),
+            "config": asdict(self.config),
             "shape": asdict(self.shape),
             "licence": list(self.licence),
         }
@@ -300,22 +308,9 @@ class Augmenter(ABC):
     def take(self, path: Path | str) -> Self:
         """Become the augmenter that a file holds, which is of this method and these settings."""
         tensors, about = load_weights(Path(path), kind=KIND, needs=HEADER)
-        if (about["method"], about["config"]) != (self.name, _as_json(self.config)):
+        if about["method"] != self.name or self.settings_of(about["config"]) != self.config:
             raise InputError(f"{path} is of {about['method']} with other settings; load it by augmenters.load")
         check_texts("licence", about["licence"])
         self._shape, self.licence = Shape.read(about["shape"]), tuple(about["licence"])
         self._restore(tensors, Path(path))
         return self
-
-
-def _as_json(config: Any) -> Any:
-    """Settings as a file tells them."""
-    return json.loads(json.dumps(asdict(config)))
-
-
-def _digest(labelled: LabelledImages, unlabelled: Pixels | None) -> str:
-    """Fingerprint of what is trained on."""
-    of = {"labels": digest({"labels": labelled.labels}), "labelled": fingerprint_of(labelled.pixels)}
-    if unlabelled is not None:
-        of["unlabelled"] = fingerprint_of(unlabelled)
-    return hashlib.sha256(json.dumps(of).encode()).hexdigest()

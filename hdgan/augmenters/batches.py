@@ -61,6 +61,10 @@ class Batches:
             pixels = np.stack([self._transform(*each) for each in zip(pixels, draws, strict=True)])
         return pixels, self._images.labels[chosen]
 
+    def labels(self, step: int) -> Indices:
+        """The classes (N,) of a whole batch; no image is read."""
+        return self._images.labels[self._chosen(np.arange(step * self._batch, (step + 1) * self._batch))]
+
     def _chosen(self, places: Indices) -> Indices:
         """Which images are at these places of the sequence of all batches."""
         if self._of_class is None:

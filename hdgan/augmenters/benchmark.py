@@ -24,7 +24,7 @@ from hdgan.augmenters.classifier import CLASSIFIER, Classifier, ClassifierConfig
 from hdgan.augmenters.geometric import GeometricConfig
 from hdgan.augmenters.gmcl import STUDENT
 from hdgan.augmenters.gmcl_config import GMCLConfig
-from hdgan.augmenters.images import LabelledImages, fingerprint_of
+from hdgan.augmenters.images import LabelledImages
 from hdgan.augmenters.presets import preset
 from hdgan.augmenters.registry import create, names
 from hdgan.augmenters.selection import (
@@ -47,12 +47,12 @@ from hdgan.metrics import (
     kernel_distance,
 )
 from hdgan.metrics.distribution import Features
-from hdgan.provenance import digest
 from tiling.errors import InputError
 from tiling.files import read_json, write_bytes, write_json
 from tiling.progress import note
-from tiling.stage import Stage, read_record
+from tiling.stage import RECORD, Stage, read_record
 from training.devices import choose_device
+from training.errors import DivergedError
 from training.host import processes
 from training.metrics import PACE, read_metrics
 
@@ -64,6 +64,7 @@ STUDENTS: Mapping[str, Mapping[str, bool]] = {
 }
 """GMCL in its kinds, by the names of their rows."""
 
+_PARTS, _DIVERGED = ("train", "test"), "diverged"
 _ONLY_IF_ASKED = ("geometric", "gmcl", "stylegan2")
 _MEMORY = PACE[1]  # in the metrics, GiB, of a GPU where there is one
 _SUBSETS = 20  # of the kernel distance
@@ -114,8 +115,9 @@ def run_benchmark(
         `frechet`, `kernel`, `sample_confidence` and `recognised` (the share that the classifier of real images
         takes for what they were asked to be), unknown of fewer than two samples; `real_images` shown and `updates` of
         students; seconds and peak bytes of the fit. `augmenters` has the cost of theirs, `selections` by seed what was
-        wanted, taken and rejected of each class. Peak bytes are the whole process's; where its peak cannot be set back,
-        as outside of Linux, the highest so far. On a GPU `gpu_peak_bytes` are those that it held for the fit.
+        wanted, taken and rejected of each class, `diverged` by seed the rows whose training did, and why. Peak bytes
+        are the whole process's; where its peak cannot be set back, as outside of Linux, the highest so far. On a GPU
+        `gpu_peak_bytes` are those that it held for the fit.
 
     Raises
     ------
@@ -129,12 +131,13 @@ def run_benchmark(
     chosen = [name for name in names() if name not in _ONLY_IF_ASKED] if methods is None else list(methods)
     for name in chosen:
         check_choice("method", name, [name for name in names() if name != "geometric"])
-    if lacking := [part for part in ("train", "test") if part not in images]:
+    if lacking := [part for part in _PARTS if part not in images]:
         raise InputError(f"a benchmark needs images to train and to test on, and there is no part {lacking[0]}")
     check_number("seed", seed, 0, LAST_SEED + 1 - settings.seeds)
     for part, of in images.items():
         if Shape.of(of) != Shape.of(images["train"]):
             raise InputError(f"images of {part} are {Shape.of(of)}; those to train on are {Shape.of(images['train'])}")
+    images = {part: images[part].subset(range(len(images[part]))) for part in _PARTS}  # read once, for all fits
     images["train"].require_batch(settings.classifier.batch)
     for name in _fits(chosen, students):
         _made(name, settings).check(images["train"])
@@ -145,7 +148,7 @@ def run_benchmark(
         "students": students,
         "seed": seed,
         "space": space.name,
-        "images": [digest({"labels": part.labels}) + fingerprint_of(part.pixels) for part in images.values()],
+        "images": {part: of.fingerprint() for part, of in images.items()},
     }
     out = Path(out)
     with Stage.begin(
@@ -161,7 +164,7 @@ def run_benchmark(
                 "images": {part: of.counts for part, of in images.items()},
                 "space": space.name,
                 **{kind: _over([of[kind] for of in rounds]) for kind in ("classifiers", "students", "augmenters")},
-                "selections": [of["selections"] for of in rounds],
+                **{kind: [of[kind] for of in rounds] for kind in ("selections", _DIVERGED)},
             }
             write_json(out / REPORT, report)
             write_bytes(out / TABLES, _as_markdown(report).encode())
@@ -184,25 +187,41 @@ class _Round:
         self.real, self.test, self.plan, self.stage = images["train"], images["test"], plan, stage
         self.folder, self.seed, self.space, self.device = stage.folder / f"seed-{seed}", seed, space, device
         self._augmenters: dict[str, Augmenter] = {}
+        self._diverged: dict[str, DivergedError] = {}
         self._last: tuple[tuple[str, float, bool], Selection] | None = None
 
     def results(self, methods: Sequence[str], students: bool) -> dict[str, dict[str, Any]]:
         """{kind: {row: measures}}."""
         arms = {arm.name: self._kept(arm.name, partial(self._arm, arm)) for arm in arms_of(methods, self.plan)}
         taught = self._students() if students else {}
+        diverged = {name: of[_DIVERGED] for name, of in (arms | taught).items() if _DIVERGED in of}
         return {
-            "classifiers": {name: of["measures"] for name, of in arms.items()},
-            "students": taught,
+            "classifiers": {name: of.get("measures", {}) for name, of in arms.items()},
+            "students": {name: {} if name in diverged else of for name, of in taught.items()},
             "augmenters": {name: self._cost(self._run_of(name)) for name in _fits(methods, students)},
-            "selections": {name: of["selection"] for name, of in arms.items() if of["selection"]},
+            "selections": {name: of["selection"] for name, of in arms.items() if of.get("selection")},
+            _DIVERGED: diverged,
         }
 
     def _kept(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         path = self.folder / "measures" / f"{_file_name(name)}.json"
         if not path.exists():
             note(f"seed {self.seed}: {name}")
-            write_json(path, make())
+            write_json(path, self._made_or_diverged(name, make))
         return read_json(path)
+
+    def _made_or_diverged(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """What a row is, or of one that cannot be trained, why: the others are measured all the same.
+
+        The classifier of real images, by which all samples are judged, cannot be done without.
+        """
+        try:
+            return make()
+        except DivergedError as error:
+            if name == Arm().name:
+                raise
+            note(f"seed {self.seed}: {name} is left out: {error}")
+            return {_DIVERGED: str(error)}
 
     def _arm(self, arm: Arm) -> dict[str, Any]:
         chosen = None if arm.method is None else self._select(arm.method, arm.ratio, arm.selected)
@@ -237,7 +256,8 @@ class _Round:
         gmcl, run = self._augmenter(name).config, self._run_of(name)
         of_each = gmcl.inner_steps + (not gmcl.reset_student)
         updates = of_each * (1 if gmcl.reset_student else gmcl.steps)
-        return {**self._judged(Classifier.load(run / STUDENT)), **_shown(gmcl, updates), **self._cost(run)}
+        student = Classifier.load(run / STUDENT, device=choose_device(self.device))
+        return {**self._judged(student), **_shown(gmcl, updates), **self._cost(run)}
 
     def _classifier(
         self, name: str, images: LabelledImages, config: ClassifierConfig, transform: Transform | None
@@ -252,10 +272,16 @@ class _Round:
 
     def _augmenter(self, name: str) -> Augmenter:
         """Fitted; GMCL in one of its kinds."""
+        if name in self._diverged:
+            raise self._diverged[name]
         if name not in self._augmenters:
             made = _made(name, self.plan)
             self._forget_peak()
-            made.fit(self.real, run=self._run_of(name), seed=self.seed, device=self.device)
+            try:
+                made.fit(self.real, run=self._run_of(name), seed=self.seed, device=self.device)
+            except DivergedError as error:
+                self._diverged[name] = error
+                raise
             self._augmenters[name] = made
         return self._augmenters[name]
 
@@ -272,6 +298,8 @@ class _Round:
             _PEAK.write_text("5")
 
     def _cost(self, run: Path) -> dict[str, float]:
+        if not (run / RECORD).exists():  # a row that diverged before
+            return {}
         record = read_record(run)
         cost = {"seconds": record["seconds"], "peak_bytes": record["peak_rss_bytes"]}
         if choose_device(self.device).type == "cuda":

@@ -8,6 +8,7 @@ from typing import Any
 
 from hdgan.augmenters.classifier import ClassifierConfig
 from hdgan.augmenters.presets import classifier_preset
+from hdgan.augmenters.selection import check_confidence, check_search
 from hdgan.checks import check_choice, check_number
 from tiling.errors import InputError
 
@@ -45,6 +46,13 @@ class Plan:
             raise InputError("a benchmark needs a ratio of samples to real images, 1 say")
         for ratio in self.ratios:
             check_number("a ratio of samples to real images", ratio, 0.01, 1000, whole=False)
+        shown = [f"{ratio:.0%}" for ratio in self.ratios]
+        if len(set(shown)) < len(shown):
+            raise InputError(f"ratios of samples to real images must differ by 1 % at least, not {', '.join(shown)}")
+        check_confidence(self.least, self.passes)
+        check_search(self.among, self.most)
+        if self.classifier.network != "strided" or not self.classifier.dropout:
+            raise InputError("samples are chosen by passes with dropout: take a strided classifier that has some")
 
     @property
     def reference(self) -> float:

@@ -48,7 +48,7 @@ def tables(report: Mapping[str, Any]) -> dict[str, Rows]:
             _row(name, of, CLASSIFICATION_MEASURES) | _training(of["mean"]) | _of_fit(of["mean"])
             for name, of in report["students"].items()
         ]
-    return found
+    return {title: _aligned(rows) for title, rows in found.items() if rows}
 
 
 def explanations(report: Mapping[str, Any]) -> list[str]:
@@ -59,13 +59,17 @@ def explanations(report: Mapping[str, Any]) -> list[str]:
         "class; the others are taken as they come",
         f"distances: of the samples' features in {report['space']} from those of the real images; less is nearer",
         _best(report["classifiers"]),
+        *(
+            f"{row} is of fewer seeds: {why}"
+            for row, why in {row: why for of in report["diverged"] for row, why in of.items()}.items()
+        ),
     ]
 
 
 def _best(classifiers: Mapping[str, Mapping[str, Any]]) -> str:
     """The row of the highest mean balanced accuracy, and by how much it is above "real", seed by seed."""
     values = {
-        name: np.array([seed[_BALANCED] for seed in of["of_seeds"]], float)  # NaN where it is not known
+        name: np.array([seed.get(_BALANCED) for seed in of["of_seeds"]], float)  # NaN where it is not known
         for name, of in classifiers.items()
     }
     others = {name: of for name, of in values.items() if name != "real" and not np.isnan(of - values["real"]).any()}
@@ -75,8 +79,16 @@ def _best(classifiers: Mapping[str, Mapping[str, Any]]) -> str:
     apart = others[best] - values["real"]
     sense = "above" if apart.mean() >= 0 else "below"
     spread = f" ± {measure_text(float(apart.std(ddof=1)))}" if len(apart) > 1 else ""
-    told = f"best balanced accuracy beside real: {best}, {measure_text(abs(float(apart.mean())))}{spread} {sense} it"
+    among = f", of {counted(len(others), 'row')} picked by these images" if len(others) > 1 else ""
+    by = measure_text(abs(float(apart.mean())))
+    told = f"best balanced accuracy beside real{among}: {best}, {by}{spread} {sense} it"
     return f"{told}, in {counted(len(apart), 'seed')}" if len(apart) > 1 else f"{told}; one seed is no evidence"
+
+
+def _aligned(rows: Rows) -> Rows:
+    """Rows of one set of headings, empty where a row has no such value."""
+    headings = list(dict.fromkeys(heading for row in rows for heading in row))
+    return [{heading: row.get(heading, "") for heading in headings} for row in rows]
 
 
 def _row(name: str, of: Mapping[str, Any], headings: Mapping[str, str]) -> dict[str, str]:
@@ -108,6 +120,8 @@ def _added(report: Mapping[str, Any], row: str) -> dict[str, str]:
 
 
 def _training(mean: Mapping[str, float]) -> dict[str, str]:
+    if "updates" not in mean:  # it diverged in every seed
+        return {}
     return {"real images shown": f"{mean['real_images']:.0f}", "updates": f"{mean['updates']:.0f}"}
 
 
@@ -117,5 +131,7 @@ def _cost(report: Mapping[str, Any], row: str) -> dict[str, str]:
 
 
 def _of_fit(mean: Mapping[str, float]) -> dict[str, str]:
+    if "seconds" not in mean:
+        return {}
     gpu = {"GPU, MB": f"{mean['gpu_peak_bytes'] / _MB:.0f}"} if "gpu_peak_bytes" in mean else {}
     return {"fit, s": f"{mean['seconds']:.0f}", "peak, MB": f"{mean['peak_bytes'] / _MB:.0f}", **gpu}

@@ -50,6 +50,9 @@ def classify(
     if not redo and Path(table).exists():
         raise InputError(f"{table} is there already: name another file, or add --redo to replace it")
     classes = classifier.shape.classes
+    for images in parts.values():
+        if isinstance(images, LabelledImages) and (strangers := [of for of in images.classes if of not in classes]):
+            raise InputError(f"the classifier knows no {first_few(strangers)}; it has: {', '.join(classes)}")
     text, reports = io.StringIO(), {}
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(["part", "image", "class", "predicted", *(f"p({name})" for name in classes)])
@@ -58,8 +61,6 @@ def classify(
         chances = classifier.predict(pixels)
         known = [""] * len(chances)
         if isinstance(images, LabelledImages):
-            if strangers := [name for name in images.classes if name not in classes]:
-                raise InputError(f"the classifier knows no {first_few(strangers)}; it has: {', '.join(classes)}")
             labels = np.array([classes.index(name) for name in images.classes])[images.labels]
             reports[part] = classification_report(labels, chances, classes)
             known = [classes[label] for label in labels]

@@ -17,13 +17,12 @@ from torch.nn.functional import cross_entropy, softmax
 from hdgan.augmenters.base import LAST_SEED, ORIGINS, PRECISIONS, Shape
 from hdgan.augmenters.batches import Transform, to_tensor
 from hdgan.augmenters.classifier_networks import ClassifierNetwork, network_of
-from hdgan.augmenters.images import LabelledImages, Pixels, fingerprint_of
+from hdgan.augmenters.images import LabelledImages, Pixels
 from hdgan.augmenters.normalisation import settle
 from hdgan.augmenters.sources import ImageSource, as_images
 from hdgan.augmenters.trainer import ImageTrainer
 from hdgan.augmenters.work import together
-from hdgan.checks import check_choice, check_number, check_texts
-from hdgan.provenance import digest
+from hdgan.checks import check_bool, check_choice, check_number, check_texts
 from tiling.errors import InputError
 from tiling.stage import Stage
 from training.checkpoint import build_network, load_weights, save_weights
@@ -70,6 +69,7 @@ class ClassifierConfig:
         for name in ("learning_rate", "dropout"):
             check_number(name, getattr(self, name), 0, 1, whole=False)
         check_choice("network", self.network, ("strided", "student"))
+        check_bool("balanced", self.balanced)
 
     @property
     def about_network(self) -> dict[str, Any]:
@@ -201,7 +201,7 @@ def fit_classifier(
         "parts": trainer.share.count,
         "transform": None if transform is None else repr(transform),
         "classes": images.counts,
-        "images": [digest({"labels": images.labels}), fingerprint_of(images.pixels)],
+        "images": images.fingerprint(),
     }
     loop = LoopConfig(steps=config.steps, images=config.batch)
 
@@ -215,7 +215,11 @@ def fit_classifier(
         made.save(run / CLASSIFIER)
         stage.finish(principal=[run / CLASSIFIER], licence=images.licence)
 
-    begin = partial(Stage.begin, run, name="classifier", config=settings, inputs={}, origins=ORIGINS, redo=redo)
+    defaults = asdict(ClassifierConfig())
+    begin = partial(
+        Stage.begin, run, name="classifier", config=settings, inputs={}, origins=ORIGINS,
+        as_now=lambda made: {**defaults, **made}, redo=redo,
+    )  # fmt: skip
     together(host, begin, make, temporary=run / CHECKPOINTS)
     return Classifier.load(run / CLASSIFIER, device=host.device)
 

@@ -51,6 +51,16 @@ class GMCL(NetworkAugmenter):
         """The curriculum."""
         return Curriculum(shape, self.config)
 
+    def check(self, images: LabelledImages) -> None:
+        """Also whether its curriculum shows every class."""
+        super().check(images)
+        shown, classes = self.config.inner_steps * self.config.inner_batch, len(images.classes)
+        if shown < classes:
+            raise InputError(
+                f"{counted(self.config.inner_steps, 'inner step')} of {self.config.inner_batch} images cannot show "
+                f"{classes} classes: take more inner_steps, or a larger inner_batch"
+            )
+
     def trainer(self, images: LabelledImages, *, unlabelled: Pixels | None, seed: int, host: Host) -> SamplerTrainer:
         """Teacher and student at their beginning."""
         return GMCLTrainer(self.config, images, seed=seed, host=host)
@@ -135,7 +145,7 @@ class GMCLTrainer(SamplerTrainer):
         }
 
     def _check(self) -> None:
-        """An :class:`InputError` for settings that do not go together, or with the classes."""
+        """An :class:`InputError` for settings that do not go together with the number of processes."""
         config, count = self.config, self._inner.count
         if config.mode == "plain" and self.host.count > 1:
             raise InputError(f"mode plain is for one process, and there are {self.host.count}: take sqrt")
@@ -143,11 +153,6 @@ class GMCLTrainer(SamplerTrainer):
             raise InputError(
                 f"an inner_batch of {config.inner_batch} in {counted(count, 'part')} has one image in each, and batch "
                 f"norm compares two at least: take {2 * count} or more"
-            )
-        if config.inner_steps * config.inner_batch < self.classes:
-            raise InputError(
-                f"{counted(config.inner_steps, 'inner step')} of {config.inner_batch} images cannot show "
-                f"{self.classes} classes: take more inner_steps, or a larger inner_batch"
             )
 
     def step(self, index: int) -> Mapping[str, float | Tensor]:

@@ -82,7 +82,7 @@ class GMCLConfig:
         check_number("momentum", self.momentum, 1e-6, MOST_MOMENTUM, whole=False)
         check_choice("z", self.z, ("learned", "fixed", "random"))
         check_choice("mode", self.mode, ("sqrt", "reverse", "truncated", "plain"))
-        for name in ("adaptive", "reset_student", "carry_momentum"):
+        for name in ("adaptive", "reset_student", "carry_momentum", "balanced"):
             check_bool(name, getattr(self, name))
         if self.parts is not None:
             check_number("parts", self.parts, 1, 2**31)

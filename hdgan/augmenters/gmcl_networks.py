@@ -92,5 +92,5 @@ class Curriculum(nn.Module):
 
 
 def balanced_labels(steps: int, batch: int, classes: int) -> Tensor:
-    """(M, B) int64: each class as often as any other, in every step and over all."""
+    """(M, B) int64: the classes by turns, on and on from step to step, each as often as any other or once more."""
     return torch.arange(steps * batch).reshape(steps, batch) % classes

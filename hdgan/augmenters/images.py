@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -86,6 +87,7 @@ class LabelledImages:
                 f"range: labels of {counted(len(self.classes), 'class', 'classes')} are 0 to {len(self.classes) - 1}"
             )
         object.__setattr__(self, "labels", labels.astype(np.int64))
+        object.__setattr__(self, "classes", tuple(self.classes))
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -105,6 +107,11 @@ class LabelledImages:
         """Images of each class."""
         tally = np.bincount(self.labels, minlength=len(self.classes)).tolist()
         return dict(zip(self.classes, tally, strict=True))
+
+    def fingerprint(self) -> str:
+        """Of pixels and labels: all pixels are read for it."""
+        both = digest({"labels": self.labels}) + fingerprint_of(self.pixels)
+        return hashlib.sha256(both.encode()).hexdigest()
 
     def subset(self, indices: Sequence[int] | Indices) -> LabelledImages:
         """Those of the given places, in the given order, read into memory."""

@@ -71,7 +71,7 @@ class Judge:
         self,
         rules: Sequence[str],
         images: LabelledImages,
-        fingerprints: Sequence[str],
+        fingerprint: str,
         *,
         out: Path,
         least: float,
@@ -83,8 +83,8 @@ class Judge:
         ----------
         rules
             See :func:`hdgan.augmenters.selection.check_rules`.
-        images, fingerprints
-            Real ones, and what their labels and pixels are known by.
+        images, fingerprint
+            Real ones, and :meth:`LabelledImages.fingerprint` of them.
         out
             The folder of the samples.
         least
@@ -97,12 +97,12 @@ class Judge:
         if self.file is not None:
             classifier = Classifier.load(self.file, device=choose_device(device))
         else:
-            classifier = self._trained(images, fingerprints, out, device)
+            classifier = self._trained(images, fingerprint, out, device)
         return criteria_named(rules, images, classifier, least=least)
 
-    def _trained(self, images: LabelledImages, fingerprints: Sequence[str], out: Path, device: str) -> Classifier:
+    def _trained(self, images: LabelledImages, fingerprint: str, out: Path, device: str) -> Classifier:
         config = self._config_for(images)
-        known_by = json.dumps([asdict(config), images.counts, *fingerprints])
+        known_by = json.dumps([asdict(config), images.counts, fingerprint])
         run = (self.folder or out) / f"classifier-{hashlib.sha256(known_by.encode()).hexdigest()[:8]}"
         if not (run / CLASSIFIER).exists():
             note(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -59,10 +58,7 @@ def create(name: str, **config: Any) -> Augmenter:
     100
     """
     made = method(name)
-    known = [field.name for field in fields(made.settings)]
-    if unknown := [key for key in config if key not in known]:
-        raise InputError(f"{name} has no setting {unknown[0]!r}; there are: {', '.join(known)}")
-    return made(made.settings(**config))
+    return made(made.settings_of(config))
 
 
 def load(path: Path | str, *, device: str | torch.device = "cpu") -> Augmenter:

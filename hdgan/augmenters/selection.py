@@ -134,8 +134,7 @@ class LabelConfidence:
     ranks: bool = False
 
     def __post_init__(self) -> None:
-        check_number("least", self.least, 0, 1, whole=False)
-        check_number("passes", self.passes, 1, 10_000)
+        check_confidence(self.least, self.passes)
         require_dropout(self.classifier.network)
 
     def costs(self, images: Image, label: int, *, seed: int) -> Costs:
@@ -180,6 +179,18 @@ def check_rules(rules: Sequence[str]) -> None:
         raise InputError(f"rules of selection are given each once, and one at least, not {', '.join(rules) or 'none'}")
     if RANDOM in rules and len(rules) > 1:
         raise InputError("random takes samples as they come: give it without other rules")
+
+
+def check_confidence(least: float, passes: int) -> None:
+    """An :class:`InputError` for what :class:`LabelConfidence` does not take."""
+    check_number("least", least, 0, 1, whole=False)
+    check_number("passes", passes, 1, 10_000)
+
+
+def check_search(among: float, most: float) -> None:
+    """An :class:`InputError` for numbers of samples that :func:`select` does not draw among."""
+    check_number("among", among, 1, 1000, whole=False)
+    check_number("most", most, 1, 1_000_000, whole=False)
 
 
 def require_dropout(network: nn.Module) -> None:
@@ -302,8 +313,7 @@ def select(
         For numbers out of range, classes that are not the augmenter's, and where no sample is asked for.
     """
     wanted_of_each = wanted_of(counts, ratio)
-    check_number("among", among, 1, 1000, whole=False)
-    check_number("most", most, 1, 1_000_000, whole=False)
+    check_search(among, most)
     if strangers := [name for name in counts if name not in augmenter.classes]:
         raise InputError(f"the augmenter knows no {first_few(strangers)}; it has: {', '.join(augmenter.classes)}")
     enough = among if any(criterion.ranks for criterion in criteria) else 1.0

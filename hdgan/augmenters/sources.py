@@ -127,7 +127,12 @@ def open_images(
     if (place / "train").is_dir():
         parts = [part for part in wanted if (place / part).is_dir()]
         return _of_the_same({part: ImageFolder(place / part, labels=table) for part in parts}, size, column)
-    source = TileSet.open(place) if (place / "stage.json").exists() else ImageFolder(place, labels=table)
+    if (place / "stage.json").exists():
+        if table is not None:
+            raise InputError(f"{place} are tiles, which have their labels: leave the table of labels out")
+        source: TileSet | ImageFolder = TileSet.open(place)
+    else:
+        source = ImageFolder(place, labels=table)
     images = _of_folder(source, size, column)
     return _by_fold(source, images, wanted) if by_fold else {"all": images}
 

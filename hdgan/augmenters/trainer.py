@@ -156,7 +156,6 @@ class SamplerTrainer(ImageTrainer):
     def drawn(self, latent: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Some batches as in training: z (n, latent), and classes (n, K) as often as it shows them."""
         for index in range(_MEASURED):
-            _, labels = self._batches.read(index, range(self.share.batch))
             z = torch.randn(self.share.batch, latent, generator=torch_draws(self.seed, "latents to measure", index))
-            c = one_hot(torch.from_numpy(labels), self.classes)
+            c = one_hot(torch.from_numpy(self._batches.labels(index)), self.classes)
             yield from zip(z.to(self.device).split(self._size), c.to(self.device).split(self._size), strict=True)

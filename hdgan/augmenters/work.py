@@ -35,7 +35,7 @@ class Work(ABC):
     Attributes
     ----------
     task
-        What the result depends on of what was asked for.
+        What was asked for.
     host
         This process among those that fit together.
     settings

@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from hdgan.augmenters.base import LAST_SEED, ORIGINS, Augmenter, Shape
-from hdgan.augmenters.images import LabelledImages, fingerprint_of
+from hdgan.augmenters.images import LabelledImages
 from hdgan.augmenters.judging import Judge
 from hdgan.augmenters.registry import load
 from hdgan.augmenters.selection import CONFIDENCE, check_rules, select, wanted_of
 from hdgan.checks import check_number
 from hdgan.pictures import CLASSES_SHOWN, IMAGES_SHOWN, ImageFiles, class_sheet, write_png
-from hdgan.provenance import digest
 from tiling.errors import InputError
 from tiling.files import read_json, write_bytes, write_json
 from tiling.progress import track
@@ -140,18 +139,18 @@ def write_selection(
     source, out, judge = Path(augmenter_file), Path(out), judge or Judge()
     augmenter = load(source, device=device)
     counts = _checked(augmenter, images, judge, rules, label=label, ratio=ratio, least=least, seed=seed)
-    fingerprints = [digest({"labels": images.labels}), fingerprint_of(images.pixels)]
+    fingerprint = images.fingerprint()
     config = {
         "seed": seed, "rules": list(rules), "ratio": ratio, "least": least if CONFIDENCE in rules else None,
-        "classes": list(counts), "images": fingerprints, "classifier": judge.training(rules, images),
+        "classes": list(counts), "images": fingerprint, "classifier": judge.training(rules, images),
     }  # fmt: skip
     made_from = {"augmenter": _stage_or_file(source), **judge.inputs(rules), **(inputs or {})}
     with Stage.begin(
-        out, name="augment sample --select", config=config, inputs=made_from, origins=ORIGINS, elsewhere=_ELSEWHERE,
-        redo=redo,
+        out, name="augment sample --select", config=config, inputs=made_from, origins={"images": ORIGINS["images"]},
+        elsewhere=_ELSEWHERE, redo=redo,
     ) as stage:  # fmt: skip
         if not stage.complete:
-            criteria = judge.criteria(rules, images, fingerprints, out=out, least=least, device=device)
+            criteria = judge.criteria(rules, images, fingerprint, out=out, least=least, device=device)
             found = select(augmenter, counts, ratio=ratio, criteria=criteria, seed=seed)
             samples = list(zip(found.labels.tolist(), found.numbers.tolist(), strict=True))
             for sample, image in zip(samples, found.pixels, strict=True):

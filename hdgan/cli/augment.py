@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hdgan.cli.labelled import open_as, open_parts, stage_of
 from hdgan.cli.options import (
     DEFAULT_SPACE,
     DEFAULT_STUDY,
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from hdgan.augmenters import LabelledImages
-    from hdgan.augmenters.base import Shape
     from hdgan.augmenters.images import Pixels
 
 app = typer.Typer(
@@ -89,10 +89,10 @@ def fit(
     from hdgan.augmenters.presets import preset as preset_of
 
     made = create(method, **{**preset_of(preset, method), **parse_settings(method, settings)})
-    train = _open(images, size, classes, condition, labels, held_out=False)["train"]
+    train = open_parts(images, size, classes, condition, labels, held_out=False)["train"]
     run = Study(study).augmenters / method
     made.fit(
-        train, run=run, seed=seed, device=device, precision=precision, tensorboard=tensorboard, inputs=_inputs(images),
+        train, run=run, seed=seed, device=device, precision=precision, tensorboard=tensorboard, inputs=stage_of(images),
         redo=redo,
     )  # fmt: skip
     holds = ", all of which its file holds in the clear" if made.holds_images else ""
@@ -184,7 +184,7 @@ def sample(
     """
     from hdgan.augmenters import Judge, load
     from hdgan.augmenters.base import AUGMENTER
-    from hdgan.augmenters.presets import PRESETS, classifier_preset
+    from hdgan.augmenters.presets import classifier_preset
     from hdgan.augmenters.writing import SELECTION, write_samples, write_selection
     from hdgan.cli.tables import print_table
     from tiling.stage import read_record
@@ -206,11 +206,11 @@ def sample(
         raise InputError("--select takes --images, the real ones, and --ratio instead of -n")
     rules = [rule.strip() for rule in select.split(",")]
     out = out or place.augmented / "-".join([method, *rules])
-    real = _open_as(load(run / AUGMENTER).shape, images, condition, labels, held_out=False)["train"]
+    real = open_as(load(run / AUGMENTER).shape, images, condition, labels, held_out=False)["train"]
     found = write_selection(
         run / AUGMENTER, out, real, rules=rules, ratio=(ratio or _RATIO) / 100, label=label,
-        judge=Judge(classifier, classifier_preset(preset or PRESETS[0]), place.augmented),
-        least=_LEAST if least is None else least, seed=seed, inputs=_inputs(images), device=device, redo=redo,
+        judge=Judge(classifier, classifier_preset(preset or "default"), place.augmented),
+        least=_LEAST if least is None else least, seed=seed, inputs=stage_of(images), device=device, redo=redo,
     )  # fmt: skip
     if not quiet:
         rows = [
@@ -267,7 +267,7 @@ def benchmark(
         changed["ratios"] = parse_ratios(ratios)
     out = Study(study).benchmark
     report = run_benchmark(
-        _open(images, size, classes, condition, labels),
+        open_parts(images, size, classes, condition, labels),
         out,
         methods=methods or None,
         students=students,
@@ -275,7 +275,7 @@ def benchmark(
         seed=seed,
         space=open_space(space, choose_device(device)),
         device=device,
-        inputs=_inputs(images),
+        inputs=stage_of(images),
         redo=redo,
     )
     if figure:
@@ -326,7 +326,7 @@ def classify(
     if unlabelled:
         parts = {"": open_unlabelled(images, size=judge.shape.size)}
     else:
-        parts = _open_as(judge.shape, images, condition, labels, by_fold=False)
+        parts = open_as(judge.shape, images, condition, labels, by_fold=False)
     reports = classify_images(judge, parts, out, redo=redo)
     if reports and not quiet:
         rows = [
@@ -357,53 +357,6 @@ def _require_fitted(method: str, run: Path, study: Path) -> None:
             "(--size, --classes, --condition, --labels) that it was begun with"
         )
     completed(run, made_by=command)
-
-
-def _open(
-    images: Path,
-    size: int | None,
-    classes: str | None,
-    condition: str | None,
-    labels: Path | None,
-    *,
-    held_out: bool = True,
-) -> dict[str, LabelledImages]:
-    from hdgan.augmenters import open_images
-
-    named = None if classes is None else [name.strip() for name in classes.split(",")]
-    return open_images(images, size=size, column=condition, table=labels, classes=named, held_out=held_out)
-
-
-def _open_as(
-    shape: Shape,
-    images: Path,
-    condition: str | None,
-    labels: Path | None,
-    *,
-    held_out: bool = True,
-    by_fold: bool = True,
-) -> dict[str, LabelledImages]:
-    """Images as those that something of a shape was made of: of its size, and a file's classes have its names."""
-    from hdgan.augmenters import open_images
-
-    classes = shape.classes if images.is_file() else None
-    return open_images(
-        images, size=shape.size, column=condition, table=labels, classes=classes, held_out=held_out, by_fold=by_fold
-    )
-
-
-def _inputs(images: Path) -> dict[str, Path]:
-    """The stage that made the images, whose licence passes on: tiles, or samples, whose folder has them in `images`.
-
-    What images others are, the fits know by their content.
-    """
-    from hdgan.augmenters.writing import IMAGES
-    from tiling.stage import RECORD
-
-    if (images / RECORD).exists():
-        return {"tiles": images}
-    place = images.resolve()
-    return {"samples": place.parent} if place.name == IMAGES and (place.parent / RECORD).exists() else {}
 
 
 def _given(**options: object) -> str:

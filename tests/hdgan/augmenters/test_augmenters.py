@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,7 @@ from hdgan.augmenters.base import AUGMENTER, Shape
 from hdgan.augmenters.cvae import CVAE, CVAEConfig
 from tiling.errors import InputError
 from tiling.stage import read_record
-from training.checkpoint import save_weights
+from training.checkpoint import load_weights, save_weights
 
 EVERY, EVERY_TRAINED = pytest.mark.parametrize("name", SMALL), pytest.mark.parametrize("name", TRAINED)
 
@@ -50,11 +52,16 @@ def test_images_of_other_sizes_and_colours_are_made(name: str, size: int, channe
     assert fitted.sample(2, 1, seed=0).shape == (2, size, size, channels)
 
 
-@EVERY_TRAINED
-def test_a_fit_that_is_stopped_goes_on_to_the_same_weights(name: str, tmp_path: Path, monkeypatch) -> None:
+CARRYING = pytest.param("gmcl", {"carry_momentum": True}, id="gmcl that carries its momentum")
+
+
+@pytest.mark.parametrize(("name", "settings"), [*((name, {}) for name in TRAINED), CARRYING])
+def test_a_fit_that_is_stopped_goes_on_to_the_same_weights(
+    name: str, settings: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     images = two_classes()
-    small(name).fit(images, run=tmp_path / "undisturbed")
-    augmenter, trainer = small(name), trainer_of(name)
+    small(name, **settings).fit(images, run=tmp_path / "undisturbed")
+    augmenter, trainer = small(name, **settings), trainer_of(name)
     step = trainer.step
 
     def stopped(self, index: int):
@@ -67,7 +74,7 @@ def test_a_fit_that_is_stopped_goes_on_to_the_same_weights(name: str, tmp_path: 
         with pytest.raises(KeyboardInterrupt):
             augmenter.fit(images, run=tmp_path / "run")
     assert read_record(tmp_path / "run")["status"] == "running"
-    small(name).fit(images, run=tmp_path / "run")
+    small(name, **settings).fit(images, run=tmp_path / "run")
     assert_equal(weights(tmp_path / "run"), weights(tmp_path / "undisturbed"))
 
 
@@ -150,6 +157,45 @@ def test_names_and_settings_that_are_none_are_refused(tmp_path: Path) -> None:
         fitted.sample(1, 2, seed=0)
 
 
+def test_what_was_made_before_there_was_a_setting_is_read_and_found_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images, run = two_classes(), tmp_path / "run"
+    small("gmcl", steps=1).fit(images, run=run)
+    record = json.loads((run / "stage.json").read_text())
+    assert record["config"].pop("balanced") is False
+    (run / "stage.json").write_text(json.dumps(record))
+    tensors, about = load_weights(run / AUGMENTER, kind="augmenter")
+    del about["config"]["balanced"]
+    save_weights(run / AUGMENTER, tensors, kind="augmenter", about=about)
+    assert load(run / AUGMENTER).config.balanced is False
+    capsys.readouterr()
+    small("gmcl", steps=1).fit(images, run=run)
+    assert "is complete: nothing to do" in capsys.readouterr().err
+    with pytest.raises(InputError, match="was made with balanced = False, and now True is asked for"):
+        small("gmcl", steps=1, balanced=True).fit(images, run=run)
+
+
+def test_other_images_are_told_as_such(tmp_path: Path) -> None:
+    images = two_classes()
+    small("geometric").fit(images, run=tmp_path)
+    told = "was made from other images, or other labels; add --redo"
+    for other in (images.subset(range(36)), replace(images, pixels=255 - np.asarray(images.pixels))):
+        with pytest.raises(InputError, match=told):
+            small("geometric").fit(other, run=tmp_path)
+    with pytest.raises(InputError, match="was made from other classes"):
+        small("geometric").fit(replace(images, classes=("a", "b")), run=tmp_path)
+
+
+def test_a_log_that_cannot_be_written_is_told_before_anything_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(InputError, match="pip install tensorboard"):
+        small("dcgan").fit(two_classes(), run=tmp_path / "run", tensorboard=True)
+    assert not (tmp_path / "run").exists()
+
+
 def test_arrays_and_places_are_images_too(tmp_path: Path) -> None:
     images = two_classes()
     np.savez(tmp_path / "small.npz", train_images=images.pixels, train_labels=images.labels)
@@ -209,6 +255,7 @@ def test_unlabelled_images_are_for_methods_that_learn_from_them(tmp_path: Path, 
         ("stylegan2", {"batch": "8"}, "batch must be a whole number from 1 to .*, not '8'"),
         ("stylegan2", {"preset": []}, r"preset must be one of auto, .*, not \[\]"),
         ("stylegan2", {"augment": {}}, r"augment must be one of .*, not \{\}"),
+        ("gmcl", {"balanced": "no"}, "balanced must be true or false, not 'no'"),
         ("gmcl", {"adaptive": "no"}, "adaptive must be true or false, not 'no'"),
         ("gmcl", {"parts": 1.5}, "parts must be a whole number from 1 to .*, not 1.5"),
         ("gmcl", {"mode": "truncated", "through": 4}, "through must be a whole number from 1 to 3, not 4"),

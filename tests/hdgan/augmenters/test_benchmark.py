@@ -19,6 +19,7 @@ from hdgan.embedding import ModuleSpace
 from hdgan.metrics import classification_report
 from tiling.errors import InputError
 from tiling.stage import read_record
+from training.errors import DivergedError
 
 PLAN = Plan(
     seeds=2, ratios=(0.5, 1.0), classifier=ClassifierConfig(steps=2, batch=8, width=4), least=0.1, passes=2, most=3.0
@@ -157,10 +158,44 @@ def test_the_best_row_is_compared_with_real_seed_by_seed() -> None:
         return {"of_seeds": [{"balanced_accuracy": value} for value in values]}
 
     rows = {"real": of(0.8, 0.7), "geometric": of(0.9, 0.7), "dcgan 50 %": of(0.7, 0.7), "cvae 50 %": of(1.0, None)}
-    assert _best(rows) == "best balanced accuracy beside real: geometric, 0.050 ± 0.071 above it, in 2 seeds"
+    assert _best(rows) == (
+        "best balanced accuracy beside real, of 2 rows picked by these images: geometric, 0.050 ± 0.071 above it, "
+        "in 2 seeds"
+    )
     one = {"real": of(0.8), "dcgan 50 %": of(0.7)}
     assert _best(one) == "best balanced accuracy beside real: dcgan 50 %, 0.100 below it; one seed is no evidence"
     assert "no row can be compared" in _best({"real": of(None), "dcgan 50 %": of(0.7)})
+
+
+def test_a_row_that_diverges_is_left_out_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fit, fits = benchmark.fit_classifier, list[str]()
+
+    def diverging(*args, run: Path, **settings):
+        fits.append(run.name)
+        if run.name == "geometric" or (run.name == "dcgan-100" and run.parts[-3] == "seed-1"):
+            raise DivergedError("step 2: loss is nan")
+        return fit(*args, run=run, **settings)
+
+    monkeypatch.setattr(benchmark, "fit_classifier", diverging)
+    plan = replace(PLAN, ratios=(1.0,))
+    report = run_benchmark(parts(), tmp_path, methods=["dcgan"], students=False, plan=plan, space=MEAN)
+    why = "step 2: loss is nan"
+    assert report["diverged"] == [{"geometric": why}, {"geometric": why, "dcgan 100 %": why}]
+    rows = {row["method"]: row for row in list(tables(report).values())[1]}
+    assert rows["geometric"]["fit, s"] == ""
+    assert rows["dcgan 100 %"]["AUC"].endswith("(1 seed)")
+    assert f"- dcgan 100 % is of fewer seeds: {why}" in (tmp_path / "tables.md").read_text()
+
+    made = type(benchmark.create("dcgan"))
+
+    def dying(self, *args, **settings):
+        fits.append("fit of dcgan")
+        raise DivergedError(why)
+
+    monkeypatch.setattr(made, "fit", dying)
+    again = run_benchmark(parts(), tmp_path / "again", methods=["dcgan"], students=False, plan=plan, space=MEAN)
+    assert set(again["diverged"][0]) == {arm.name for arm in arms_of(["dcgan"], plan)} - {"real"}
+    assert fits.count("fit of dcgan") == 2  # once for each seed
 
 
 def test_one_of_several_processes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,5 +227,16 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
         run_benchmark(parts(), tmp_path / "out", methods=["geometric"])
     with pytest.raises(InputError, match="a ratio of samples to real images must be a number"):
         Plan(ratios=(0.5, 0))
+    with pytest.raises(InputError, match=r"must differ by 1 % at least, not 12%, 12%, 50%"):
+        Plan(ratios=(0.12, 0.124, 0.5))
+    for wrong in ({"least": 2}, {"passes": 0}, {"among": 0.5}, {"most": 0}):
+        with pytest.raises(InputError, match=f"{next(iter(wrong))} must be"):
+            Plan(**wrong)
+    for wrong in (ClassifierConfig(dropout=0), ClassifierConfig(network="student")):
+        with pytest.raises(InputError, match="take a strided classifier that has some"):
+            Plan(classifier=wrong)
+    many = replace(two_classes(), labels=np.arange(40) % 20, classes=tuple(map(str, range(20))))
+    with pytest.raises(InputError, match="1 inner step of 8 images cannot show 20 classes: take more inner_steps"):
+        run_benchmark({"train": many, "test": many}, tmp_path / "out", methods=["dcgan"], plan=PLAN)
     assert [Plan(ratios=ratios).reference for ratios in ((0.5, 3.0), (2.0, 1.0))] == [0.5, 1.0]
     assert not (tmp_path / "out").exists()

@@ -115,6 +115,8 @@ def test_files_and_settings_that_are_none_are_refused(tmp_path: Path) -> None:
     save_weights(tmp_path / "a.safetensors", {"x": torch.zeros(1)}, kind="classifier", about=about)
     with pytest.raises(InputError, match=r"no network of a classifier: \{'kind': \[\]\}; there are: strided, student"):
         Classifier.load(tmp_path / "a.safetensors")
+    with pytest.raises(InputError, match="balanced must be true or false, not 'no'"):
+        ClassifierConfig(balanced="no")
     with pytest.raises(InputError, match="seed must be a whole number from 0"):
         fit_classifier(two_classes(8), run=tmp_path / "run", config=SMALL, seed=-1)
     with pytest.raises(InputError, match="6 images are fewer than a batch of 8"):

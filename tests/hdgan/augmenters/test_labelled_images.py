@@ -37,6 +37,20 @@ def test_what_is_no_labelled_image_is_refused(pixels, labels, classes: str, mess
         LabelledImages(pixels, labels, tuple(classes))
 
 
+def test_names_of_classes_may_be_a_list() -> None:
+    assert LabelledImages(GREY, LABELS, ["a", "b"]).classes == ("a", "b")
+
+
+def test_tiles_and_files_have_their_labels_in_themselves(tmp_path: Path) -> None:
+    (tmp_path / "tiles").mkdir()
+    for place in (tmp_path / "tiles" / "stage.json", tmp_path / "images.npz"):
+        place.touch()
+    with pytest.raises(InputError, match=r"tiles are tiles, which have their labels: leave the table of labels out"):
+        open_images(tmp_path / "tiles", column="stain", table=tmp_path / "labels.csv")
+    with pytest.raises(InputError, match=r"has its labels in itself: leave the column and the table of labels out"):
+        open_images(tmp_path / "images.npz", table=tmp_path / "labels.csv")
+
+
 def test_one_class_is_not_enough_to_learn_from() -> None:
     with pytest.raises(InputError, match="no image is of c: number classes from 0, leave none out"):
         LabelledImages(GREY, LABELS, tuple("abc")).require_classes()

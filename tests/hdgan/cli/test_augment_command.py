@@ -113,6 +113,8 @@ def test_samples_are_chosen_by_rules_in_the_order_given(archive: Path, tmp_path:
     assert json.loads(run("info", study, "--json"))["augment sample geometric-random"]["images"] == 5
     rows = list(csv.DictReader((study / "augmented" / "geometric-random" / "manifest.csv").open()))
     assert [row["file"] for row in rows] == [f"images/right/{number:06}.png" for number in range(5)]
+    other = refused(*sample, "--ratio", 25, "--select", "random", "--label", "left")
+    assert "was made with classes = ['right'], and now ['left'] is asked for" in other
     assert not list((study / "augmented").rglob("classifier*"))
     name = "augment sample geometric-confidence-centroid-distance"
     assert re.search(rf"^ *{name} +complete: images {len(list(out.rglob('images/*/*')))}$", run("info", study), re.M)

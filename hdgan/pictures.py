@@ -17,7 +17,7 @@ from tiling.files import write_bytes
 from tiling.png import open_png
 
 CLASSES_SHOWN, IMAGES_SHOWN = 12, 8
-"""Rows, and images in a row, that suffice on a :func:`class_sheet`."""
+"""Rows, and images in a row, that suffice on a :func:`row_sheet`."""
 
 _FRAME, _EDGE = (20, 120, 60), (208, 208, 208)
 _LEAST_OF_CLASSES = 64  # px: captions have the name of a class
@@ -113,13 +113,13 @@ def contact_sheet(
     return np.array(sheet)
 
 
-def class_sheet(rows: Sequence[tuple[Sequence[Image], Sequence[str]]], *, size: int) -> Image:
-    """A contact sheet with a row for each class, however many images it has.
+def row_sheet(rows: Sequence[tuple[Sequence[Image], Sequence[str]]], *, size: int) -> Image:
+    """A contact sheet by rows, of a class each for instance, however many images are in each.
 
     Parameters
     ----------
     rows
-        Of each class one image or more, and their captions, as of :func:`contact_sheet`.
+        Of each one image or more, and their captions, as of :func:`contact_sheet`.
     size
         Edge of the images, px; thumbnails are of 64 px at least.
 

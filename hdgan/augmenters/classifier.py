@@ -105,12 +105,10 @@ class Classifier:
 
     def passes(self, pixels: Pixels, *, count: int, seed: int = 0) -> Floats:
         """Probabilities with units dropped as in training, (count, N, K) float32: Gal and Ghahramani 2016."""
-        dropouts = [layer for layer in self.network.modules() if isinstance(layer, nn.Dropout)]
-        if not any(layer.p for layer in dropouts):
-            raise InputError("this classifier has no dropout, so that all its passes are the same")
+        require_dropout(self.network)
         try:
-            for layer in dropouts:
-                layer.train()
+            for layer in self.network.modules():
+                layer.train(isinstance(layer, nn.Dropout))
             with drawing(seed, "dropout passes", device=self._device):
                 return np.stack([self.predict(pixels) for _ in range(count)])
         finally:
@@ -143,6 +141,15 @@ class Classifier:
             raise InputError(f"this classifier takes images of {self.shape}; these are {_told(pixels)}")
         parts = np.array_split(np.arange(pixels.shape[0]), max(-(-pixels.shape[0] // _AT_ONCE), 1))
         return np.concatenate([of(to_tensor(pixels[part], self._device)).cpu().numpy() for part in parts])
+
+
+def require_dropout(network: nn.Module) -> None:
+    """An :class:`InputError` unless a network has dropout, with which :meth:`Classifier.passes` are taken."""
+    if not any(layer.p for layer in network.modules() if isinstance(layer, nn.Dropout)):
+        raise InputError(
+            "confidence is measured with dropout, of which this classifier has none, as GMCL's students have none: "
+            "choose by centroid or distance, or take a classifier with dropout"
+        )
 
 
 def _told(pixels: Pixels) -> str:

@@ -28,7 +28,7 @@ from hdgan.augmenters.network import NetworkAugmenter
 from hdgan.augmenters.trainer import SamplerTrainer
 from hdgan.augmenters.transforms import CropAndFlip
 from hdgan.labels import Image
-from hdgan.pictures import contact_sheet, write_png
+from hdgan.pictures import IMAGES_SHOWN, row_sheet, write_png
 from tiling.errors import InputError
 from tiling.progress import note
 from tiling.wording import counted
@@ -38,7 +38,7 @@ from training.metrics import Level
 from training.share import Share
 
 STUDENT, CURRICULUM = "student.safetensors", "curriculum.png"
-_COLUMNS, _MOST_ROWS, _THUMBNAIL = 8, 32, 64  # of the curriculum's picture
+_MOST_ROWS = 32  # of the curriculum's picture
 
 
 class GMCL(NetworkAugmenter):
@@ -77,13 +77,11 @@ class GMCL(NetworkAugmenter):
         """The first images of each inner step, or of some, a row for each."""
         shown = self.curriculum()
         steps = np.unique(np.linspace(0, len(shown) - 1, _MOST_ROWS).round().astype(int)).tolist()
-        rows = [(step, *each) for step in steps for each in list(zip(*shown[step], strict=True))[:_COLUMNS]]
-        return contact_sheet(
-            [image for _, image, _ in rows],
-            columns=min(self.config.inner_batch, _COLUMNS),
-            captions=[f"{step} {name}" for step, _, name in rows],
-            size=max(self.shape.size, _THUMBNAIL),
-        )
+        rows = [
+            (images[:IMAGES_SHOWN], [f"{step} {name}" for name in names[:IMAGES_SHOWN]])
+            for step, (images, names) in ((step, shown[step]) for step in steps)
+        ]
+        return row_sheet(rows, size=self.shape.size)
 
     def curriculum(self) -> list[tuple[Image, list[str]]]:
         """What the student is shown at each inner step: images (B, H, W, C) uint8, and the names of their classes.

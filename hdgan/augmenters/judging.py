@@ -12,10 +12,10 @@ from typing import Any
 import torch
 
 from hdgan.augmenters.base import Shape
-from hdgan.augmenters.classifier import CLASSIFIER, Classifier, ClassifierConfig, fit_classifier
+from hdgan.augmenters.classifier import CLASSIFIER, Classifier, ClassifierConfig, fit_classifier, require_dropout
 from hdgan.augmenters.classifier_networks import network_of
 from hdgan.augmenters.images import LabelledImages
-from hdgan.augmenters.selection import BY_CENTROIDS, CONFIDENCE, RANDOM, Criterion, criteria_named, require_dropout
+from hdgan.augmenters.selection import BY_CENTROIDS, CONFIDENCE, RANDOM, Criterion, criteria_named
 from tiling.errors import InputError
 from tiling.progress import note
 from tiling.wording import counted

@@ -16,7 +16,7 @@ from hdgan.augmenters.images import LabelledImages, Pixels
 from hdgan.augmenters.trainer import SamplerTrainer
 from hdgan.augmenters.work import Task, Work
 from hdgan.labels import Image
-from hdgan.pictures import CLASSES_SHOWN, IMAGES_SHOWN, class_sheet, write_png
+from hdgan.pictures import CLASSES_SHOWN, IMAGES_SHOWN, row_sheet, write_png
 from tiling.errors import InputError
 from tiling.progress import note
 from training.checkpoint import build_network
@@ -144,4 +144,4 @@ class _Training(Work):
             (list(made.sample(IMAGES_SHOWN, label, seed=0)), [name] * IMAGES_SHOWN)
             for label, name in enumerate(shape.classes[:CLASSES_SHOWN])
         ]
-        write_png(self.task.run / SHEETS / f"step-{done:08d}.png", class_sheet(rows, size=shape.size))
+        write_png(self.task.run / SHEETS / f"step-{done:08d}.png", row_sheet(rows, size=shape.size))

@@ -10,11 +10,10 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from torch import nn
 
 from hdgan.augmenters.base import Augmenter
 from hdgan.augmenters.batches import as_rgb
-from hdgan.augmenters.classifier import Classifier
+from hdgan.augmenters.classifier import Classifier, require_dropout
 from hdgan.augmenters.images import Indices, LabelledImages
 from hdgan.checks import check_choice, check_number
 from hdgan.labels import Image
@@ -191,15 +190,6 @@ def check_search(among: float, most: float) -> None:
     """An :class:`InputError` for numbers of samples that :func:`select` does not draw among."""
     check_number("among", among, 1, 1000, whole=False)
     check_number("most", most, 1, 1_000_000, whole=False)
-
-
-def require_dropout(network: nn.Module) -> None:
-    """An :class:`InputError` unless a network has dropout, which :class:`LabelConfidence` takes its passes with."""
-    if not any(layer.p for layer in network.modules() if isinstance(layer, nn.Dropout)):
-        raise InputError(
-            "confidence is measured with dropout, of which this classifier has none, as GMCL's students have none: "
-            "choose by centroid or distance, or take a classifier with dropout"
-        )
 
 
 def in_space(space: FeatureSpace) -> Embed:

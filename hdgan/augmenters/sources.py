@@ -21,9 +21,10 @@ from tiling import TileSet
 from tiling.errors import InputError
 from tiling.progress import note
 from tiling.resample import area_resample, rows_of
+from tiling.stage import RECORD, read_record
 from tiling.wording import first_few
 
-PARTS = ("train", "val", "test")
+PARTS, IMAGES = ("train", "val", "test"), "images"
 ImageSource = LabelledImages | tuple[Pixels, npt.ArrayLike] | Path | str
 """Labelled images; arrays of images (N, H, W) or (N, H, W, C) uint8 and of labels (N,); or a place to open."""
 
@@ -112,6 +113,10 @@ def open_images(
     InputError
         For what cannot be read, images without a class, more than 1000 classes, images that are no squares or smaller
         than `size`, and images of several sizes if there is no `size`.
+
+    Notes
+    -----
+    Tiles, and samples of :func:`write_samples`, have the licence of what they were made from.
     """
     place, wanted = Path(place), PARTS if held_out else PARTS[:1]
     if size is not None:
@@ -127,13 +132,15 @@ def open_images(
     if (place / "train").is_dir():
         parts = [part for part in wanted if (place / part).is_dir()]
         return _of_the_same({part: ImageFolder(place / part, labels=table) for part in parts}, size, column)
-    if (place / "stage.json").exists():
+    made_by = stage_of(place)
+    if "tiles" in made_by:
         if table is not None:
             raise InputError(f"{place} are tiles, which have their labels: leave the table of labels out")
         source: TileSet | ImageFolder = TileSet.open(place)
     else:
         source = ImageFolder(place, labels=table)
-    images = _of_folder(source, size, column)
+    licence = {each for stage in made_by.values() for each in read_record(stage).get("licence", ())}
+    images = replace(_of_folder(source, size, column), licence=tuple(sorted(licence)))
     return _by_fold(source, images, wanted) if by_fold else {"all": images}
 
 
@@ -143,6 +150,17 @@ def open_unlabelled(place: Path | str, *, size: int | None = None) -> Pixels:
     They are grey if all of them are.
     """
     return _pixels_of(ImageFolder(place), size)
+
+
+def stage_of(place: Path) -> dict[str, Path]:
+    """The stage that made images, by what they are: "tiles"; or "samples", which are in the folder `images` of theirs.
+
+    What images others are, whatever is made of them knows by their content.
+    """
+    if (place / RECORD).exists():
+        return {"tiles": place}
+    above = place.resolve().parent
+    return {"samples": above} if place.resolve().name == IMAGES and (above / RECORD).exists() else {}
 
 
 def as_images(source: ImageSource) -> LabelledImages:

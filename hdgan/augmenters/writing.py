@@ -17,14 +17,15 @@ from hdgan.augmenters.images import LabelledImages
 from hdgan.augmenters.judging import Judge
 from hdgan.augmenters.registry import load
 from hdgan.augmenters.selection import CONFIDENCE, check_rules, select, wanted_of
+from hdgan.augmenters.sources import IMAGES
 from hdgan.checks import check_number
-from hdgan.pictures import CLASSES_SHOWN, IMAGES_SHOWN, ImageFiles, class_sheet, write_png
+from hdgan.pictures import CLASSES_SHOWN, IMAGES_SHOWN, ImageFiles, row_sheet, write_png
 from tiling.errors import InputError
 from tiling.files import read_json, write_bytes, write_json
 from tiling.progress import track
 from tiling.stage import RECORD, Stage, mend, read_record, replaced
 
-MANIFEST, SHEET, IMAGES, SELECTION = "manifest.csv", "contact-sheet.png", "images", "selection.json"
+MANIFEST, SHEET, SELECTION = "manifest.csv", "contact-sheet.png", "selection.json"
 _AT_ONCE = 64
 _ELSEWHERE = "give another folder (--out)"
 _SAFE = re.compile(r"(?!(?:train|class-\d+)\Z)\w[\w .-]*", re.IGNORECASE)
@@ -234,7 +235,7 @@ def _write_index(out: Path, augmenter: Augmenter, samples: Sequence[tuple[int, i
         for shown in by_class[:CLASSES_SHOWN]
     ]
     if rows:
-        write_png(out / SHEET, class_sheet(rows, size=augmenter.shape.size))
+        write_png(out / SHEET, row_sheet(rows, size=augmenter.shape.size))
 
 
 def _file(augmenter: Augmenter, label: int, index: int) -> Path:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hdgan.cli.labelled import open_as, open_parts, stage_of
+from hdgan.cli.labelled import open_as, open_parts
 from hdgan.cli.options import (
     DEFAULT_SPACE,
     DEFAULT_STUDY,
@@ -87,6 +87,7 @@ def fit(
     """
     from hdgan.augmenters import create
     from hdgan.augmenters.presets import preset as preset_of
+    from hdgan.augmenters.sources import stage_of
 
     made = create(method, **{**preset_of(preset, method), **parse_settings(method, settings)})
     train = open_parts(images, size, classes, condition, labels, held_out=False)["train"]
@@ -185,6 +186,7 @@ def sample(
     from hdgan.augmenters import Judge, load
     from hdgan.augmenters.base import AUGMENTER
     from hdgan.augmenters.presets import classifier_preset
+    from hdgan.augmenters.sources import stage_of
     from hdgan.augmenters.writing import SELECTION, write_samples, write_selection
     from hdgan.cli.tables import print_table
     from tiling.stage import read_record
@@ -258,6 +260,7 @@ def benchmark(
     from hdgan.augmenters.benchmark import TABLES, run_benchmark
     from hdgan.augmenters.benchmark_plan import plan_named
     from hdgan.augmenters.benchmark_table import explanations, tables
+    from hdgan.augmenters.sources import stage_of
     from hdgan.cli.tables import print_table
     from hdgan.embedding import open_space
     from training.devices import choose_device

@@ -1,4 +1,4 @@
-"""The labelled images that `hdgan augment` is given, and the stages that they come from."""
+"""The labelled images that `hdgan augment` is given."""
 
 from __future__ import annotations
 
@@ -42,17 +42,3 @@ def open_as(
     return open_images(
         images, size=shape.size, column=condition, table=labels, classes=classes, held_out=held_out, by_fold=by_fold
     )
-
-
-def stage_of(images: Path) -> dict[str, Path]:
-    """The stage that made the images, whose licence passes on: tiles, or samples, whose folder has them in `images`.
-
-    What images others are, the fits know by their content.
-    """
-    from hdgan.augmenters.writing import IMAGES
-    from tiling.stage import RECORD
-
-    if (images / RECORD).exists():
-        return {"tiles": images}
-    place = images.resolve()
-    return {"samples": place.parent} if place.name == IMAGES and (place.parent / RECORD).exists() else {}

@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from hdgan.lazy import LazyMapping
-from hdgan.pictures import ImageFiles, class_sheet, contact_sheet, read_image, write_png
+from hdgan.pictures import ImageFiles, contact_sheet, read_image, row_sheet, write_png
 from tiling.errors import InputError
 
 
@@ -110,11 +110,11 @@ def test_a_contact_sheet_of_files_is_that_of_their_images(paths):
 
 def test_each_class_has_a_row_of_a_sheet_however_many_images_it_has():
     black, grey = np.zeros((20, 20, 3), np.uint8), np.full((20, 20), 90, np.uint8)
-    sheet = class_sheet([([black], ["0 a"]), ([grey, black, grey], ["0 b", "1 b", "2 b"])], size=20)
+    sheet = row_sheet([([black], ["0 a"]), ([grey, black, grey], ["0 b", "1 b", "2 b"])], size=20)
     assert sheet.shape == (2 * 90, 3 * 76, 3)
     assert [int(sheet[row * 90 + 38, column * 76 + 38, 0]) for row in range(2) for column in range(3)] == [
         0, 255, 255, 90, 0, 90
     ]  # fmt: skip
     rows = [([black, grey], ["a", "a"]), ([grey, black], ["b", "b"])]
     whole = contact_sheet([black, grey, grey, black], columns=2, captions=["a", "a", "b", "b"], size=64)
-    np.testing.assert_array_equal(class_sheet(rows, size=20), whole)
+    np.testing.assert_array_equal(row_sheet(rows, size=20), whole)

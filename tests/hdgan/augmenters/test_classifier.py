@@ -71,7 +71,7 @@ def test_passes_differ_by_what_is_dropped_and_are_the_same_by_seed(tmp_path: Pat
     assert torch.equal(torch.get_rng_state(), state)
     np.testing.assert_array_equal(made.predict(images.pixels), made.predict(images.pixels))
     certain = fit_classifier(images, run=tmp_path / "b", config=ClassifierConfig(steps=1, batch=8, dropout=0.0))
-    with pytest.raises(InputError, match="no dropout"):
+    with pytest.raises(InputError, match="with dropout, of which this classifier has none"):
         certain.passes(images.pixels, count=2)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,18 +11,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hdgan.features.features import Features
-from hdgan.features.patch import Window
+from hdgan.features.patch import Patch
 from hdgan.features.resynthesis import LATENTS, checked_blocks, open_features
 from hdgan.features.store import STORES, attributes_of, stored_latents
-from hdgan.features.writing import WINDOW, MapPlan, write_latent
+from hdgan.features.writing import WINDOW, MapPlan, NativeMaps, write_latent
 from hdgan.provenance import digest
 from tiling.errors import InputError
 from tiling.files import replacing, sweep_partials
 from tiling.progress import track
 from tiling.stage import Stage
-from training.stream import prefetch
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from hdgan.latents import Latents
     from hdgan.stylegan2 import Generator
 
@@ -163,19 +165,26 @@ def _extract_missing(
     try:
         for name, i in track(missing.items(), "features"):
             with replacing(root / name) as partial:
-                write_latent(partial, _windows(generator, latents, i, blocks), plans, store, int(latents.seed[i]))
+                windows = _windows(generator, latents, i, blocks)
+                write_latent(partial, windows, plans, store, int(latents.seed[i]))
     finally:
         with contextlib.suppress(OSError):  # refused at the first latent, nothing stands in the way of another request
             root.rmdir()
 
 
-def _windows(generator: Generator, latents: Latents, i: int, blocks: int) -> Iterator[Window]:
-    """The windows of a latent, the next one made in a thread while one is written."""
-    from hdgan.stylegan2 import synthesize_windows
+def _windows(generator: Generator, latents: Latents, i: int, blocks: int) -> Iterator[NativeMaps]:
+    """The features of a latent, window by window, each native pixel once."""
+    from hdgan.stylegan2 import WindowSynthesis
 
-    size = generator.resolution
+    size, device = generator.resolution, next(generator.parameters()).device
+    synthesis = WindowSynthesis(generator, **latents.synthesis(i, device=device), blocks=blocks)
     edge = min(max(WINDOW, 2 ** (blocks - 1)), size)  # whole pixels of the coarsest layer, too
-    made = synthesize_windows(
-        generator, **latents.synthesis(i, device=next(generator.parameters()).device), window=edge, blocks=blocks
-    )
-    return prefetch(lambda _: next(made), 0, (size // edge) ** 2, ahead=2)
+    for y, x in itertools.product(range(0, size, edge), repeat=2):
+        patches = synthesis.features(y=y, x=x, h=edge, w=edge)
+        yield {layer: _own(patch, y // patch.scale, x // patch.scale, edge) for layer, patch in patches.items()}
+
+
+def _own(patch: Patch, y: int, x: int, edge: int) -> tuple[Tensor, int, int]:
+    """The native pixels that are in a window of `edge` image px, without those around it; they begin at y, x."""
+    top, left, length = y - patch.y0, x - patch.x0, edge // patch.scale
+    return patch.values[:, top : top + length, left : left + length].float(), y, x

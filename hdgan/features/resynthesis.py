@@ -100,7 +100,7 @@ class ResynthesisedFeatures(Features):
         return WindowSynthesis(self._generator, blocks=self._blocks, **asked)
 
     def _synthesise(self, i: int, y: int, x: int, h: int, w: int) -> dict[str, Patch]:
-        patches = self._synthesis(i).window(y=y, x=x, h=h, w=w).features
+        patches = self._synthesis(i).features(y=y, x=x, h=h, w=w)
         return {
             layer: Patch(patch.values.float().cpu().numpy(), patch.y0, patch.x0, patch.scale)
             for layer, patch in patches.items()

@@ -6,7 +6,9 @@ import functools
 import itertools
 import math
 import mmap
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,7 +22,6 @@ from torch import Tensor
 from zarr.codecs import TransposeCodec, ZstdCodec
 
 from hdgan.features.maps import CHANNELS_LAST, PlainMap, plain_path, scale_path, shard_path
-from hdgan.features.patch import Patch, Window
 from tiling.errors import InputError
 from tiling.files import remove
 
@@ -28,9 +29,13 @@ WINDOW = 512
 """Edge of the windows that a store is written in, image px."""
 CHUNK = 256
 """Edge of what a zarr chunk covers, image px at every scale: a chunk is 64 KiB to 1 MiB at 4096 px."""
+NativeMaps = Mapping[str, tuple[Tensor, int, int]]
+"""Of a window: {layer: floats (C, h, w), and the native row and column where they begin}."""
+
 _LEVEL = 3  # of zstd
 _INT8 = 127
 _SPOOL = ".spool"
+_AHEAD = 2  # windows that wait to be written
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +56,7 @@ class MapPlan:
     def encoded(self, values: Tensor) -> Tensor:
         """Floats (C, h, w) as they are to be in the file: (h, w, C), of its type."""
         if self.scale is not None:
-            values = (values / self.scale[:, None, None]).round_()
+            values = (values / self.scale.to(values.device)[:, None, None]).round_()
         return values.permute(CHANNELS_LAST).to(getattr(torch, self.dtype)).contiguous()
 
 
@@ -137,7 +142,9 @@ WRITERS: dict[str, Callable[[Path, MapPlan], MapWriter]] = {
 }
 
 
-def write_latent(folder: Path, windows: Iterable[Window], plans: Mapping[str, MapPlan], store: str, seed: int) -> None:
+def write_latent(
+    folder: Path, windows: Iterable[NativeMaps], plans: Mapping[str, MapPlan], store: str, seed: int
+) -> None:
     """Write the layers of a latent into a folder that is not there yet.
 
     Parameters
@@ -145,7 +152,7 @@ def write_latent(folder: Path, windows: Iterable[Window], plans: Mapping[str, Ma
     folder
         The latent's.
     windows
-        Those of the image, row by row, of `WINDOW` px or of the coarsest layer's pixels where these are larger.
+        Of the image, row by row, of `WINDOW` px or of the coarsest layer's pixels where these are larger.
     plans
         {layer: what it is to be}.
     store
@@ -185,37 +192,47 @@ def write_latent(folder: Path, windows: Iterable[Window], plans: Mapping[str, Ma
 
 
 def _write_windows(
-    folder: Path, windows: Iterable[Window], plans: Mapping[str, MapPlan], store: str, seed: int
+    folder: Path, windows: Iterable[NativeMaps], plans: Mapping[str, MapPlan], store: str, seed: int
 ) -> None:
-    """Write them as they come."""
+    """Write them as they come, in a thread.
+
+    Only the calling thread computes: of two threads that both do by OpenMP, each would wait for its helpers asleep.
+    """
     writers = {layer: WRITERS[store](folder, plan) for layer, plan in plans.items()}
-    for window in windows:
-        for layer, patch in window.features.items():
-            values, y, x = _own(patch, window)
-            for piece, top, left in _chunks(values, plans[layer].chunk):
-                encoded = plans[layer].encoded(piece)
-                if plans[layer].dtype == "float16":
-                    _check_half(encoded, values, layer, seed)
-                writers[layer].write(encoded, y + top, x + left)
+
+    def write(pieces: Sequence[tuple[str, Tensor, int, int]]) -> None:
+        for layer, encoded, y, x in pieces:
+            writers[layer].write(encoded, y, x)
+
+    with ThreadPoolExecutor(1) as pool:
+        writing: deque[Future[None]] = deque()
+        for window in windows:
+            writing.append(pool.submit(write, list(_encoded(window, plans, seed))))
+            if len(writing) > _AHEAD:
+                writing.popleft().result()
+        for each in writing:
+            each.result()
     for writer in writers.values():
         writer.close()
 
 
-def _watched(windows: Iterable[Window], largest: Mapping[str, Tensor]) -> Iterator[Window]:
+def _encoded(window: NativeMaps, plans: Mapping[str, MapPlan], seed: int) -> Iterator[tuple[str, Tensor, int, int]]:
+    """The layers of a window in chunks as they are to be in their files, and the place of each."""
+    for layer, (values, y, x) in window.items():
+        for piece, top, left in _chunks(values, plans[layer].chunk):
+            encoded = plans[layer].encoded(piece)
+            if plans[layer].dtype == "float16":
+                _check_half(encoded, values, layer, seed)
+            yield layer, encoded.cpu(), y + top, x + left
+
+
+def _watched(windows: Iterable[NativeMaps], largest: Mapping[str, Tensor]) -> Iterator[NativeMaps]:
     """The same windows; when the last has passed, `largest` holds the magnitudes (C,) of each layer."""
     for window in windows:
-        for layer, patch in window.features.items():
-            here = _own(patch, window)[0].flatten(1).abs().amax(dim=1)
+        for layer, (values, _, _) in window.items():
+            here = values.flatten(1).abs().amax(dim=1).cpu()
             torch.maximum(largest[layer], here, out=largest[layer])
         yield window
-
-
-def _own(patch: Patch, window: Window) -> tuple[Tensor, int, int]:
-    """The native pixels that lie in a window, without those that it shares with its neighbours, and their place."""
-    y, x = window.y // patch.scale, window.x // patch.scale
-    h, w = (edge // patch.scale for edge in window.image.shape[:2])
-    top, left = y - patch.y0, x - patch.x0
-    return patch.values[:, top : top + h, left : left + w].float().cpu(), y, x
 
 
 def _chunks(values: Tensor, edge: int) -> Iterator[tuple[Tensor, int, int]]:

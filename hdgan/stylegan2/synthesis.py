@@ -108,9 +108,12 @@ class SynthesisBlock(nn.Module):
         return 1 if self.first else 2
 
     def forward(
-        self, x: Tensor | None, image: Tensor | None, ws: Tensor, *noises: Tensor | None
+        self, x: Tensor | None, image: Tensor | None, ws: Tensor, *noises: Tensor | None, paints: bool = True
     ) -> tuple[Tensor | None, ...]:
-        """Run on ws (N, layers + 1, w_dim); give features, the float32 image so far, and each layer's output."""
+        """Run on ws (N, layers + 1, w_dim); give features, the float32 image so far, and each layer's output.
+
+        One that does not paint adds nothing to the image.
+        """
         if self.first:
             x = channels_last(self.const.to(computed_in(self.dtype, self.const.device)).expand(len(ws), -1, -1, -1))
             x = self.conv1(x, ws[:, 0], noises[0])
@@ -126,7 +129,7 @@ class SynthesisBlock(nn.Module):
                 x = residual + x
         if image is not None:
             image = upsample2d(image, self.resample_filter)
-        if hasattr(self, "torgb"):
+        if paints and hasattr(self, "torgb"):
             rgb = self.torgb(x, ws[:, self.layers]).float()
             image = rgb if image is None else image + rgb
         return x, image, *outputs

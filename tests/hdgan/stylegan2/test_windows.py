@@ -15,7 +15,15 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from hdgan.features.patch import cut
-from hdgan.stylegan2 import Generator, noise_parts, synthesize_image, synthesize_windows, to_uint8, windows
+from hdgan.stylegan2 import (
+    Generator,
+    WindowSynthesis,
+    noise_parts,
+    synthesize_image,
+    synthesize_windows,
+    to_uint8,
+    windows,
+)
 from hdgan.stylegan2.layout import Architecture
 from hdgan.stylegan2.synthesis import NoiseMode
 from tiling.errors import InputError
@@ -149,6 +157,18 @@ def test_windows_without_features_have_images_alone() -> None:
         np.testing.assert_array_equal(one.image, other.image)
 
 
+@pytest.mark.parametrize("architecture", ["skip", "resnet", "orig"])
+def test_features_alone_are_those_of_the_window(architecture: str) -> None:
+    generator = make_generator(architecture=architecture)
+    synthesis = WindowSynthesis(generator, latent(generator), blocks=3)
+    place = {"y": 9, "x": 30, "h": 21, "w": 34}
+    alone, wanted = synthesis.features(**place), synthesis.window(**place).features
+    assert list(alone) == list(wanted)
+    for name, patch in alone.items():
+        assert torch.equal(patch.values, wanted[name].values)
+        assert (patch.y0, patch.x0, patch.scale) == (wanted[name].y0, wanted[name].x0, wanted[name].scale)
+
+
 def test_gradients_are_recorded_by_the_caller_and_not_by_windows() -> None:
     generator = make_generator().requires_grad_(True)
     for window in synthesize_windows(generator, latent(generator), window=40):
@@ -172,7 +192,7 @@ def test_what_makes_no_sense_is_refused_before_anything_is_computed() -> None:
 def test_a_large_image_and_its_features_are_never_whole_in_memory() -> None:
     script = """
 import json, resource, torch
-from hdgan.stylegan2 import Generator, synthesize_windows
+from hdgan.stylegan2 import Generator, WindowSynthesis, synthesize_windows
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 generator = Generator(resolution=4096, channel_base=8192, channel_max=64, mapping_layers=1).eval().requires_grad_(False)
 w = generator.mapping(torch.randn(1, 512))

@@ -25,6 +25,7 @@ from training.errors import ElsewhereError
 T = TypeVar("T")
 
 _SETTLED = 0.2  # seconds
+_ON_GPUS = "cpu:gloo,cuda:nccl"  # a message goes the way of its tensors
 _PATIENCE = timedelta(hours=6)
 """How long processes wait for one that checks tiles, or measures a generator, alone."""
 
@@ -68,7 +69,8 @@ class Host:
         if self.count > 1:
             from accelerate import PartialState
 
-            state = PartialState(cpu=self.device.type == "cpu", timeout=_PATIENCE)
+            on_cpu = self.device.type == "cpu"
+            state = PartialState(cpu=on_cpu, backend=None if on_cpu else _ON_GPUS, timeout=_PATIENCE)
             atexit.register(_leave)
             self.index, self.count, self.device = state.process_index, state.num_processes, state.device
 
@@ -127,10 +129,12 @@ class Host:
             gradient.copy_(part.view_as(gradient))
 
     def any(self, flag: bool) -> bool:
-        """Whether it is so in any process."""
+        """Whether it is so in any process, told from CPU to CPU: no process waits for what its GPU was told to do."""
         if self.count == 1:
             return flag
-        return bool(self.mean(torch.tensor(float(flag), device=self.device)) > 0)
+        of_all = torch.tensor(int(flag))
+        torch.distributed.all_reduce(of_all, torch.distributed.ReduceOp.MAX)
+        return bool(of_all)
 
     def told(self, value: Any = None) -> Any:
         """What the main process gives here; the others wait for it."""

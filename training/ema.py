@@ -9,10 +9,10 @@ from torch import nn
 @torch.no_grad()
 def update_average(average: nn.Module, module: nn.Module, beta: float) -> None:
     """average <- lerp(module, average, beta) for parameters; buffers are copied."""
-    kept, copied = list(average.parameters()), list(average.buffers())
-    torch._foreach_copy_(kept, torch._foreach_lerp(list(module.parameters()), kept, beta))
-    if copied:
-        torch._foreach_copy_(copied, list(module.buffers()))
+    for kept, current in zip(average.parameters(), module.parameters(), strict=True):
+        kept.copy_(current.lerp(kept, beta))
+    for copied, source in zip(average.buffers(), module.buffers(), strict=True):
+        copied.copy_(source)
 
 
 def warmed(beta: float, step: int) -> float:

@@ -9,6 +9,7 @@ process alone does not need.
 from __future__ import annotations
 
 import atexit
+import functools
 import os
 import time
 from collections.abc import Callable, Iterable
@@ -25,7 +26,6 @@ from training.errors import ElsewhereError
 T = TypeVar("T")
 
 _SETTLED = 0.2  # seconds
-_ON_GPUS = "cpu:gloo,cuda:nccl"  # a message goes the way of its tensors
 _PATIENCE = timedelta(hours=6)
 """How long processes wait for one that checks tiles, or measures a generator, alone."""
 
@@ -33,6 +33,13 @@ _PATIENCE = timedelta(hours=6)
 def processes() -> int:
     """How many processes were started to train together, as `torchrun` and `accelerate launch` tell each."""
     return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+@functools.cache
+def _from_cpu_to_cpu() -> torch.distributed.ProcessGroup:
+    """The same processes, for messages that pass by their GPUs; all of them ask for it at once."""
+    group: torch.distributed.ProcessGroup = torch.distributed.new_group(timeout=_PATIENCE, backend="gloo")
+    return group
 
 
 def _leave() -> None:
@@ -69,8 +76,7 @@ class Host:
         if self.count > 1:
             from accelerate import PartialState
 
-            on_cpu = self.device.type == "cpu"
-            state = PartialState(cpu=on_cpu, backend=None if on_cpu else _ON_GPUS, timeout=_PATIENCE)
+            state = PartialState(cpu=self.device.type == "cpu", timeout=_PATIENCE)
             atexit.register(_leave)
             self.index, self.count, self.device = state.process_index, state.num_processes, state.device
 
@@ -129,11 +135,11 @@ class Host:
             gradient.copy_(part.view_as(gradient))
 
     def any(self, flag: bool) -> bool:
-        """Whether it is so in any process, told from CPU to CPU: no process waits for what its GPU was told to do."""
+        """Whether it is so in any process, told from CPU to CPU: none waits for what its GPU was told to do."""
         if self.count == 1:
             return flag
         of_all = torch.tensor(int(flag))
-        torch.distributed.all_reduce(of_all, torch.distributed.ReduceOp.MAX)
+        torch.distributed.all_reduce(of_all, torch.distributed.ReduceOp.MAX, group=_from_cpu_to_cpu())
         return bool(of_all)
 
     def told(self, value: Any = None) -> Any:

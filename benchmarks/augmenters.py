@@ -91,8 +91,8 @@ def differences(steps: int, batch: int) -> dict[str, float]:
     return {name: float((by_each[name] - of_all).norm() / of_all.norm()) for name, of_all in wanted.items()}
 
 
-def meta_gradient(steps: int, batch: int, *, by: str = "adjoint", dtype: Any = None, device: str = "cpu") -> Figures:
-    """With respect to each, from the same draws for either way and on any device; float64 unless said otherwise."""
+def meta_gradient(steps: int, batch: int, *, by: str = "adjoint", device: str = "cpu") -> Figures:
+    """With respect to each, in float64, from the same draws for either way and on any device."""
     import torch
     import torch.nn.functional as F
 
@@ -104,7 +104,7 @@ def meta_gradient(steps: int, batch: int, *, by: str = "adjoint", dtype: Any = N
     from hdgan.augmenters.meta_gradient import Flattened, Inner, State, by_adjoint, by_graph
 
     torch.manual_seed(steps)
-    there: dict[str, Any] = {"device": device, "dtype": dtype or torch.float64}
+    there: dict[str, Any] = {"device": device, "dtype": torch.float64}
     shape = Shape.of(make_images())
     curriculum = Curriculum(shape, GMCLConfig(inner_steps=steps, inner_batch=batch)).to(**there)
     student = StudentNetwork(shape).to(**there)

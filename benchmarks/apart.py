@@ -6,12 +6,12 @@ import argparse
 import json
 import os
 import platform
-import resource
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +55,9 @@ class Bound:
 
 
 def peak_gb() -> float:
-    """GB (10^9 bytes) of the largest resident set of this process so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    """GB (10^9 bytes) of the largest resident set of this process so far; on Linux only."""
+    lines = Path("/proc/self/status").read_text().splitlines()  # getrusage counts what started it, too
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024 / 1e9
 
 
 def run_apart(script: str, name: str) -> Figures:
@@ -65,12 +66,22 @@ def run_apart(script: str, name: str) -> Figures:
     The whole error is printed. Threads that wait for each other spin as long as those of `hdgan`, unless the
     environment says otherwise.
     """
-    command, environment = [sys.executable, script, "--measure", name], {"GOMP_SPINCOUNT": "10000", **os.environ}
+    command, environment = [sys.executable, script, "--measure", name], dict(os.environ)
+    if "OMP_WAIT_POLICY" not in environment:
+        environment.setdefault("GOMP_SPINCOUNT", "10000")
     ended = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if ended.returncode:
         sys.stderr.write(ended.stderr)
         return {"failed": (ended.stderr.strip().splitlines() or [f"ended with {ended.returncode}"])[-1]}
     figures: Figures = json.loads(ended.stdout.splitlines()[-1])
+    return figures
+
+
+def run_part(script: str, name: str) -> Figures:
+    """The same of what a measure starts and cannot do without; a RuntimeError where it fails."""
+    figures = run_apart(script, name)
+    if "failed" in figures:
+        raise RuntimeError(figures["failed"])
     return figures
 
 
@@ -80,16 +91,22 @@ def save_random_generator(resolution: int, path: Path) -> None:
     subprocess.run(command, check=True, cwd=Path(__file__).resolve().parents[1])
 
 
-def machine() -> Figures:
-    """Where this runs."""
-    import torch
+def machine(*, gpu: bool = False) -> Figures:
+    """Where this runs: the processor, and the GPU, if there is one, for what computes on it."""
+    processor = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+    told: Figures = {"processor": processor, "Python": platform.python_version()}
+    if find_spec("torch") is not None:
+        import torch
 
-    processor = platform.processor() or platform.machine()
-    return {
-        "machine": torch.cuda.get_device_name() if torch.cuda.is_available() else processor,
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
-    }
+        told |= {"PyTorch": torch.__version__, "threads": torch.get_num_threads()}
+        if gpu and torch.cuda.is_available():
+            told["GPU"] = torch.cuda.get_device_name()
+    return told
+
+
+def in_words(told: Figures) -> str:
+    """A machine on one line."""
+    return ", ".join(f"{name} {value}" for name, value in told.items())
 
 
 def shown(value: Any) -> str:
@@ -101,7 +118,7 @@ def table(measure: str, figures: Figures, bounds: Sequence[Bound]) -> str:
     """A line for each figure, with its bound if it has one."""
     lines = []
     for figure, value in figures.items():
-        line = f"{measure:24}{figure:26}{shown(value):>12}"
+        line = f"{measure:24} {figure:26}{shown(value):>12}"
         for bound in bounds:
             if (bound.measure, bound.figure) == (measure, figure):
                 line += f"   {bound}: {'met' if bound.met_by(value) else 'missed'}"
@@ -117,6 +134,7 @@ def run(
     *,
     parts: Measures | None = None,
     left_out: Sequence[str] = (),
+    gpu: bool = False,
 ) -> None:
     """A benchmark's command line: `[--only WORD ...] [--json]`, each measure in a process of its own.
 
@@ -125,9 +143,11 @@ def run(
     script
         The benchmark's own file, which calls this.
     parts
-        What a measure starts in processes of its own, by :func:`run_apart`.
+        What a measure starts in processes of its own, by :func:`run_part`.
     left_out
         First words of measures that are made where they are asked for, and not otherwise.
+    gpu
+        Whether the measures are made on a GPU where there is one.
     """
     words = list(dict.fromkeys(name.split()[0] for name in measures))
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -152,8 +172,8 @@ def run(
             {"measure": b.measure, "figure": b.figure, "bound": str(b), "met": kept}
             for b, kept in zip(of_these, met, strict=True)
         ]
-        print(json.dumps(machine() | results | {"bounds": verdicts}))
+        print(json.dumps(machine(gpu=gpu) | results | {"bounds": verdicts}))
         return
     if of_these:
         print(f"{sum(met)} of {len(met)} bounds are met")
-    print("{machine}, PyTorch {torch}, {threads} threads".format(**machine()))
+    print(in_words(machine(gpu=gpu)))

@@ -12,7 +12,8 @@ memory      what the largest resident set grows by in an outer step, once the ne
             states kept, M = 4 and 32, and the graph of 32 steps, each in a process of its own; and their seconds
 time        CPU seconds of an outer step of M = 10 by both, the better of two in turn
 
-Two are on the file that the environment variable HDGAN_IMAGES names, MedMNIST's `pneumoniamnist.npz`:
+Two are on the file that the environment variable HDGAN_IMAGES names, MedMNIST's `pneumoniamnist.npz`, and are left out
+where it names none:
 
 recognised  of dcgan, cvae and cvaedcgan, each fitted in a process of its own: the share of 200 samples of a class that
             a classifier of real images (balanced, as normal ones are few) takes for it, the lower one of the two, how
@@ -36,7 +37,7 @@ from typing import Any
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from benchmarks.apart import Bound, Figures, Stopwatch, peak_gb, run, run_apart
+from benchmarks.apart import Bound, Figures, Stopwatch, peak_gb, run, run_part
 from benchmarks.augmenter_grid import METHODS, SETTINGS
 
 CLASSES = ("a", "b", "c", "d")
@@ -91,8 +92,8 @@ def differences(steps: int, batch: int) -> dict[str, float]:
     return {name: float((by_each[name] - of_all).norm() / of_all.norm()) for name, of_all in wanted.items()}
 
 
-def meta_gradient(steps: int, batch: int, *, by: str = "adjoint", dtype: Any = None, device: str = "cpu") -> Figures:
-    """With respect to each, from the same draws for either way and on any device; float64 unless said otherwise."""
+def meta_gradient(steps: int, batch: int, *, by: str = "adjoint", device: str = "cpu") -> Figures:
+    """With respect to each, in float64, from the same draws for either way and on any device."""
     import torch
     import torch.nn.functional as F
 
@@ -104,7 +105,7 @@ def meta_gradient(steps: int, batch: int, *, by: str = "adjoint", dtype: Any = N
     from hdgan.augmenters.meta_gradient import Flattened, Inner, State, by_adjoint, by_graph
 
     torch.manual_seed(steps)
-    there: dict[str, Any] = {"device": device, "dtype": dtype or torch.float64}
+    there: dict[str, Any] = {"device": device, "dtype": torch.float64}
     shape = Shape.of(make_images())
     curriculum = Curriculum(shape, GMCLConfig(inner_steps=steps, inner_batch=batch)).to(**there)
     student = StudentNetwork(shape).to(**there)
@@ -135,14 +136,6 @@ def meta_gradient(steps: int, batch: int, *, by: str = "adjoint", dtype: Any = N
     }
 
 
-def part(name: str) -> Figures:
-    """The figures of one of :data:`PARTS`."""
-    figures = run_apart(__file__, name)
-    if "failed" in figures:
-        raise RuntimeError(figures["failed"])
-    return figures
-
-
 def measure_outer_step(mode: str, steps: int) -> Figures:
     trainer = make_trainer(mode, steps)
     before, watch = peak_gb(), Stopwatch()
@@ -153,7 +146,7 @@ def measure_outer_step(mode: str, steps: int) -> Figures:
 def measure_memory() -> Figures:
     found: Figures = {}
     for mode, steps in OUTER_STEPS:
-        of_step = part(f"{mode} {steps}")
+        of_step = run_part(__file__, f"{mode} {steps}")
         found |= {f"{mode}_{steps}_{name}": of_step[name] for name in ("gb", "cpu_s", "wall_s")}
     found["share_of_sqrt_4"] = found["sqrt_32_gb"] / found["sqrt_4_gb"]
     found["share_of_plain_32"] = found["sqrt_32_gb"] / found["plain_32_gb"]
@@ -186,7 +179,7 @@ def measure_recognised() -> Figures:
     return {
         f"{method}_{name}": value
         for method in METHODS
-        for name, value in part(f"recognised {method}").items()
+        for name, value in run_part(__file__, f"recognised {method}").items()
         if name != "peak_gb"
     }
 
@@ -239,4 +232,5 @@ PARTS: dict[str, Callable[[], Figures]] = {
 
 
 if __name__ == "__main__":
-    run(__file__, __doc__, MEASURES, BOUNDS, parts=PARTS)
+    of_file = [] if "HDGAN_IMAGES" in os.environ else ["recognised", "quick"]
+    run(__file__, __doc__, MEASURES, BOUNDS, parts=PARTS, left_out=of_file)

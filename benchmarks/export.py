@@ -1,36 +1,30 @@
-"""What exporting a pair costs: CPU seconds, memory and room, by format.
-
-    python benchmarks/export.py [--only geojson]
+"""What exporting a pair costs, by format: `python benchmarks/export.py [--only FORMAT ...] [--json]`.
 
 A pair of 4096 px and five classes is drawn: smooth areas, with so much noise that their borders are ragged and specks
-lie around. It is kept as zarr, in strips, and exported in a process of its own for each format. `before` is the peak of
-that process when the export begins: Python, its packages, and the pair's strips.
+lie around. It is kept as zarr, in strips, and exported in a process of its own for each format: CPU and wall seconds,
+the peak of memory, and the size of the files. `before_gb` is the peak when the export begins: Python, its packages, and
+the pair's strips.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import platform
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from benchmarks.apart import peak_gb, run_apart
+from benchmarks.apart import Figures, Stopwatch, peak_gb, run
 
 if TYPE_CHECKING:
     from hdgan.pairs import PairSet
     from hdgan.pairs.strips import Strip
 
 _SIZE, _ROWS = 4096, 256  # px
-_NOISE = {"": 0.05, "ragged ": 0.15}  # standard deviations, of an area's own
-_SPECKS = 50  # px
-_FORMATS = ("zarr", "png", "ome-tiff", "geojson", f"geojson without {_SPECKS} px", "ragged geojson")
+_EVEN, _RAGGED = 0.05, 0.15  # noise: standard deviations, of an area's own
 
 
 def strips(noise: float) -> Iterator[Strip]:
@@ -69,45 +63,30 @@ def drawn_pair(folder: Path, noise: float) -> PairSet:
     return PairSet.open(folder)
 
 
-def measure(name: str) -> dict[str, Any]:
+def measure(format: str, noise: float = _EVEN, least_region: int = 0) -> Figures:
     from hdgan.pairs import export_pairs
     from tiling.progress import set_quiet
 
     set_quiet(True)
-    ragged = name.startswith("ragged ")
-    format = name.removeprefix("ragged ").split()[0]
-    least = _SPECKS if "without" in name else 0
     with tempfile.TemporaryDirectory() as made:
-        pairs = drawn_pair(Path(made) / "pairs", _NOISE["ragged " if ragged else ""])
-        before, began = peak_gb(), time.process_time()
-        export_pairs(pairs, Path(made) / "out", format=format, least_region=least)
-        spent, peak = time.process_time() - began, peak_gb()
-        regions = sum(len(path.read_text().splitlines()) for path in Path(made).rglob("*.geojson"))  # a line each
-        return {
-            "cpu_s": spent,
-            "before_gb": before,
-            "peak_gb": peak,
-            "regions": regions,
-            "files_mb": sum(path.stat().st_size for path in (Path(made) / "out").rglob("*") if path.is_file()) / 1e6,
-        }
+        pairs, out = drawn_pair(Path(made) / "pairs", noise), Path(made) / "out"
+        before, watch = peak_gb(), Stopwatch()
+        export_pairs(pairs, out, format=format, least_region=least_region)
+        spent = watch.read()
+        regions = sum(1 for path in out.rglob("*.geojson") for _ in path.open())  # a line each
+        files = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+    return {**spent, "before_gb": before, "regions": regions, "files_mb": files / 1e6}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", choices=_FORMATS, default=list(_FORMATS))
-    parser.add_argument("--measure", choices=_FORMATS, help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.measure:
-        print(json.dumps(measure(asked.measure)))
-        return
-    print(platform.processor() or platform.machine())
-    for name in asked.only:
-        figures = run_apart(__file__, name)
-        told = (
-            f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in figures.items()
-        )
-        print(f"{name:24}" + "  ".join(told), flush=True)
+MEASURES: dict[str, Callable[[], Figures]] = {
+    "zarr": partial(measure, "zarr"),
+    "png": partial(measure, "png"),
+    "ome-tiff": partial(measure, "ome-tiff"),
+    "geojson": partial(measure, "geojson"),
+    "geojson without 50 px": partial(measure, "geojson", least_region=50),
+    "geojson ragged": partial(measure, "geojson", _RAGGED),
+}
 
 
 if __name__ == "__main__":
-    main()
+    run(__file__, __doc__, MEASURES)

@@ -1,30 +1,28 @@
-"""What memory one worker takes: `python benchmarks/memory.py [--folder FOLDER] [--only WORD] [--json]`.
+"""What memory one worker takes: `python benchmarks/memory.py [--only WORD ...] [--json]`.
 
 Every case is a slide that is surveyed as a worker of `hdgan tile` does it: a thumbnail, tissue and pen on it, every
-tile read and inspected, the picture drawn. It is done in a fresh process that has imported what a worker imports; its
-peak is the largest resident set that the kernel noted. Workers get 1 GiB unless they are given more. Linux only.
+tile read and inspected, the picture drawn. It is done in a fresh process, on one thread, that has imported what a
+worker imports; its peak is the largest resident set that the kernel noted, `before_mib` that at the beginning. Workers
+get 1 GiB unless they are given more. Linux only.
 
 The slides are drawn, and repeat a piece of the phantom's tissue: one for each way in which slides are read, of 0.25
 micrometres per px. They have no pyramid, so tiles of a coarser resolution are averaged down from level 0: a tile of
-4096 px from up to 28672 x 28672 px.
+4096 px from up to 28672 x 28672 px. They are kept in `benchmark-slides/memory`, each once it was needed.
 """
 
 from __future__ import annotations
 
-import argparse
-import functools
-import json
 import os
-import platform
-import subprocess
 import sys
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+os.environ["OMP_NUM_THREADS"] = "1"
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 # instead of the folder of this file, which would stand for the package `tiling`
 
@@ -34,15 +32,17 @@ import numpy as np
 import tifffile
 import zarr
 from PIL import Image, ImageCms
-from rich.progress import track
 
+from benchmarks.apart import Bound, Figures, peak_gb, run, run_part
 from benchmarks.tiling import drawn_slides
 from tiling.choices import Icc, Materialise
 from tiling.files import replacing
+from tiling.fingerprint import slide_fingerprint
 from tiling.job import Orders, SlideJob, Survey
 from tiling.settings import TileSettings
 
-LIMIT = 1 << 30
+FOLDER = Path("benchmark-slides") / "memory"
+LIMIT = 1024  # MiB
 MPP, CELL, STRIP, CHUNK = 0.25, 256, 64, 1024
 PART_SIDE, SIDE, LARGE, PNG, JPEG, MASK = 2048, 17000, 32768, 10000, 8950, 16384  # px
 ONE_STRIP = 8192  # px: the largest piece that is decoded
@@ -57,10 +57,15 @@ class Case:
     orders: dict[str, Any] = field(default_factory=dict)
     tissue: str | None = None
 
+    @property
+    def files(self) -> list[str]:
+        """Its slide, and its mask of tissue if it has one."""
+        return [self.slide, *filter(None, [self.tissue])]
+
 
 SLIDES = {
-    "tiff, JPEG": "jpeg.tif",
-    "tiff, JPEG 2000": "jpeg2000.svs",
+    "tiff-jpeg": "jpeg.tif",
+    "tiff-jpeg2000": "jpeg2000.svs",
     "openslide": "openslide.tif",
     "ome-tiff": "deflate.ome.tif",
     "plain-tiff": "strips.tif",
@@ -71,26 +76,29 @@ STORED = {"icc": Icc.SRGB, "materialise": Materialise.PIXELS}
 SMALL = {"size": 64, "tissue": 0.0}  # so many that tissue is looked for on the largest thumbnail, of 4096 px
 UNREAD = {"inspect": False}
 CASES = {
-    **{f"{way}: tiles of level 0": Case(slide) for way, slide in SLIDES.items()},
-    **{f"{way}: averaged 2 x 2": Case(slide, {"mpp": 0.5}) for way, slide in SLIDES.items()},
-    **{f"{way}: averaged 4 x 4": Case(slide, {"mpp": 1.0}) for way, slide in SLIDES.items()},
-    **{f"{way}: padded, srgb, stored": Case(slide, PAD, STORED) for way, slide in SLIDES.items()},
-    "openslide: averaged 2 x 2, padded, srgb, stored": Case("openslide.tif", {"mpp": 0.5, **PAD}, STORED),
-    "openslide: averaged 7 x 7": Case("large.tif", {"mpp": 1.75}),
-    "openslide: tissue on 4096 px": Case("large.tif", SMALL, UNREAD),
-    "openslide: tissue on 4096 px, dark": Case("dark.tif", SMALL, UNREAD),
-    "openslide: tissue from a PNG": Case("large.tif", {"limit": 1}, tissue="mask.png"),
-    "openslide: tissue from a TIFF": Case("large.tif", {"limit": 1}, tissue="mask.tif"),
-    "plain-tiff: one strip": Case("strip.tif", PAD, STORED),
-    "PNG": Case("picture.png", {"tissue": 0.0}),
-    "PNG: averaged 2 x 2, padded, stored": Case("picture.png", {"mpp": 0.5, **PAD}, STORED),
-    "PNG: tissue on 4096 px": Case("picture.png", {"size": 16, "tissue": 0.0}, UNREAD),
-    "JPEG, progressive": Case("picture.jpg", {"tissue": 0.0}),
+    **{f"{way} level 0": Case(slide) for way, slide in SLIDES.items()},
+    **{f"{way} averaged 2 x 2": Case(slide, {"mpp": 0.5}) for way, slide in SLIDES.items()},
+    **{f"{way} averaged 4 x 4": Case(slide, {"mpp": 1.0}) for way, slide in SLIDES.items()},
+    **{f"{way} padded, srgb, stored": Case(slide, PAD, STORED) for way, slide in SLIDES.items()},
+    "openslide averaged 2 x 2, padded, srgb, stored": Case("openslide.tif", {"mpp": 0.5, **PAD}, STORED),
+    "openslide averaged 7 x 7": Case("large.tif", {"mpp": 1.75}),
+    "openslide tissue on 4096 px": Case("large.tif", SMALL, UNREAD),
+    "openslide tissue on 4096 px, dark": Case("dark.tif", SMALL, UNREAD),
+    "openslide tissue from a PNG": Case("large.tif", {"limit": 1}, tissue="mask.png"),
+    "openslide tissue from a TIFF": Case("large.tif", {"limit": 1}, tissue="mask.tif"),
+    "plain-tiff one strip": Case("strip.tif", PAD, STORED),
+    "png": Case("picture.png", {"tissue": 0.0}),
+    "png averaged 2 x 2, padded, stored": Case("picture.png", {"mpp": 0.5, **PAD}, STORED),
+    "png tissue on 4096 px": Case("picture.png", {"size": 16, "tissue": 0.0}, UNREAD),
+    "jpeg progressive": Case("picture.jpg", {"tissue": 0.0}),
 }
+FILES = sorted({name for case in CASES.values() for name in case.files})
 
 
-def make_slides(folder: Path, part: np.ndarray) -> None:
-    """The files of all cases, where they are not there."""
+def make_file(name: str) -> Figures:
+    """Make a file of the cases, whole or not at all."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    _, part = drawn_slides(FOLDER.parent)
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     told: dict[str, Any] = {"resolution": (1e4 / MPP, 1e4 / MPP), "resolutionunit": "CENTIMETER", "iccprofile": profile}
     jpeg = {"compression": "jpeg", "photometric": "ycbcr", "subsampling": (2, 2), "metadata": None, **told}
@@ -98,7 +106,7 @@ def make_slides(folder: Path, part: np.ndarray) -> None:
     aperio = f"Aperio Image Library\r\n{SIDE}x{SIDE} (256x256) J2K/RGB Q=70|AppMag = 40|MPP = {MPP}"
     jpeg2000 = {**deflate, "compression": "aperio_jp2000_rgb", "description": aperio}
     ome = {**deflate, "metadata": {"axes": "YXS", "PhysicalSizeX": MPP, "PhysicalSizeY": MPP}}
-    by_openslide = functools.partial(_write_tiff, side=LARGE, encode=_jpeg, options=jpeg, second_page=True)
+    by_openslide = partial(_write_tiff, side=LARGE, encode=_jpeg, options=jpeg, second_page=True)
     dark = part // 12
     makers: dict[str, Callable[[Path], None]] = {
         "jpeg.tif": lambda path: _write_tiff(path, part, side=SIDE, encode=_jpeg, options=jpeg),
@@ -115,10 +123,9 @@ def make_slides(folder: Path, part: np.ndarray) -> None:
         "mask.png": lambda path: Image.fromarray(_mask()).save(path, "PNG"),
         "mask.tif": lambda path: tifffile.imwrite(path, _mask(), compression="adobe_deflate", rowsperstrip=STRIP),
     }
-    for name, make in track(makers.items(), "making slides"):
-        if not (folder / name).exists():
-            with replacing(folder / name) as partial:
-                make(partial)
+    with replacing(FOLDER / name) as unfinished:
+        makers[name](unfinished)
+    return {}
 
 
 def _write_tiff(
@@ -201,57 +208,33 @@ def _deflate(cell: np.ndarray) -> bytes:
     return zlib.compress(cell.tobytes(), 1)
 
 
-def survey(case: Case, folder: Path) -> dict[str, Any]:
+def survey(case: Case) -> Figures:
     """Survey a slide in this process, and tell its peak."""
-    path = folder / case.slide
+    for name in case.files:
+        if not (FOLDER / name).exists():
+            run_part(__file__, f"file {name}")
+    path, *tissue = (FOLDER / name for name in case.files)
     with tempfile.TemporaryDirectory() as made:
         store = Path(made, "store") if "materialise" in case.orders else None
         orders = Orders(TileSettings(**case.settings), store=store, pictures=Path(made), **case.orders)
-        tissue = None if case.tissue is None else (folder / case.tissue,)
-        job = SlideJob(path, case.slide, case.slide, fingerprint="", key="slide", mpp=(MPP, False), tissue=tissue)
-        before = _peak()
+        job = SlideJob(
+            path, case.slide, case.slide, slide_fingerprint(path), key="0a", mpp=MPP, tissue=tuple(tissue) or None
+        )
+        before = peak_mib()
         row = Survey(job, orders)().row
     if row["status"] != "done":
-        raise SystemExit(f"{case.slide} is {row['status']}: {row['reason']}")
-    return {"backend": row["backend"], "tiles": row["tiles"], "mib_at_first": before, "peak_mib": _peak()}
+        raise RuntimeError(f"{case.slide} is {row['status']}: {row['reason']}")
+    return {"backend": row["backend"], "tiles": row["tiles"], "before_mib": before, "peak_mib": peak_mib()}
 
 
-def _peak() -> float:
-    """The largest resident set of this process until now, MiB."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
+def peak_mib() -> float:
+    return peak_gb() * 1e9 / 2**20
 
 
-def main() -> None:
-    """Make the slides if they are not there, measure, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, default=Path("benchmark-slides"))
-    parser.add_argument("--only", metavar="WORD", default="", help="only cases whose name has this in it")
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--case", choices=CASES, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    folder = arguments.folder / "memory"
-    if arguments.case:
-        print(json.dumps(survey(CASES[arguments.case], folder)))
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    _, part = drawn_slides(arguments.folder)
-    make_slides(folder, part)
-    machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-    result = {"machine": machine, "limit_mib": LIMIT / 2**20, "cases": {}}
-    for name in track([name for name in CASES if arguments.only in name], "surveying"):
-        command = [sys.executable, __file__, "--folder", str(arguments.folder), "--case", name]
-        told = subprocess.run(command, check=True, stdout=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": "1"})
-        result["cases"][name] = json.loads(told.stdout)
-    print(json.dumps(result, indent=2) if arguments.json else table(result))
-
-
-def table(result: dict[str, Any]) -> str:
-    """What was measured, in Markdown."""
-    lines = [result["machine"], "", "| slide | tiles | peak MiB |", "|---|---|---|"]
-    lines += [f"| {name} | {case['tiles']} | {case['peak_mib']:.0f} |" for name, case in result["cases"].items()]
-    return "\n".join(lines)
+MEASURES: dict[str, Callable[[], Figures]] = {name: partial(survey, case) for name, case in CASES.items()}
+PARTS: dict[str, Callable[[], Figures]] = {f"file {name}": partial(make_file, name) for name in FILES}
+BOUNDS = [Bound(name, "peak_mib", at_most=LIMIT) for name in CASES]
 
 
 if __name__ == "__main__":
-    main()
+    run(__file__, __doc__, MEASURES, BOUNDS, parts=PARTS)

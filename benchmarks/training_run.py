@@ -1,7 +1,8 @@
 """A real training, for as long as it may take: `python benchmarks/training_run.py IMAGES OUT [--minutes 20]`.
 
-Trains on crops of the images of a folder, with a third of them held out by name, measures the distance to that third
-again and again, and prints the curve: images seen, Frechet and kernel distance. OUT keeps the run, and a contact sheet.
+Trains on crops of the images of a folder, on a GPU if there is one, with a third of them held out by name, measures the
+distance to that third again and again, and prints the curve: images seen, Frechet and kernel distance. OUT keeps the
+run, and a contact sheet.
 
     python benchmarks/training_run.py ../shared/data/glomeruli glomeruli-run --preset auto --crop 512
     python benchmarks/training_run.py ../shared/data/nuclei nuclei-run --preset auto
@@ -18,6 +19,8 @@ import time
 from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from benchmarks.apart import in_words, machine
 
 FOLDS = 3
 
@@ -80,6 +83,7 @@ def report(out: Path) -> None:
         images.append(to_uint8(generator.synthesis(generator.mapping(z), generator=draws))[0])
     write_png(out / "samples.png", contact_sheet(images, columns=6))
     print(f"samples: {out / 'samples.png'}")
+    print(in_words(machine(gpu=True)))
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from hdgan.annotations import stored_masks
 from hdgan.features import stored_latents
 from hdgan.pairs import read_ledger
-from hdgan.study import SETTINGS, Study
+from hdgan.study import SETTINGS, Study, kimg_of
 from tiling.errors import InputError
 from tiling.files import fingerprint
 from tiling.info import describe_tiles
@@ -18,6 +18,7 @@ from tiling.progress import note
 from tiling.stage import RECORD, read_record
 from tiling.wording import quoted
 from training.metrics import read_metrics
+from training.steps import saved_steps
 
 _AUGMENTING = tuple(f"{folder}/{RECORD}" for folder in ("augmenters/*", "augmented/*", "benchmark"))
 """Records of what `hdgan augment` makes, beside the pipeline: patterns of paths in a study."""
@@ -199,15 +200,13 @@ def _progress(command: str, folder: Path, record: Mapping[str, Any], running: bo
                 each["continue"] = f"hdgan tile {places} --study {quoted(folder.parent)}"
         return facts
     if command == "train" and "kimg" in config:  # not where a generator was imported
-        logged = read_metrics(folder)
-        return {"kimg": f"{logged[-1].get('kimg', 0) if logged else 0:g} of {config['kimg']:g}"}
+        return {"kimg": f"{_kimg(folder, running):g} of {config['kimg']:g}"}
     if command == "sample":
         return {"images": f"{sum(1 for _ in folder.glob('images/image_*.png'))} of {config['n']}"}
     if command == "synthesize":
         return {"pairs": f"{len(read_ledger(folder))} of {config['n']}"}
     if command == "augment" and "kimg" in config:
-        logged = read_metrics(folder / "training")  # of StyleGAN2, until it ends
-        return {"kimg": f"{logged[-1].get('kimg', 0) if logged else 0:g} of {config['kimg']:g}"}
+        return {"kimg": f"{_kimg(folder / 'training', running):g} of {config['kimg']:g}"}
     if command in ("augment", "classifier"):
         return {"steps": f"{_steps(folder, running)} of {config['steps']}"} if "steps" in config else {}
     if command == "augment sample":
@@ -220,8 +219,13 @@ def _progress(command: str, folder: Path, record: Mapping[str, Any], running: bo
 def _steps(folder: Path, running: bool) -> int:
     """Of a training: those that it would go on from, and while it runs those that it logged since."""
     logged = [int(line["step"]) for line in read_metrics(folder)] if running else []
-    saved = [int(path.stem.partition("-")[2]) for path in folder.glob("checkpoints/step-*.safetensors")]
-    return max([0, *saved, *logged])
+    return max([0, *saved_steps(folder / "checkpoints"), *logged])
+
+
+def _kimg(folder: Path, running: bool) -> float:
+    """The same of a generator's training, in thousands of images."""
+    steps = _steps(folder, running)
+    return kimg_of(folder, steps) if steps else 0.0
 
 
 def _annotations_state(study: Study) -> str | dict[str, Any]:

@@ -15,6 +15,7 @@ from tiling.files import read_json
 from tiling.progress import note
 from tiling.stage import RECORD, completed, fingerprint_of, read_record
 from tiling.wording import counted, quoted
+from training.steps import saved_steps
 
 SETTINGS = "study.toml"
 FEATURES = "features"
@@ -222,5 +223,10 @@ def _reached(generator: Path) -> float | None:
     """How many kimg a training that was stopped has checkpoints of; None if there is none, or it is complete."""
     if not (generator / RECORD).exists() or read_record(generator)["status"] == "complete":
         return None
-    steps = [int(path.stem.removeprefix("step-")) for path in (generator / "checkpoints").glob("step-*.safetensors")]
-    return max(steps) * int(read_json(generator / "config.json")["batch"]) / 1000 if steps else None
+    steps = saved_steps(generator / "checkpoints")
+    return kimg_of(generator, steps[-1]) if steps else None
+
+
+def kimg_of(generator: Path, steps: int) -> float:
+    """How many thousand images so many steps of a generator's training are, by the settings in its folder."""
+    return steps * int(read_json(generator / "config.json")["batch"]) / 1000

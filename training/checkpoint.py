@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from torch import Tensor
 from tiling.errors import InputError
 from tiling.files import remove, replacing, sweep_partials
 from training.mapped import bytes_of, mapped_floats
+from training.steps import saved_steps, state_file
 
 _HEADER = "hdgan"
 _TENSOR = "__tensor__"
@@ -200,8 +200,7 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """Steps of which a state is there, in order."""
-        found = [re.fullmatch(r"step-(\d+)\.safetensors", path.name) for path in self.folder.glob("step-*.safetensors")]
-        return sorted(int(match[1]) for match in found if match)
+        return saved_steps(self.folder)
 
     def save(self, step: int, state: Mapping[str, Any], *, score: Score | None = None) -> None:
         """Write the state of a step and drop the oldest beyond `keep`, but not the best."""
@@ -244,4 +243,4 @@ class Checkpoints:
         return load_state(self._path(step))
 
     def _path(self, step: int) -> Path:
-        return self.folder / f"step-{step:08d}.safetensors"
+        return state_file(self.folder, step)

@@ -44,5 +44,6 @@ def drawing(seed: int, purpose: str, step: int = 0, *, device: torch.device | No
     with torch.random.fork_rng(devices=[device] if on_gpu else []):
         torch.default_generator.manual_seed(key)  # torch.manual_seed would change those of all GPUs
         if on_gpu:
-            torch.cuda.manual_seed(key)
+            with torch.cuda.device(device):  # else it would seed the present one
+                torch.cuda.manual_seed(key)
         yield

@@ -9,6 +9,7 @@ process alone does not need.
 from __future__ import annotations
 
 import atexit
+import functools
 import os
 import time
 from collections.abc import Callable, Iterable
@@ -32,6 +33,13 @@ _PATIENCE = timedelta(hours=6)
 def processes() -> int:
     """How many processes were started to train together, as `torchrun` and `accelerate launch` tell each."""
     return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+@functools.cache
+def _from_cpu_to_cpu() -> torch.distributed.ProcessGroup:
+    """The same processes, for messages that pass by their GPUs; all of them ask for it at once."""
+    group: torch.distributed.ProcessGroup = torch.distributed.new_group(timeout=_PATIENCE, backend="gloo")
+    return group
 
 
 def _leave() -> None:
@@ -127,10 +135,12 @@ class Host:
             gradient.copy_(part.view_as(gradient))
 
     def any(self, flag: bool) -> bool:
-        """Whether it is so in any process."""
+        """Whether it is so in any process, told from CPU to CPU: none waits for what its GPU was told to do."""
         if self.count == 1:
             return flag
-        return bool(self.mean(torch.tensor(float(flag), device=self.device)) > 0)
+        of_all = torch.tensor(int(flag))
+        torch.distributed.all_reduce(of_all, torch.distributed.ReduceOp.MAX, group=_from_cpu_to_cpu())
+        return bool(of_all)
 
     def told(self, value: Any = None) -> Any:
         """What the main process gives here; the others wait for it."""

@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
+from hdgan.checks import check_bool, check_choice, check_number
 from tiling.errors import InputError
+
+Optimiser = Literal["adam", "sgd"]
+_RANGES = {
+    "batch": (1, 2**31), "epoch_pixels": (1, 2**31), "epochs": (1, 2**31), "patience": (1, 2**31),
+    "learning_rate": (1e-12, 1.0), "dropout": (0.0, 0.9999), "momentum": (0.0, 0.9999),
+    "label_smoothing": (0.0, 1.0), "noise_probability": (0.0, 1.0),
+    "noise_deviation": (0.0, 1000.0), "weight_deviation": (0.0, 1000.0),
+}  # fmt: skip
+_MAY_BE_NONE = ("epoch_pixels", "patience", "weight_deviation")
 
 
 @dataclass(frozen=True)
@@ -45,7 +55,7 @@ class Preset:
     hidden_of_many: tuple[int, ...] = (256, 128)
     dropout: float = 0.0
     weight_deviation: float | None = None
-    optimiser: Literal["adam", "sgd"] = "adam"
+    optimiser: Optimiser = "adam"
     learning_rate: float = 1e-3
     momentum: float = 0.0
     label_smoothing: float = 0.0
@@ -60,12 +70,13 @@ class Preset:
     noise_deviation: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("batch", "epochs"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("dropout", "label_smoothing", "noise_probability"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"{name} must be 0 to 1, not {getattr(self, name)}")
+        for name, (least, most) in _RANGES.items():
+            value = getattr(self, name)
+            if value is not None or name not in _MAY_BE_NONE:
+                check_number(name, value, least, most, whole=isinstance(most, int))
+        check_choice("optimiser", self.optimiser, get_args(Optimiser))
+        for name in ("balanced", "standardise", "bootstrap"):
+            check_bool(name, getattr(self, name))
 
 
 _BALANCED = Preset(

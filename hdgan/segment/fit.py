@@ -99,7 +99,7 @@ def fit_segmenter(
     checkpoint_every
         Steps between checkpoints.
     device
-        Where to fit, as torch names it.
+        Where to fit: "auto" (a GPU if there is one), "cpu" or "cuda".
     redo
         Discard what is in `out`.
 

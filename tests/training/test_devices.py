@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tiling.errors import InputError
-from training.devices import choose_device, has_bfloat16, of_many_shapes, suit_convolutions
+from training.devices import choose_device, fast_precision, has_bfloat16, of_many_shapes, suit_convolutions
 
 GPU = torch.device("cuda")
 
@@ -49,6 +49,11 @@ def test_a_device_that_is_not_there_is_refused_by_name() -> None:
             choose_device("cuda")
 
 
-def test_half_precision_is_where_a_device_computes_it() -> None:
-    assert has_bfloat16(torch.device("cpu")) in (True, False)
+@pytest.mark.parametrize("capabilities", [{"amx_bf16": True}, {"amx_bf16": False}, {}])
+def test_half_precision_is_where_a_device_computes_it(
+    monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, bool]
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    assert has_bfloat16(torch.device("cpu")) is (capabilities == {"amx_bf16": True})
     assert not has_bfloat16(torch.device("meta"))
+    assert fast_precision(torch.device("cpu")) == torch.float32

@@ -29,7 +29,7 @@ def test_a_draw_depends_on_its_key_and_on_nothing_drawn_before(kind):
 def test_another_process_draws_the_same():
     script = """
 import torch
-from training.draws import drawing, numpy_draws, torch_draws
+from training.draws import numpy_draws, torch_draws
 print(torch.rand(2, generator=torch_draws(3, "a", 7)).tolist(), numpy_draws(3, "a", 7).integers(1000, size=3).tolist())
 """
     said = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout

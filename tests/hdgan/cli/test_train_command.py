@@ -15,6 +15,7 @@ from command_line import refused, run
 from hdgan.latents import Latents
 from hdgan.pictures import write_png
 from hdgan.stylegan2 import load_generator
+from tiling.lock import FolderLock
 from training.metrics import read_metrics
 
 QUICK = ("--preset", "tiny", "--kimg", "0.008", "--device", "cpu")
@@ -179,6 +180,16 @@ def test_a_training_that_was_stopped_can_end_where_it_is(patches: Path, tmp_path
     record = json.loads((study / "generator" / "stage.json").read_text())
     longer = record["config"] | {"kimg": 9.0}
     (study / "generator" / "stage.json").write_text(json.dumps(record | {"status": "running", "config": longer}))
+    with (study / "generator" / "metrics.jsonl").open("a") as log:  # what came after the checkpoint, and is done again
+        log.write(json.dumps({"step": 5, "kimg": 0.02}) + "\n")
+    states = study / "generator" / "checkpoints"
+    (states / "step-00000002-mine.safetensors").write_bytes((states / "step-00000002.safetensors").read_bytes())
     assert "again to finish it, or with --kimg 0.008 to end it where it is" in refused("sample", "--study", study)
+    told = json.loads(run("info", study, "--json"))["train"]
+    assert (told["status"], told["kimg"]) == ("stopped", "0.008 of 9")
+    lock = FolderLock(study / "generator")
+    told = json.loads(run("info", study, "--json"))["train"]
+    lock.release()
+    assert (told["status"], told["kimg"]) == ("running", "0.02 of 9")
     run("train", "--study", study, "--kimg", 0.008, "--device", "cpu")
     run("sample", "--study", study, "-n", 2, "--device", "cpu")

@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -29,6 +30,26 @@ from training.host import Host
 
 SPLIT = {"train": [0, 1, 2], "validation": [3], "test": [4, 5]}
 QUICK = Preset(batch=128, epoch_pixels=1024, epochs=4, dropout=0.3, noise_probability=0.5, noise_deviation=0.1)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "said"),
+    [
+        ("optimiser", "SGD", "optimiser must be one of adam, sgd, not 'SGD'"),
+        ("patience", 0, "patience must be a whole number from 1 to 2147483648, not 0"),
+        ("batch", None, "batch must be a whole number from 1 to 2147483648, not None"),
+        ("epochs", 2.5, "epochs must be a whole number from 1 to 2147483648, not 2.5"),
+        ("epoch_pixels", 0, "epoch_pixels must be a whole number from 1"),
+        ("dropout", 1, "dropout must be a number from 0.0 to 0.9999, not 1"),
+        ("learning_rate", -1e-3, "learning_rate must be a number from 1e-12 to 1.0, not -0.001"),
+        ("noise_deviation", float("nan"), "noise_deviation must be a number from 0.0 to 1000.0, not nan"),
+        ("weight_deviation", -1.0, "weight_deviation must be a number from 0.0"),
+        ("balanced", "no", "balanced must be true or false, not 'no'"),
+    ],
+)
+def test_a_recipe_that_cannot_be_is_refused(setting, value, said):
+    with pytest.raises(InputError, match=re.escape(said)):
+        Preset(**{setting: value})
 
 
 @pytest.fixture(scope="module")

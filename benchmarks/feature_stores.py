@@ -17,6 +17,7 @@ int8        error of features in 8 bits beside half precision, and on how many p
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 import tempfile
@@ -63,10 +64,12 @@ def annotation(size: int, seed: int) -> Any:
 
 
 def measure_extraction(store: str, dtype: str, size: int = 4096) -> Figures:
+    """Beside the synthesis of image and features, and beside that of the features alone, in the same windows."""
     import torch
 
     from hdgan.features import extract
-    from hdgan.stylegan2 import synthesize_windows
+    from hdgan.features.writing import WINDOW
+    from hdgan.stylegan2 import WindowSynthesis, synthesize_windows
 
     generator = generator_of(size)
     latents = latents_of(generator)
@@ -76,6 +79,11 @@ def measure_extraction(store: str, dtype: str, size: int = 4096) -> Figures:
         for _ in synthesize_windows(generator, **latents.synthesis(0, device=torch.device("cpu"))):
             pass
         figures = {f"synthesis_{unit}": value for unit, value in watch.read().items()}
+        watch = Stopwatch()
+        synthesis = WindowSynthesis(generator, **latents.synthesis(0, device=torch.device("cpu")))
+        for y, x in itertools.product(range(0, size, WINDOW), repeat=2):
+            synthesis.features(y=y, x=x, h=WINDOW, w=WINDOW)
+        figures |= {f"features_alone_{unit}": value for unit, value in watch.read().items()}
         with tempfile.TemporaryDirectory(dir=SCRATCH) as folder:
             watch = Stopwatch()
             extract(generator, latents, Path(folder) / "features", dtype=dtype, store=store)
@@ -85,6 +93,7 @@ def measure_extraction(store: str, dtype: str, size: int = 4096) -> Figures:
     return found | {
         "share_of_cpu": found["cpu_s"] / found["synthesis_cpu_s"],
         "share_of_time": found["wall_s"] / found["synthesis_wall_s"],
+        "times_features_alone": found["wall_s"] / found["features_alone_wall_s"],
         "stored_gib": stored / 2**30,
     }
 

@@ -18,7 +18,7 @@ from tiling.errors import InputError
 from tiling.progress import bar, note
 from tiling.wording import counted, lasting
 from training.checkpoint import Checkpoints, Score
-from training.metrics import Means, MetricsLog, Pace
+from training.metrics import Means, MetricsLog, Pace, read_metrics
 
 if TYPE_CHECKING:
     from training.host import Host
@@ -95,8 +95,8 @@ def run_loop(
 
     Writes `folder/metrics.jsonl` (one line per logged step) and `folder/checkpoints/`. After kill -9 the same call
     loses what came after the last checkpoint and then does the same steps again, after the evaluation or the picture
-    that were due at that checkpoint. Ctrl-C and SIGTERM finish the step, write a checkpoint, and raise
-    KeyboardInterrupt.
+    that were due at that checkpoint; without `evaluation` it goes on where one fails. Ctrl-C and SIGTERM finish the
+    step, write a checkpoint, and raise KeyboardInterrupt.
 
     Parameters
     ----------
@@ -145,7 +145,9 @@ class _Run:
         if latest := self.checkpoints.latest():
             self.done, state = latest
             trainer.restore(state["trainer"])
-            self.means, self.owed, lines = Means(state["pending"]), state["owed"], state["lines"]
+            self.means, self.owed = Means(state["pending"]), state.get("owed", [])
+            logged = sum(line["step"] <= self.done for line in read_metrics(folder))
+            lines = state.get("lines", logged)  # earlier versions told neither
         if host is not None and host.told(self.done) != self.done:
             raise InputError(f"{folder} is at step {self.done} here, and at another for the main process: share it")
         self.log = MetricsLog(folder, lines, self.done, writes=self.writes, tensorboard=tensorboard)
@@ -157,13 +159,12 @@ class _Run:
         ended = self.done >= config.steps or self.finished()
         if self.done and not ended and self.writes:
             note(f"{self.description}: going on from step {self.done} of {config.steps}")
-        saved_at = time.monotonic()
-        forecast = _Forecast(self.description, self.done, config.steps)
         drawn = bar(self.description, total=config.steps, completed=self.done)
         with _interruptible(speaks=self.writes) as interrupted, drawn as show, self.log:
             if self.writes:
                 with self.pace.paused():
                     self._look(self.owed)
+            saved_at, forecast = time.monotonic(), _Forecast(self.description, self.done, config.steps)
             while not ended:
                 self.means.add(self.trainer.step(self.done), self.done + 1)
                 self.done += 1
@@ -199,7 +200,7 @@ class _Run:
         self.checkpoints.save(self.done, state, score=score)
 
     def _look(self, owed: Sequence[str]) -> None:
-        """Do with a saved state what is owed: a picture may be drawn a second time, after a kill."""
+        """Do with a saved state what is owed: a picture is drawn again where a training goes on from it."""
         if _PICTURE in owed and self.picture is not None:
             self._draw(self.picture)
         if _MEASURE in owed and self.evaluation is not None:

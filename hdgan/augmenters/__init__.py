@@ -14,7 +14,14 @@ if TYPE_CHECKING:
     from hdgan.augmenters.images import LabelledImages
     from hdgan.augmenters.judging import Judge
     from hdgan.augmenters.registry import create, load, names
-    from hdgan.augmenters.selection import CentroidDistance, Centroids, LabelConfidence, NearestCentroid, select
+    from hdgan.augmenters.selection import (
+        CentroidDistance,
+        Centroids,
+        LabelConfidence,
+        NearestCentroid,
+        in_space,
+        select,
+    )
     from hdgan.augmenters.sources import open_images, open_unlabelled
     from hdgan.augmenters.writing import write_samples, write_selection
 
@@ -31,6 +38,7 @@ __all__ = [
     "Plan",
     "create",
     "fit_classifier",
+    "in_space",
     "load",
     "names",
     "open_images",
@@ -56,6 +64,7 @@ __getattr__, __dir__ = lazy_names(
         "Plan": "hdgan.augmenters.benchmark_plan",
         "create": "hdgan.augmenters.registry",
         "fit_classifier": "hdgan.augmenters.classifier",
+        "in_space": "hdgan.augmenters.selection",
         "load": "hdgan.augmenters.registry",
         "names": "hdgan.augmenters.registry",
         "open_images": "hdgan.augmenters.sources",

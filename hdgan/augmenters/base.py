@@ -32,7 +32,6 @@ from tiling.progress import note
 from tiling.stage import Stage
 from tiling.wording import first_few
 from training.checkpoint import load_weights, save_weights
-from training.metrics import require_tensorboard
 
 KIND = "augmenter"
 HEADER = ("method", "config", "shape", "licence")
@@ -204,8 +203,6 @@ class Augmenter(ABC):
         check_choice("precision", precision, PRECISIONS)
         run, labelled = Path(run), as_images(labelled)
         self.check(labelled)
-        if tensorboard:
-            require_tensorboard()
         shape, used = Shape.of(labelled), self._used(unlabelled, labelled)
         work = self._begin(Task(labelled, used, run, seed, device, precision, tensorboard, dict(inputs or {})))
         settings = {

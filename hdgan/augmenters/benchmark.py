@@ -187,7 +187,7 @@ class _Round:
         self.real, self.test, self.plan, self.stage = images["train"], images["test"], plan, stage
         self.folder, self.seed, self.space, self.device = stage.folder / f"seed-{seed}", seed, space, device
         self._augmenters: dict[str, Augmenter] = {}
-        self._diverged: dict[str, DivergedError] = {}
+        self._diverged: dict[str, str] = {}
         self._last: tuple[tuple[str, float, bool], Selection] | None = None
 
     def results(self, methods: Sequence[str], students: bool) -> dict[str, dict[str, Any]]:
@@ -273,14 +273,14 @@ class _Round:
     def _augmenter(self, name: str) -> Augmenter:
         """Fitted; GMCL in one of its kinds."""
         if name in self._diverged:
-            raise self._diverged[name]
+            raise DivergedError(self._diverged[name])
         if name not in self._augmenters:
             made = _made(name, self.plan)
             self._forget_peak()
             try:
                 made.fit(self.real, run=self._run_of(name), seed=self.seed, device=self.device)
             except DivergedError as error:
-                self._diverged[name] = error
+                self._diverged[name] = str(error)  # not itself, with all that was trained
                 raise
             self._augmenters[name] = made
         return self._augmenters[name]

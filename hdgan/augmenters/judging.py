@@ -37,9 +37,9 @@ class Judge:
         rules; None: the folder of the samples.
     """
 
-    file: Path | None = None
+    file: Path | str | None = None
     config: ClassifierConfig = field(default_factory=ClassifierConfig)
-    folder: Path | None = None
+    folder: Path | str | None = None
 
     def check(self, rules: Sequence[str], images: LabelledImages) -> None:
         """An :class:`InputError` if it cannot judge by rules beside real images; nothing is trained for that."""
@@ -65,7 +65,7 @@ class Judge:
 
     def inputs(self, rules: Sequence[str]) -> dict[str, Path]:
         """What is chosen comes from these files, too."""
-        return {} if self.file is None or RANDOM in rules else {"classifier": self.file}
+        return {} if self.file is None or RANDOM in rules else {"classifier": Path(self.file)}
 
     def criteria(
         self,
@@ -103,7 +103,7 @@ class Judge:
     def _trained(self, images: LabelledImages, fingerprint: str, out: Path, device: str) -> Classifier:
         config = self._config_for(images)
         known_by = json.dumps([asdict(config), images.counts, fingerprint])
-        run = (self.folder or out) / f"classifier-{hashlib.sha256(known_by.encode()).hexdigest()[:8]}"
+        run = Path(self.folder or out) / f"classifier-{hashlib.sha256(known_by.encode()).hexdigest()[:8]}"
         if not (run / CLASSIFIER).exists():
             note(
                 f"to choose by, a classifier is trained first on {counted(len(images), 'real image')}, {config.steps} "

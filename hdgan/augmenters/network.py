@@ -23,6 +23,7 @@ from training.checkpoint import build_network
 from training.draws import sample_draws
 from training.host import Host
 from training.loop import CHECKPOINTS, LoopConfig, run_loop
+from training.metrics import require_tensorboard
 
 _SHEETS = 10  # in the course of a training
 
@@ -111,6 +112,8 @@ class _Training(Work):
     """Started by `torchrun` or `accelerate launch`, processes share every batch."""
 
     def __init__(self, augmenter: NetworkAugmenter, task: Task) -> None:
+        if task.tensorboard:
+            require_tensorboard()
         super().__init__(task, Host(task.device))
         self.augmenter, config = augmenter, augmenter.config
         self.trainer = augmenter.trainer(task.labelled, unlabelled=task.unlabelled, seed=task.seed, host=self.host)

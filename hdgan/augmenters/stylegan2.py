@@ -28,7 +28,7 @@ from hdgan.stylegan2.trainer import build_networks
 from tiling.errors import InputError
 from training.checkpoint import build_network
 from training.draws import numpy_draws
-from training.metrics import METRICS, TENSORBOARD
+from training.metrics import METRICS, TENSORBOARD, require_tensorboard
 
 TRAINING = "training"
 _CLASS = "class"
@@ -176,6 +176,8 @@ class _GeneratorTraining(Work):
     """
 
     def __init__(self, augmenter: StyleGAN2, task: Task) -> None:
+        if task.tensorboard:
+            require_tensorboard()
         self.augmenter, self.execution = augmenter, Execution(task.device, task.precision)
         super().__init__(task, self.execution.host())
         self.config = augmenter.config.of_training(task.labelled.shape[0], seed=task.seed)

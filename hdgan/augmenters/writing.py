@@ -21,7 +21,7 @@ from hdgan.augmenters.sources import IMAGES
 from hdgan.checks import check_number
 from hdgan.pictures import CLASSES_SHOWN, IMAGES_SHOWN, ImageFiles, row_sheet, write_png
 from tiling.errors import InputError
-from tiling.files import read_json, write_bytes, write_json
+from tiling.files import read_json, remove, write_bytes, write_json
 from tiling.progress import track
 from tiling.stage import RECORD, Stage, mend, read_record, replaced
 
@@ -153,6 +153,7 @@ def write_selection(
         if not stage.complete:
             criteria = judge.criteria(rules, images, fingerprint, out=out, least=least, device=device)
             found = select(augmenter, counts, ratio=ratio, criteria=criteria, seed=seed)
+            remove(out / IMAGES)  # of a choice that was stopped, and may have been another on another device
             samples = list(zip(found.labels.tolist(), found.numbers.tolist(), strict=True))
             for sample, image in zip(samples, found.pixels, strict=True):
                 write_png(out / _file(augmenter, *sample), image)

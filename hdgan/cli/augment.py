@@ -186,6 +186,7 @@ def sample(
     from hdgan.augmenters import Judge, load
     from hdgan.augmenters.base import AUGMENTER
     from hdgan.augmenters.presets import classifier_preset
+    from hdgan.augmenters.selection import CONFIDENCE, RANDOM
     from hdgan.augmenters.sources import stage_of
     from hdgan.augmenters.writing import SELECTION, write_samples, write_selection
     from hdgan.cli.tables import print_table
@@ -207,6 +208,13 @@ def sample(
     if images is None or n is not None:
         raise InputError("--select takes --images, the real ones, and --ratio instead of -n")
     rules = [rule.strip() for rule in select.split(",")]
+    idle = {
+        "classifier": classifier if RANDOM in rules else None,
+        "preset": preset if RANDOM in rules or classifier is not None else None,
+        "least": None if CONFIDENCE in rules else least,
+    }
+    if given := _given(**idle):
+        raise InputError(f"nothing is chosen by {given} with --select {select}: leave it out")
     out = out or place.augmented / "-".join([method, *rules])
     real = open_as(load(run / AUGMENTER).shape, images, condition, labels, held_out=False)["train"]
     found = write_selection(

@@ -131,10 +131,10 @@ def benchmark_figure(report: Mapping[str, Any], measure: str = "balanced_accurac
     figure = _figure(7, 0.28 * len(rows) + 1)
     axes = figure.subplots()
     for place, of in enumerate(rows.values()):
-        values = [seed[measure] for seed in of["of_seeds"] if seed[measure] is not None]
+        values = [seed[measure] for seed in of["of_seeds"] if seed.get(measure) is not None]  # not of what diverged
         axes.plot(values, [place] * len(values), "o", color="C0", alpha=0.6)
-        if of["mean"][measure] is not None:
-            axes.plot([of["mean"][measure]] * 2, [place - 0.35, place + 0.35], color="C1")
+        if (mean := of["mean"].get(measure)) is not None:
+            axes.plot([mean] * 2, [place - 0.35, place + 0.35], color="C1")
     if (real := report["classifiers"]["real"]["mean"][measure]) is not None:
         axes.axvline(real, color="gray", linestyle=":")
     axes.axhline(len(report["classifiers"]) - 0.5, color="gray", linewidth=0.5)  # below: students

@@ -9,7 +9,7 @@ import torch
 
 from tiling.errors import InputError
 from tiling.progress import set_quiet
-from training.checkpoint import Checkpoints, Score, load_state
+from training.checkpoint import Checkpoints, Score, load_state, save_state
 from training.draws import torch_draws
 from training.errors import DivergedError
 from training.loop import LoopConfig, _Forecast, run_loop
@@ -344,6 +344,18 @@ def test_what_is_owed_where_a_training_died_is_done_when_it_goes_on(tmp_path, di
     best = [Checkpoints(tmp_path / name / "checkpoints").best() for name in ("died", "undisturbed")]
     assert best[0] == best[1]
     assert best[0] is not None
+
+
+def test_a_state_of_before_there_was_anything_owed_is_gone_on_from(tmp_path):
+    train(Walk(), tmp_path / "before", steps=6, log_every=1)
+    path = tmp_path / "before" / "checkpoints" / "step-00000006.safetensors"
+    state = load_state(path)
+    save_state(path, {name: value for name, value in state.items() if name not in ("owed", "lines")})
+    with (tmp_path / "before" / "metrics.jsonl").open("a") as log:
+        log.write('{"step": 7, "loss": 1}\n')
+    train(Walk(), tmp_path / "before", steps=8, log_every=1)
+    train(Walk(), tmp_path / "undisturbed", steps=8, log_every=1)
+    assert read_metrics(tmp_path / "before") == read_metrics(tmp_path / "undisturbed")
 
 
 def test_the_rate_is_that_of_the_steps_alone(monkeypatch):

@@ -55,7 +55,8 @@ def test_the_benchmark_figure_has_a_line_at_the_mean_of_real_images() -> None:
     def of(*values: float) -> dict[str, Any]:
         return {"mean": {"auc": np.mean(values)}, "of_seeds": [{"auc": value} for value in values]}
 
-    report = {"classifiers": {"real": of(0.5, 0.7), "dcgan 50 %": of(0.8, 0.8)}, "students": {}}
+    diverged = {"mean": {}, "of_seeds": [{}, {}]}
+    report = {"classifiers": {"real": of(0.5, 0.7), "dcgan 50 %": of(0.8, 0.8)}, "students": {"gmcl": diverged}}
     (axes,) = benchmark_figure(report, "auc").axes
     (line,) = [line for line in axes.lines if line.get_linestyle() == ":"]
     assert list(line.get_xdata()) == pytest.approx([0.6, 0.6])

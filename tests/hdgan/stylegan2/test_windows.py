@@ -192,7 +192,7 @@ def test_what_makes_no_sense_is_refused_before_anything_is_computed() -> None:
 def test_a_large_image_and_its_features_are_never_whole_in_memory() -> None:
     script = """
 import json, resource, torch
-from hdgan.stylegan2 import Generator, WindowSynthesis, synthesize_windows
+from hdgan.stylegan2 import Generator, synthesize_windows
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 generator = Generator(resolution=4096, channel_base=8192, channel_max=64, mapping_layers=1).eval().requires_grad_(False)
 w = generator.mapping(torch.randn(1, 512))

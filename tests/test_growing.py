@@ -41,6 +41,7 @@ def written(folder: Path) -> dict[str, tuple[int, str]]:
     return {name: value for name, value in files(folder).items() if name != "stage.json"}
 
 
+@pytest.mark.slow
 def test_features_that_are_added_leave_what_was_fitted_as_it_is(study: Path) -> None:
     later = {name: files(study / name) for name in ("classifiers", "pairs")}
     hdgan("features", "--study", study, "--all")

@@ -42,6 +42,7 @@ def test_a_generator_on_whose_images_masks_were_drawn_is_not_replaced(demo_study
     hdgan("annotate", "pick", "--study", copy)
 
 
+@pytest.mark.slow
 def test_a_training_on_that_was_stopped_goes_on_though_masks_came_meanwhile(demo_study: Path, tmp_path: Path) -> None:
     study = Path(shutil.copytree(demo_study, tmp_path / "study"))
     record = study / "generator" / "stage.json"
@@ -53,6 +54,7 @@ def test_a_training_on_that_was_stopped_goes_on_though_masks_came_meanwhile(demo
     assert "drawn from another generator" in hdgan("annotate", "import", masks, "--study", study, code=2).stderr
 
 
+@pytest.mark.slow
 def test_info_tells_which_stages_are_older_than_what_they_were_made_from(demo_study: Path, grown: Path) -> None:
     facts = json.loads(hdgan("info", demo_study, "--json").stdout)
     assert [command for command, state in facts.items() if "outdated" in state] == []

@@ -64,7 +64,11 @@ def test_names_of_classes_are_never_cut(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("annotated", "said"),
     [
-        (1, "1 for training, none for validation (no early stopping: the last epoch is kept), none for test (no"),
+        pytest.param(
+            1,
+            "1 for training, none for validation (no early stopping: the last epoch is kept), none for test (no",
+            marks=pytest.mark.slow,
+        ),
         (2, "2 for training, none for validation (no early stopping: the last epoch is kept), none for test (no"),
     ],
 )

@@ -9,7 +9,7 @@ import pytest
 from command_line import run
 from small_augmenters import SMALL
 
-from hdgan.augmenters import benchmark, benchmark_plan, load, names
+from hdgan.augmenters import benchmark_plan, benchmark_round, load, names
 from hdgan.augmenters.classifier import ClassifierConfig
 
 pytestmark = pytest.mark.slow
@@ -41,7 +41,7 @@ def test_two_methods_are_compared(radiographs: Path, tmp_path: Path, monkeypatch
     classifier = ClassifierConfig(steps=30, batch=32, width=8, learning_rate=1e-2)
     plan = benchmark_plan.Plan(seeds=1, ratios=(0.1,), classifier=classifier, least=0.5, passes=1, most=2)
     monkeypatch.setattr(benchmark_plan, "PLANS", {"quick": plan})
-    monkeypatch.setattr(benchmark, "preset", lambda _, of: SMALL[of])
+    monkeypatch.setattr(benchmark_round, "preset", lambda _, of: SMALL[of])
     bench = ["augment", "benchmark", "dcgan", "cvae", "--study", tmp_path, "--images", radiographs, "--plan", "quick"]
     said = run(*bench, "--device", "cpu")
     assert "geometric + cvae 10 % selected" in said

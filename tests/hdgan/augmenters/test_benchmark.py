@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from small_augmenters import SMALL, two_classes
 
-import hdgan.augmenters.benchmark as benchmark
+import hdgan.augmenters.benchmark_round as benchmark
 from hdgan.augmenters.benchmark import run_benchmark
 from hdgan.augmenters.benchmark_plan import Arm, Plan, arms_of
 from hdgan.augmenters.benchmark_table import _best, _of_fit, tables

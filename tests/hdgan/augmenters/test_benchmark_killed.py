@@ -19,14 +19,14 @@ PROGRAM = """
 import sys
 sys.path.insert(0, sys.argv[1])
 from small_augmenters import SMALL, two_classes
-from hdgan.augmenters import benchmark
+from hdgan.augmenters import benchmark_round, run_benchmark
 from hdgan.augmenters.benchmark_plan import Plan
 from hdgan.augmenters.classifier import ClassifierConfig
-benchmark.preset = lambda name, of: SMALL[of]
+benchmark_round.preset = lambda name, of: SMALL[of]
 classifier = ClassifierConfig(steps=6, batch=8, width=4)
 plan = Plan(seeds=2, ratios=(1.0,), classifier=classifier, least=0.1, passes=2, most=3.0)
 images = {"train": two_classes(), "test": two_classes(12)}
-benchmark.run_benchmark(images, sys.argv[2], methods=["dcgan"], plan=plan, device="cpu")
+run_benchmark(images, sys.argv[2], methods=["dcgan"], plan=plan, device="cpu")
 """
 
 

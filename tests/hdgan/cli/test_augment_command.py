@@ -318,13 +318,13 @@ def test_a_benchmark_ends_in_tables_and_a_figure(
     archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("matplotlib")
-    from hdgan.augmenters import benchmark, benchmark_plan
+    from hdgan.augmenters import benchmark_plan, benchmark_round
     from hdgan.augmenters.classifier import ClassifierConfig
 
     settings = {"steps": 1, "batch": 8, "latent": 4, "width": 4}
     tiny = benchmark_plan.Plan(seeds=2, classifier=ClassifierConfig(steps=1, batch=8, width=4), passes=1)
     monkeypatch.setattr(benchmark_plan, "PLANS", {"quick": tiny})
-    monkeypatch.setattr(benchmark, "preset", lambda _, of: {} if of == "geometric" else settings)
+    monkeypatch.setattr(benchmark_round, "preset", lambda _, of: {} if of == "geometric" else settings)
     bench = ["augment", "benchmark", "dcgan", "--study", tmp_path / "study", "--images", archive, "--plan", "quick",
              "--ratios", 50, "--seeds", 1, "--no-students", "--device", "cpu"]  # fmt: skip
     said = run(*bench, "--figure")

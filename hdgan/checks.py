@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,17 @@ def check_number(name: str, value: object, least: float, most: float, *, whole: 
     if isinstance(value, bool) or not isinstance(value, kinds) or not least <= value <= most:
         kind = "whole number" if whole else "number"
         raise InputError(f"{name} must be a {kind} from {least} to {most}, not {reprlib.repr(value)}")
+
+
+def plain(value: Any) -> Any:
+    """A number of NumPy's as Python's, and anything else as it is.
+
+    Examples
+    --------
+    >>> plain(np.int64(3))
+    3
+    """
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def check_bool(name: str, value: object) -> None:

@@ -209,12 +209,15 @@ class Study:
     def classes(self) -> ClassList:
         """The study's classes: `classes.json` in the annotations, or in the study, else the kidney's five.
 
-        Where there are both and they differ, a line on standard error says which counts.
+        Where there are both and they differ, that of the annotations counts, and a line on standard error says so; or
+        the study's, as long as there are no masks.
         """
         places = [self.annotations / "classes.json", self.root / "classes.json"]
         found = {path: ClassList.load(path) for path in places if path.exists()}
         counts, *others = found.values() or (KIDNEY,)
         if others and others[0] != counts:
+            if not any((self.annotations / "masks").glob("label_*.png")):
+                return others[0]
             note(f"{places[1]} differs from {places[0]}, which the masks were drawn by, and which counts")
         return counts
 

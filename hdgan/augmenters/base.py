@@ -25,7 +25,7 @@ from hdgan.augmenters.images import (
 )
 from hdgan.augmenters.sources import ImageSource, as_images
 from hdgan.augmenters.work import Task, Work, together
-from hdgan.checks import check_choice, check_number, check_texts
+from hdgan.checks import check_choice, check_number, check_texts, plain
 from hdgan.labels import Image
 from tiling.errors import InputError
 from tiling.progress import note
@@ -121,7 +121,7 @@ class Augmenter(ABC):
         known = [field.name for field in fields(cls.settings)]
         if unknown := [key for key in config if key not in known]:
             raise InputError(f"{cls.name} has no setting {unknown[0]!r}; there are: {', '.join(known)}")
-        return cls.settings(**config)
+        return cls.settings(**{key: plain(value) for key, value in config.items()})
 
     @property
     def shape(self) -> Shape:
@@ -141,6 +141,7 @@ class Augmenter(ABC):
             return self.classes.index(label)
         if isinstance(label, str) and label.isdecimal() and int(label) < len(self.classes):
             return int(label)
+        label = plain(label)
         if isinstance(label, int) and not isinstance(label, bool) and 0 <= label < len(self.classes):
             return label
         raise InputError(f"no class {label!r}; there are: {', '.join(self.classes)}")
@@ -199,6 +200,7 @@ class Augmenter(ABC):
         InputError
             For images of one class, fewer than a batch, or of a size that the method cannot make.
         """
+        seed = plain(seed)
         check_number("seed", seed, 0, LAST_SEED)
         check_choice("precision", precision, PRECISIONS)
         run, labelled = Path(run), as_images(labelled)
@@ -280,6 +282,7 @@ class Augmenter(ABC):
         Image
             (n, H, W, C) uint8.
         """
+        n, first, seed = plain(n), plain(first), plain(seed)
         check_number("n", n, 1, 2**31)
         check_number("first", first, 0, 2**62)
         check_number("seed", seed, 0, LAST_SEED)

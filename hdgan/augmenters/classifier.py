@@ -17,12 +17,12 @@ from torch.nn.functional import cross_entropy, softmax
 from hdgan.augmenters.base import LAST_SEED, ORIGINS, PRECISIONS, Shape
 from hdgan.augmenters.batches import Transform, to_tensor
 from hdgan.augmenters.classifier_networks import ClassifierNetwork, network_of
-from hdgan.augmenters.images import LabelledImages, Pixels
+from hdgan.augmenters.images import LabelledImages, Pixels, check_pixels
 from hdgan.augmenters.normalisation import settle
 from hdgan.augmenters.sources import ImageSource, as_images
 from hdgan.augmenters.trainer import ImageTrainer
 from hdgan.augmenters.work import together
-from hdgan.checks import check_bool, check_choice, check_number, check_texts
+from hdgan.checks import check_bool, check_choice, check_number, check_texts, plain
 from tiling.errors import InputError
 from tiling.stage import Stage
 from training.checkpoint import build_network, load_weights, save_weights
@@ -137,6 +137,8 @@ class Classifier:
 
     @torch.no_grad()
     def _over(self, pixels: Pixels, of: Callable[[Tensor], Tensor]) -> Floats:
+        if pixels.shape[0]:
+            check_pixels(pixels)
         if tuple(pixels.shape[1:]) != (self.shape.size, self.shape.size, self.shape.channels):
             raise InputError(f"this classifier takes images of {self.shape}; these are {_told(pixels)}")
         parts = np.array_split(np.arange(pixels.shape[0]), max(-(-pixels.shape[0] // _AT_ONCE), 1))
@@ -196,6 +198,7 @@ def fit_classifier(
     InputError
         For fewer images than a batch.
     """
+    seed = plain(seed)
     check_number("seed", seed, 0, LAST_SEED)
     check_choice("precision", precision, PRECISIONS)
     images = as_images(images)

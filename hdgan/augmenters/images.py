@@ -133,7 +133,8 @@ class LabelledImages:
         """An :class:`InputError` unless there are images of two classes or more, and of each that is named."""
         if empty := [name for name, count in self.counts.items() if not count]:
             raise InputError(
-                f"no image is of {first_few(empty)}: number classes from 0, leave none out, or bring images of it"
+                f"of the {len(self)} images here none is of {first_few(empty)}: number classes from 0 and leave none "
+                "out, or bring images of it, to this part, too, where others have some"
             )
         if len(self.classes) < 2:
             raise InputError(f"all {len(self)} images are of one class, {self.classes[0]}: two are needed at least")

@@ -19,6 +19,7 @@ from hdgan.labels import Image
 from hdgan.pictures import CLASSES_SHOWN, IMAGES_SHOWN, row_sheet, write_png
 from tiling.errors import InputError
 from tiling.progress import note
+from tiling.wording import first_few
 from training.checkpoint import build_network
 from training.draws import sample_draws
 from training.host import Host
@@ -128,7 +129,8 @@ class _Training(Work):
         if self.host.is_main:
             images, config = self.task.labelled, self.augmenter.config
             size = f"{images.shape[0]} px"
-            note(f"{name}: training on {len(images)} images of {size}, {config.steps} steps of {config.batch}")
+            of = first_few([f"{count} {label}" for label, count in images.counts.items()])
+            note(f"{name}: training on {len(images)} images ({of}) of {size}, {config.steps} steps of {config.batch}")
             picture = self._picture
         run_loop(
             self.trainer, self.task.run, self.loop, name, picture=picture, host=self.host,

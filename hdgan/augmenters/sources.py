@@ -247,9 +247,10 @@ def _of_folder(
     if column is None and isinstance(source, TileSet):
         raise InputError("tiles have several labels: say by which one they are classed, such as stain")
     known = source.labels(column or FOLDER)
-    if lacking := known.count(None):
+    if lacking := [index for index, value in enumerate(known) if value is None]:
         where = f"the label {column}" if column else "a folder of the class's name, or a label that --condition names"
-        raise InputError(f"{lacking} of {len(known)} images of {source} have no class, which is {where}")
+        which = f" ({first_few([source.names[index] for index in lacking])})" if isinstance(source, ImageFolder) else ""
+        raise InputError(f"{len(lacking)} of {len(known)} images of {source}{which} have no class, which is {where}")
     names = tuple(classes) or tuple(sorted({str(value) for value in known}))
     if strangers := sorted({str(value) for value in known} - set(names)):
         raise InputError(f"{source} has images of {first_few(strangers)}; those to train on are of {', '.join(names)}")

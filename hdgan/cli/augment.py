@@ -69,8 +69,12 @@ def fit(
     labels: LabelsOption = None,
     preset: Annotated[str, typer.Option(help="default, or quick (for a trial).")] = "default",
     settings: Annotated[
-        str | None,
-        typer.Option("--set", help="Settings of the method, like steps=2000,width=32: see `hdgan augment settings`."),
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="Settings of the method, like steps=2000,width=32: see `hdgan augment settings`. Several are put "
+            "together.",
+        ),
     ] = None,
     precision: Annotated[
         str, typer.Option(help="Of the networks: fp32, bf16, or auto (bf16 on a GPU); gmcl has fp32 alone.")
@@ -89,7 +93,7 @@ def fit(
     from hdgan.augmenters.presets import preset as preset_of
     from hdgan.augmenters.sources import stage_of
 
-    made = create(method, **{**preset_of(preset, method), **parse_settings(method, settings)})
+    made = create(method, **{**preset_of(preset, method), **parse_settings(method, ",".join(settings or []))})
     train = open_parts(images, size, classes, condition, labels, held_out=False)["train"]
     run = Study(study).augmenters / method
     made.fit(
@@ -186,7 +190,7 @@ def sample(
     from hdgan.augmenters import Judge, load
     from hdgan.augmenters.base import AUGMENTER
     from hdgan.augmenters.presets import classifier_preset
-    from hdgan.augmenters.selection import CONFIDENCE, RANDOM
+    from hdgan.augmenters.selection import CONFIDENCE, RANDOM, check_rules
     from hdgan.augmenters.sources import stage_of
     from hdgan.augmenters.writing import SELECTION, write_samples, write_selection
     from hdgan.cli.tables import print_table
@@ -208,13 +212,15 @@ def sample(
     if images is None or n is not None:
         raise InputError("--select takes --images, the real ones, and --ratio instead of -n")
     rules = [rule.strip() for rule in select.split(",")]
+    check_rules(rules)
     idle = {
         "classifier": classifier if RANDOM in rules else None,
         "preset": preset if RANDOM in rules or classifier is not None else None,
         "least": None if CONFIDENCE in rules else least,
     }
     if given := _given(**idle):
-        raise InputError(f"nothing is chosen by {given} with --select {select}: leave it out")
+        why = " and --classifier" * (classifier is not None and RANDOM not in rules and preset is not None)
+        raise InputError(f"{given} does nothing with --select {select}{why}: leave it out")
     out = out or place.augmented / "-".join([method, *rules])
     real = open_as(load(run / AUGMENTER).shape, images, condition, labels, held_out=False)["train"]
     found = write_selection(

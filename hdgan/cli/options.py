@@ -28,6 +28,7 @@ def _load_settings(context: typer.Context, root: Path) -> Path:
             raise InputError(f"{root / 'study.toml'}: [{'.'.join(path)}] must be a table of options")
     names = {o.lstrip("-"): p.name for p in context.command.params for o in p.opts if o.startswith("-")}
     names = {option: name for option, name in names.items() if name not in _NOT_SETTINGS}
+    several = {p.name for p in context.command.params if getattr(p, "multiple", False)}
     subtables = getattr(context.command, "commands", {})
     defaults = {}
     for key, value in table.items():
@@ -35,7 +36,9 @@ def _load_settings(context: typer.Context, root: Path) -> Path:
             known = ", ".join(sorted(names))
             raise InputError(f"{root / 'study.toml'}: [{'.'.join(path)}] has no option {key!r}; there are: {known}")
         listed = isinstance(value, list) and all(isinstance(item, str | int | float) for item in value)
-        defaults[names.get(key.replace("_", "-"), key)] = ",".join(map(str, value)) if listed else value
+        name = names.get(key.replace("_", "-"), key)
+        text = ",".join(map(str, value)) if listed else value
+        defaults[name] = [text] if name in several and isinstance(text, str) else text
     before = remembered(root, path, context, defaults)
     there = {**defaults, **before}
     for name in taken_back(context):

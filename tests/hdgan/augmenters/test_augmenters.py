@@ -133,7 +133,7 @@ def test_what_a_student_is_shown_is_left_as_a_picture_with_a_row_for_each_inner_
 def test_what_cannot_be_fitted_is_told_and_leaves_nothing(name: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="6 images are fewer than a batch of 8: take a smaller one, such as batch=3"):
         small(name).fit(two_classes(6), run=tmp_path / "run")
-    with pytest.raises(InputError, match="no image is of right: number classes from 0"):
+    with pytest.raises(InputError, match="none is of right: number classes from 0"):
         small(name).fit(two_classes().subset(range(0, 40, 2)), run=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -194,6 +194,12 @@ def test_a_log_that_cannot_be_written_is_told_before_anything_is_there(
     with pytest.raises(InputError, match="pip install tensorboard"):
         small("dcgan").fit(two_classes(), run=tmp_path / "run", tensorboard=True)
     assert not (tmp_path / "run").exists()
+
+
+def test_numbers_of_numpy_are_numbers(tmp_path: Path) -> None:
+    one = np.int64(1)
+    fitted = small("dcgan", steps=one).fit(two_classes(), run=tmp_path, seed=one)
+    np.testing.assert_array_equal(fitted.sample(one, one, seed=one, first=one), fitted.sample(2, "right", seed=1)[1:])
 
 
 def test_arrays_and_places_are_images_too(tmp_path: Path) -> None:

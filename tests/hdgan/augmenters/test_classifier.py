@@ -108,6 +108,9 @@ def test_images_of_another_size_are_refused(tmp_path: Path) -> None:
     made = fit_classifier(two_classes(8), run=tmp_path, config=ClassifierConfig(steps=1, batch=8))
     with pytest.raises(InputError, match=r"takes images of .*; these are 28 x 28 px, grey"):
         made.predict(np.zeros((2, 28, 28, 1), np.uint8))
+    for floats in (np.full((2, 16, 16, 1), np.nan), np.zeros((2, 16, 16, 1))):
+        with pytest.raises(InputError, match="images must be uint8, 0 to 255, and these are float64"):
+            made.embed(floats)
 
 
 def test_files_and_settings_that_are_none_are_refused(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def test_tiles_and_files_have_their_labels_in_themselves(tmp_path: Path) -> None
 
 
 def test_one_class_is_not_enough_to_learn_from() -> None:
-    with pytest.raises(InputError, match="no image is of c: number classes from 0, leave none out"):
+    with pytest.raises(InputError, match="none is of c: number classes from 0 and leave none out"):
         LabelledImages(GREY, LABELS, tuple("abc")).require_classes()
     with pytest.raises(InputError, match="all 6 images are of one class, a"):
         LabelledImages(GREY, 0 * LABELS, ("a",)).require_classes()

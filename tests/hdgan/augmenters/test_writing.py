@@ -153,7 +153,7 @@ def test_what_cannot_be_chosen_is_refused_before_anything_is_made(fitted: Path, 
         assert not out.parent.exists()
 
     for judge, rule in ((Judge(), "confidence"), (Judge(), "centroid"), (dropping, "distance")):
-        refused("no image is of right", judge, rule, real=of_one)
+        refused("none is of right", judge, rule, real=of_one)
     advice = "choose by centroid or distance, or take a classifier with dropout"
     for judge in (student, Judge(config=plain), Judge(config=replace(TINY, dropout=0))):
         refused(advice, judge, "centroid", "confidence")

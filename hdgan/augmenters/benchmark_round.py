@@ -71,10 +71,12 @@ class Round:
         self.folder, self.seed, self.space, self.device = stage.folder / f"seed-{seed}", seed, space, device
         self._augmenters: dict[str, Augmenter] = {}
         self._diverged: dict[str, str] = {}
+        self._rows = 0
         self._last: tuple[tuple[str, float, bool], Selection] | None = None
 
     def results(self, methods: Sequence[str], students: bool) -> dict[str, dict[str, Any]]:
         """{kind: {row: measures}}."""
+        self._rows = len(arms_of(methods, self.plan)) + students * (len(self._untaught()) + len(STUDENTS))
         arms = {arm.name: self._kept(arm.name, partial(self._arm, arm)) for arm in arms_of(methods, self.plan)}
         taught = self._students() if students else {}
         diverged = {name: of[DIVERGED] for name, of in (arms | taught).items() if DIVERGED in of}
@@ -89,7 +91,8 @@ class Round:
     def _kept(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         path = self.folder / "measures" / f"{_file_name(name)}.json"
         if not path.exists():
-            note(f"seed {self.seed}: {name}")
+            row = 1 + sum(1 for _ in path.parent.glob("*.json"))
+            note(f"seed {self.seed}: {name}, row {row} of {self._rows}")
             write_json(path, self._made_or_diverged(name, make))
         return read_json(path)
 
@@ -118,18 +121,21 @@ class Round:
         return {"measures": measures, "selection": None if chosen is None else chosen.to_dict()}
 
     def _students(self) -> dict[str, Any]:
-        """Of GMCL's students, and of their network trained on real images: plainly, as GMCL shows them, and as many."""
+        """Of GMCL's students, and of their network trained on real images."""
+        plain = {name: self._kept(name, partial(self._plain, name, *how)) for name, how in self._untaught().items()}
+        return plain | {name: self._kept(f"{name} student", partial(self._taught, name)) for name in STUDENTS}
+
+    def _untaught(self) -> dict[str, tuple[ClassifierConfig, Transform | None]]:
+        """How the students' network is trained on real images: plainly, as GMCL shows them, and as many."""
         gmcl = create("gmcl", **preset(self.plan.preset, "gmcl")).config
         config = replace(self.plan.classifier, network="student", width=gmcl.student_width)
         as_many = replace(config, steps=gmcl.steps, batch=gmcl.batch)
-        real: dict[str, tuple[ClassifierConfig, Transform | None]] = {
+        return {
             "student": (config, None),
             "student + crops and flips": (config, CropAndFlip()),
             "student + crops and flips + as many images": (as_many, CropAndFlip()),
             "student + crops and flips + as many images + balanced": (replace(as_many, balanced=True), CropAndFlip()),
         }
-        plain = {name: self._kept(name, partial(self._plain, name, *how)) for name, how in real.items()}
-        return plain | {name: self._kept(f"{name} student", partial(self._taught, name)) for name in STUDENTS}
 
     def _plain(self, name: str, config: ClassifierConfig, transform: Transform | None) -> dict[str, Any]:
         classifier, cost = self._classifier(name, self.real, config, transform)

@@ -158,12 +158,12 @@ if __name__ == "__main__":
     threading.Thread(target=press, daemon=True).start()
     generator = make_small_generator()
     ensemble = PixelEnsemble.load({str(tmp_path / "ensemble.safetensors")!r})
-    synthesize(generator, ensemble, make_latents(generator, 200), {str(tmp_path / "pairs")!r}, workers=1)
+    synthesize(generator, ensemble, make_latents(generator, 400), {str(tmp_path / "pairs")!r}, workers=1)
 """)
     ended = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120)
     assert ended.stderr.rstrip().endswith("KeyboardInterrupt")
     assert not list((tmp_path / "pairs").glob(".partial*"))
     made = (tmp_path / "pairs" / "ledger.jsonl").read_text().count("\n")
-    assert 0 < made < 200
-    synthesize(generator, ensemble, make_latents(generator, 200), tmp_path / "pairs")
-    assert len(PairSet.open(tmp_path / "pairs")) == 200
+    assert 0 < made < 400
+    synthesize(generator, ensemble, make_latents(generator, 400), tmp_path / "pairs")
+    assert len(PairSet.open(tmp_path / "pairs")) == 400

@@ -76,7 +76,7 @@ class Round:
 
     def results(self, methods: Sequence[str], students: bool) -> dict[str, dict[str, Any]]:
         """{kind: {row: measures}}."""
-        self._rows = len(arms_of(methods, self.plan)) + students * (len(self._untaught()) + len(STUDENTS))
+        self._rows = len(arms_of(methods, self.plan)) + (len(self._untaught()) + len(STUDENTS) if students else 0)
         arms = {arm.name: self._kept(arm.name, partial(self._arm, arm)) for arm in arms_of(methods, self.plan)}
         taught = self._students() if students else {}
         diverged = {name: of[DIVERGED] for name, of in (arms | taught).items() if DIVERGED in of}
